@@ -1,0 +1,3 @@
+//! The configuration: files as written → checked → settings.
+
+pub mod settings;

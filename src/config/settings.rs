@@ -1,0 +1,282 @@
+//! What is true: the typed settings that every other room reads.
+//!
+//! Promises: a value in here has been checked, has its default, and is plain data (`Clone`,
+//! `PartialEq`, `Send`, `Sync`), so that two generations can be compared service by service.
+//! Must not know: files, TOML, or who reads it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The whole configuration of one generation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub daemon: Daemon,
+    pub listeners: Vec<Listener>,
+    pub admin: Admin,
+    pub drain: Drain,
+    pub log: Log,
+    /// Networks whose `Forwarded`, `X-Forwarded-*`, `X-Request-Id` and `traceparent` are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// In the order of their names.
+    pub services: Vec<Arc<Service>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Daemon {
+    /// Data threads; never 0 (`"auto"` is resolved to the number of processors).
+    pub threads: usize,
+    /// Reload by itself when a configuration file changes.
+    pub reload_on_change: bool,
+}
+
+/// A listening socket by its name (systemd's `FileDescriptorName=`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    pub name: String,
+    /// Where to bind when systemd did not pass a socket of this name; may be empty.
+    pub listen: Vec<Address>,
+    /// The backlog of sockets that hitless binds itself.
+    pub backlog: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// The Unix socket of `hitless status`, `hitless reload`.
+    pub socket: PathBuf,
+    /// More addresses that answer `/healthz`, `/readyz` and `/status`, read-only.
+    pub listen: Vec<Address>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drain {
+    pub deadline: DrainDeadline,
+    /// How long an idle or just accepted connection is still served after the drain began.
+    pub idle_grace: Duration,
+    /// How long readiness fails, with everything still served, before the drain begins.
+    pub lame_duck: Duration,
+    /// Whether systemd may be asked for more time while requests make progress.
+    pub extend: bool,
+    /// WebSockets are closed at a random moment within this time from the start of the drain.
+    pub tunnel_jitter: Duration,
+}
+
+/// The longest that requests in flight are waited for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum DrainDeadline {
+    Fixed(Duration),
+    /// Derived from the durations and ages seen, within bounds.
+    Adaptive {
+        least: Duration,
+        most: Duration,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    pub level: LogLevel,
+    pub access: AccessLog,
+    pub access_to: AccessSink,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    Error,
+    Warning,
+    Notice,
+    Info,
+    Debug,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum AccessLog {
+    Off,
+    /// This share of requests, 0.0 to 1.0, and every failure.
+    Sampled(f64),
+    All,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum AccessSink {
+    /// The journal, or one of its namespaces (journald.conf(5)).
+    Journal {
+        namespace: Option<String>,
+    },
+    File(PathBuf),
+}
+
+/// An application behind the door.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    pub name: String,
+    pub endpoints: Vec<Address>,
+    pub protocol: Protocol,
+    pub pool: Pool,
+    /// Never empty.
+    pub routes: Vec<Route>,
+}
+
+/// The protocol spoken to the endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    Http1,
+    /// HTTP/2 with prior knowledge over cleartext (RFC 9113, section 3.3).
+    H2c,
+}
+
+/// Kept-alive connections to one endpoint, per data thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    pub idle: Duration,
+    pub max_idle: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// `service[index]`: the word for this route in logs and metrics.
+    pub id: String,
+    /// Names of the listeners it is reachable on; empty: all.
+    pub listeners: Vec<String>,
+    /// Never empty.
+    pub hosts: Vec<HostPattern>,
+    pub path: PathPattern,
+    /// Upper case; empty: any.
+    pub methods: Vec<String>,
+    /// Field name in lower case → exact value that the request must carry.
+    pub fields: BTreeMap<String, String>,
+    pub action: Action,
+    /// Replace the first path (a whole-segment prefix) by the second before forwarding; the second may be empty (strip).
+    pub rewrite: Option<(String, String)>,
+    /// Whether `CONNECT` may open a tunnel to the endpoint.
+    pub connect: bool,
+    pub timeout: Timeout,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    Forward,
+    /// `Location` is this text with `{host}`, `{path}` (with its leading slash) and `{query}` (with its `?`, or empty) filled in.
+    Redirect {
+        to: String,
+        status: u16,
+    },
+    Answer {
+        status: u16,
+        content_type: String,
+        body: String,
+    },
+}
+
+/// Deadlines of one request; `None` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeout {
+    /// To have a connection to the endpoint.
+    pub connect: Duration,
+    /// From the end of sending the request to the head of the answer.
+    pub first_byte: Option<Duration>,
+    /// Between two bytes of a body, in either direction.
+    pub idle: Option<Duration>,
+    /// From the head of the request to the end of the answer.
+    pub request: Option<Duration>,
+    /// Silence in both directions of a tunnel.
+    pub tunnel_idle: Option<Duration>,
+}
+
+/// Lower case, without port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HostPattern {
+    Exact(String),
+    /// `*.example.com`, kept as `example.com`: any name below it, at any depth, not itself.
+    Suffix(String),
+    Any,
+}
+
+/// A path as configured: `/a/b` exact, `/users/{id}` with parameters, `/static/*` a prefix
+/// (`/static`, `/static/` and everything below), `/*` everything.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PathPattern(pub String);
+
+/// Where to listen or connect.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Address {
+    Ip(SocketAddr),
+    /// Resolved at each connection; only for endpoints.
+    Name {
+        host: String,
+        port: u16,
+    },
+    Unix(PathBuf),
+}
+
+/// An address block such as `10.0.0.0/8`, or every peer of a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    Block { address: IpAddr, prefix: u8 },
+    Unix,
+}
+
+impl Network {
+    /// Whether `address` lies in this block; IPv4-mapped IPv6 addresses count as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let Network::Block { address: base, prefix } = *self else { return false };
+        match (base, address.to_canonical()) {
+            (IpAddr::V4(base), IpAddr::V4(address)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+                u32::from(base) & mask == u32::from(address) & mask
+            }
+            (IpAddr::V6(base), IpAddr::V6(address)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+                u128::from(base) & mask == u128::from(address) & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Ip(address) => write!(f, "{address}"),
+            Address::Name { host, port } => write!(f, "{host}:{port}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostPattern::Exact(host) => f.write_str(host),
+            HostPattern::Suffix(host) => write!(f, "*.{host}"),
+            HostPattern::Any => f.write_str("*"),
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Network::Block { address, prefix } => write!(f, "{address}/{prefix}"),
+            Network::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_contains_its_addresses_and_no_others() {
+        let net = Network::Block { address: "10.1.0.0".parse().unwrap(), prefix: 16 };
+        assert!(net.contains("10.1.255.1".parse().unwrap()));
+        assert!(net.contains("::ffff:10.1.2.3".parse().unwrap()));
+        assert!(!net.contains("10.2.0.0".parse().unwrap()));
+        let all = Network::Block { address: "::".parse().unwrap(), prefix: 0 };
+        assert!(all.contains("2001:db8::1".parse().unwrap()));
+        assert!(!all.contains("10.0.0.1".parse().unwrap()));
+    }
+}

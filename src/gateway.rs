@@ -1,0 +1,1 @@
+//! The composition root of a gateway process: config → sockets → ready → serve → drain → exit.

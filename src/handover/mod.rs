@@ -1,0 +1,1 @@
+//! The mailbox between processes: versioned records with file descriptors.

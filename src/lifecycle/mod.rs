@@ -1,0 +1,1 @@
+//! PURE: which phase a gateway is in, and what to do next.

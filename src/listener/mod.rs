@@ -1,0 +1,1 @@
+//! Listening sockets, data threads, and which thread serves an accepted connection.

@@ -1,0 +1,3 @@
+//! Parse, dispatch, exit code: the only place that prints a fatal error.
+
+fn main() {}

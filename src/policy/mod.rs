@@ -1,0 +1,1 @@
+//! PURE: what to do to a request on its way.

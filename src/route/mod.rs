@@ -1,0 +1,1 @@
+//! PURE: which route serves a request.

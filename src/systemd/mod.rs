@@ -1,0 +1,1 @@
+//! What systemd gives and wants: sockets, notifications, the watchdog, the unit.
