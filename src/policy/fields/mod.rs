@@ -9,14 +9,18 @@
 //! - A trusted client's `Forwarded` and `X-Forwarded-For` are continued, its other `X-Forwarded-*` are
 //!   kept where it has them: they speak of the first client. When it sends only `X-Forwarded-For`,
 //!   `Forwarded` begins with the same addresses, so that both tell one story.
-//! - Of any other client, every `X-Forwarded-*`, `Forwarded` and `X-Real-IP` is removed.
-//! - `TE` keeps only `trailers`, `Upgrade` only what [`crate::policy::upgrade`] lets pass; `HTTP2-Settings` and
-//!   `Proxy` (CVE-2016-5385) never pass.
+//! - Of any other client, every `X-Forwarded-*`, `Forwarded` and `X-Real-IP` is removed. Spelled with
+//!   `_` they are removed of every client: CGI and its heirs read `X_Forwarded_For` as the same field
+//!   (RFC 3875, section 4.1.18).
+//! - `TE` keeps only `trailers`, `Upgrade` only what [`crate::policy::upgrade`] lets pass;
+//!   `HTTP2-Settings` and `Proxy` (CVE-2016-5385) never pass.
 //! - `Cookie` crumbs of HTTP/2 are one field again.
 //!
 //! Allocates for an ordinary request: the buffer that `Forwarded` and `X-Forwarded-For` share (2, it
 //! and its count), the map when it has to grow (2), a `Host` that is not already the authority. The
-//! rest is static or shared with the identity. Cookie crumbs and `Connection` options that name fields cost a few more.
+//! rest is static or shared with the identity. Cookie crumbs and `Connection` options that name fields
+//! cost a few more.
+//!
 //! Must not know: which route or endpoint it is for.
 
 use std::fmt::{self, Write};
@@ -63,9 +67,7 @@ pub fn for_upstream(
     let trailers = version > Version::HTTP_10 && hygiene::lists(headers, TE, "trailers");
     hygiene::strip(headers);
     headers.remove(PROXY);
-    if !client.trusted {
-        disbelieve(headers);
-    }
+    disbelieve(headers, client.trusted);
     if version == Version::HTTP_2 {
         join_cookies(headers);
     }
@@ -77,16 +79,26 @@ pub fn for_upstream(
     set_identity(headers, identity);
 }
 
-/// Removes what only a trusted proxy may say about where a request comes from.
-fn disbelieve(headers: &mut HeaderMap) {
-    let claims = |name: &&HeaderName| {
-        let name = name.as_str();
-        name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
+/// Removes what only a trusted proxy may say about where a request comes from, and what nobody may say
+/// in disguise.
+fn disbelieve(headers: &mut HeaderMap, trusted: bool) {
+    let refused = |name: &&HeaderName| match name.as_str() {
+        disguised if disguised.contains('_') => is_ours(&disguised.replace('_', "-")),
+        name => !trusted && is_claim(name),
     };
-    let claimed: Vec<HeaderName> = headers.keys().filter(claims).cloned().collect();
-    for name in claimed {
+    let refused: Vec<HeaderName> = headers.keys().filter(refused).cloned().collect();
+    for name in refused {
         headers.remove(name);
     }
+}
+
+/// Fields that say where a request comes from.
+fn is_claim(name: &str) -> bool {
+    name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
+}
+
+fn is_ours(name: &str) -> bool {
+    is_claim(name) || name == X_REQUEST_ID.as_str()
 }
 
 /// RFC 9113, section 8.2.3: crumbs are one field where the next hop may not be HTTP/2.

@@ -163,6 +163,17 @@ fn a_strangers_word_about_others_is_replaced() {
 }
 
 #[test]
+fn a_word_about_others_in_disguise_is_removed_of_every_client() {
+    let disguised =
+        [("x_forwarded_for", "10.0.0.1"), ("X-Real_IP", "10.0.0.1"), ("x_request_id", "a"), ("x_mine", "1")];
+    for client in [DIRECT, PROXY] {
+        let left = leaves(client, "h", Version::HTTP_11, Protocol::Http1, &disguised);
+        let names: Vec<_> = left.keys().map(HeaderName::as_str).filter(|name| name.contains('_')).collect();
+        assert_eq!(names, ["x_mine"]);
+    }
+}
+
+#[test]
 fn a_trusted_clients_word_is_continued() {
     let left = leaves(
         PROXY,
