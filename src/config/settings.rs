@@ -19,7 +19,7 @@ pub struct Settings {
     pub admin: Admin,
     pub drain: Drain,
     pub log: Log,
-    /// Networks whose `Forwarded`, `X-Forwarded-*`, `X-Request-Id` and `traceparent` are believed.
+    /// Networks whose `Forwarded` and `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<Network>,
     /// In the order of their names.
     pub services: Vec<Arc<Service>>,
