@@ -72,7 +72,7 @@ fn ending(wanted: &[&str]) -> Vec<&'static Key> {
 fn about(row: &Key) -> String {
     let mut text = format!("{}\n    {}\n\n", row.at.join("\n"), row.summary);
     if !row.detail.is_empty() {
-        text.push_str(&wrapped(row.detail, "    "));
+        text.push_str(&wrapped(row.detail, "    ", 100));
         text.push('\n');
     }
     for (word, value) in facts(row) {
@@ -102,12 +102,12 @@ pub(super) fn facts(row: &Key) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// A paragraph in lines of at most 100 characters.
-pub(super) fn wrapped(text: &str, indent: &str) -> String {
+/// A paragraph in lines of at most so many characters, where its words allow.
+pub(super) fn wrapped(text: &str, indent: &str, width: usize) -> String {
     let mut lines = String::new();
     let mut line = String::new();
     for word in text.split_whitespace() {
-        if !line.is_empty() && indent.len() + line.chars().count() + 1 + word.chars().count() > 100 {
+        if !line.is_empty() && indent.len() + line.chars().count() + 1 + word.chars().count() > width {
             lines.push_str(&format!("{indent}{line}\n"));
             line.clear();
         }

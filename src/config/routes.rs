@@ -11,7 +11,7 @@ use super::keys::last;
 use super::message::{Mark, Report, closest, either, quote};
 use super::settings::{Action, HostPattern, PathPattern, Pool, Protocol, Route, Service, Timeout};
 use super::shape::{ROOT, Shape};
-use super::tree::{Branch, Node, Section};
+use super::tree::{Branch, Found, Node, Section};
 use super::value::{Value, path};
 
 /// A service and the origin of each of its routes.
@@ -21,6 +21,8 @@ pub(super) type Marked = (Service, Vec<Origin>);
 pub(super) struct Origin {
     pub mark: Mark,
     pub path: String,
+    /// Whether all of its conditions were accepted.
+    pub sound: bool,
 }
 
 /// All services in the order of their names. Without `listeners` it is not known which there are.
@@ -28,7 +30,11 @@ pub(super) fn services(root: &Section<'_>, listeners: Option<&[&str]>, report: &
     let defaults = root.below("defaults", None).below("timeout", None);
     let services = root.below("service", None);
     let sound = services.named().filter(|(_, section)| section.is_sound());
-    sound.map(|(name, section)| Build { name, section, listeners, report }.service(&defaults)).collect()
+    sound
+        .map(|(name, section)| {
+            Build { name, section, listeners, report, forwards: false, hostless: false }.service(&defaults)
+        })
+        .collect()
 }
 
 struct Build<'a, 'r> {
@@ -36,6 +42,10 @@ struct Build<'a, 'r> {
     section: Section<'a>,
     listeners: Option<&'r [&'r str]>,
     report: &'r mut Report,
+    /// Whether some route asks the application.
+    forwards: bool,
+    /// Whether some route has no host.
+    hostless: bool,
 }
 
 /// One table of routes, or the service itself when it has none.
@@ -56,9 +66,11 @@ impl Build<'_, '_> {
         let mut routes = Vec::new();
         let mut origins = Vec::new();
         for part in self.parts(&section) {
+            let conditions = ["listeners", "hosts", "path", "methods", "fields"];
+            let sound = !conditions.iter().any(|name| part.section.find(name).is_some_and(Found::is_broken));
             for route in self.routes(&part, &timeouts) {
                 routes.push(route);
-                origins.push(Origin { mark: part.mark, path: part.path.clone() });
+                origins.push(Origin { mark: part.mark, path: part.path.clone(), sound });
             }
         }
         self.complete(&routes);
@@ -121,6 +133,8 @@ impl Build<'_, '_> {
             connect: flag(section, "connect"),
             timeout: deadlines(&timeout),
         };
+        self.forwards |= route.action == Action::Forward;
+        self.hostless |= section.find("hosts").is_none();
         let paths = section.all("path", text);
         self.rewritable(part, &paths);
         paths.into_iter().map(|path| Route { path: PathPattern(path), ..route.clone() }).collect()
@@ -212,14 +226,13 @@ impl Build<'_, '_> {
     /// What the service as a whole lacks.
     fn complete(&mut self, routes: &[Route]) {
         let endpoints = self.section.own("endpoints");
-        let forwards = routes.iter().any(|route| route.action == Action::Forward);
-        if endpoints.is_none() && forwards {
+        if endpoints.is_none() && self.forwards {
             self.missing("endpoints", "the service forwards requests");
         }
-        if self.section.find("hosts").is_none() && routes.iter().any(|route| route.hosts.is_empty()) {
+        if self.hostless {
             self.missing("hosts", "nothing says by which host it is reached");
         }
-        if let (Some(endpoints), false, false) = (endpoints, forwards, routes.is_empty()) {
+        if let (Some(endpoints), false, false) = (endpoints, self.forwards, routes.is_empty()) {
             self.report.warning(
                 endpoints.mark,
                 format!("service.{}.endpoints", self.name),
@@ -227,9 +240,9 @@ impl Build<'_, '_> {
                 "remove it, or add a route that forwards",
             );
         }
-        if self.section.own("route").is_some_and(|list| list.node == Node::List(Vec::new())) {
+        if let Some(list) = self.section.own("route").filter(|list| list.node == Node::List(Vec::new())) {
             self.report.error(
-                self.mark(),
+                list.mark,
                 format!("service.{}.route", self.name),
                 "found an empty list",
                 "allowed: at least one route, or none written",

@@ -30,8 +30,11 @@ pub(super) struct Shape {
 /// The root of a file.
 pub(super) static ROOT: LazyLock<Shape> = LazyLock::new(|| {
     let mut root = Shape::default();
-    for key in KEYS {
-        for (place, path) in key.at.iter().enumerate() {
+    // First places first: a table's own keys go before what it inherits.
+    let places = KEYS.iter().map(|key| key.at.len()).max().unwrap_or_default();
+    for place in 0..places {
+        for key in KEYS {
+            let Some(path) = key.at.get(place) else { continue };
             let shape = path.split('.').fold(&mut root, Shape::grow);
             shape.key = Some((key, place));
             shape.default = default(key);
