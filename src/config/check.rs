@@ -11,7 +11,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::keys::{KEYS, Unset, header, last, parent};
 use super::kind::{Kind, wrong};
-use super::message::{Mark, Report, bare, closest, quote};
+use super::message::{Mark, Report, bare, boundary, closest, quote};
 use super::shape::{ROOT, Shape};
 use super::tree::{Branch, Node, Table};
 use super::value::{Refusal, Value, name};
@@ -312,7 +312,7 @@ fn syntax(source: usize, text: &str, errors: &[toml::de::Error], report: &mut Re
     let mut seen: Option<usize> = None;
     let mut shown = 0;
     for error in errors {
-        let offset = text.floor_char_boundary(error.span().map_or(text.len(), |span| span.start));
+        let offset = boundary(text, error.span().map_or(text.len(), |span| span.start));
         // What follows on the same line, or comes back to an earlier one, is an echo.
         let echo = seen.is_some_and(|seen| offset <= seen || !text[seen..offset].contains('\n'));
         if shown == MOST_SYNTAX || echo {

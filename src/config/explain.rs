@@ -62,11 +62,11 @@ fn begins(path: &str, wanted: &[&str]) -> bool {
 }
 
 fn ending(wanted: &[&str]) -> Vec<&'static Key> {
-    let ends = |path: &&str| {
+    let ends = |path: &str| {
         let segments: Vec<&str> = path.split('.').map(plain).collect();
         segments.ends_with(wanted)
     };
-    KEYS.iter().filter(|row| row.at.iter().any(|path| ends(&path))).collect()
+    KEYS.iter().filter(|row| row.at.iter().any(|path| ends(path))).collect()
 }
 
 fn about(row: &Key) -> String {

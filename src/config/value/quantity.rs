@@ -61,7 +61,7 @@ pub fn size_in_words(bytes: u64) -> String {
 }
 
 fn words(amount: u64, units: &[(&str, u64)]) -> String {
-    let fits = units.iter().find(|(_, unit)| amount % unit == 0);
+    let fits = units.iter().find(|(_, unit)| amount.is_multiple_of(*unit));
     fits.map_or_else(|| amount.to_string(), |(name, unit)| format!("{}{name}", amount / unit))
 }
 
