@@ -343,3 +343,55 @@ fn in_words(message: &str) -> (String, &'static str) {
     };
     (found, remedy)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> Vec<String> {
+        let mut report = Report::default();
+        check(0, text, false, &mut report);
+        report.errors.into_iter().map(|finding| format!("{}: {}", finding.key, finding.found)).collect()
+    }
+
+    #[test]
+    fn every_example_is_a_value_that_its_key_accepts() {
+        for key in KEYS.iter().filter(|key| !key.example.is_empty()) {
+            for path in key.at {
+                let path = path.replace("NAME", "a");
+                let text = match path.split_once("[].") {
+                    Some((list, below)) => format!("[[{list}]]\n{below} = {}", key.example),
+                    None => format!("{path} = {}", key.example),
+                };
+                // Alone, one half of a pair is missing the other.
+                let wrong: Vec<_> = found(&text).into_iter().filter(|f| !f.ends_with(": missing")).collect();
+                assert_eq!(wrong, Vec::<String>::new(), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_word_from_elsewhere_is_answered_with_the_word_used_here() {
+        for key in KEYS {
+            for (path, word) in
+                key.at.iter().flat_map(|path| key.elsewhere.iter().map(move |word| (path, word)))
+            {
+                let (Some(table), name) = (ROOT.at(parent(path)), last(path)) else { panic!("{path}") };
+                assert_eq!(meant(table, word).0, Some(name), "{word} in {path}");
+                assert!(table.field(word).is_none(), "{word} is itself a key beside {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_name_is_not_also_missing() {
+        let text = "[service.a]\n[[service.a.route]]\nredirect = { location = \"/x\" }\n";
+        assert_eq!(found(text), ["service.a.route[0].redirect.location: unknown key"]);
+    }
+
+    #[test]
+    fn a_mistake_deep_down_hides_no_other() {
+        let text = "drain.deadline = 1\n[[service.a.route]]\nanswer = { status = 1, bdoy = 2 }\nx = 1\n";
+        assert_eq!(found(text).len(), 4, "{:?}", found(text));
+    }
+}

@@ -96,6 +96,10 @@ pub(super) fn facts(row: &Key) -> Vec<(&'static str, String)> {
         Unset::Means("") => {}
         Unset::Means(words) => facts.push(("default", words.to_owned())),
     }
+    if row.at.len() > 1 && !row.example.is_empty() {
+        let defaults = if row.at.len() > 2 { ", and that from [defaults.timeout]" } else { "" };
+        facts.push(("inherit", format!("a route takes it from its service{defaults}")));
+    }
     if !row.example.is_empty() {
         facts.push(("example", format!("{} = {}", last(row.at[0]), row.example)));
     }

@@ -4,7 +4,7 @@
 //! Must not know: files.
 
 use super::explain::{capital, facts, wrapped};
-use super::keys::{KEYS, Key, header, last, written};
+use super::keys::{KEYS, Key, header, written};
 
 /// When the words of this page, those of the table included, were last looked over.
 const REVISED: &str = "2026-11-21";
@@ -151,9 +151,6 @@ fn section(row: &Key) -> String {
 fn key(row: &Key) -> String {
     let mut text =
         format!(".TP\n.B {}\n{}", plain(&written(row)), lines(&format!("{}.", capital(row.summary))));
-    if row.at.len() > 1 && row.at[1].ends_with(&format!("route[].{}", last(row.at[0]))) {
-        text.push_str("A route without it takes it from its service.\n");
-    }
     text.push_str(&paragraph(row.detail));
     for (word, value) in facts(row) {
         text.push_str(&format!(".br\n{}", lines(&format!("{}: {value}", capital(word)))));

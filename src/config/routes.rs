@@ -212,10 +212,9 @@ impl Build<'_, '_> {
             let Node::Leaf(Value::Text(name)) = &branch.node else { continue };
             if !known.contains(&name.as_str()) {
                 let near = closest(name, known.iter().copied());
-                let remedy = near.map_or_else(
-                    || format!("add [listener.{name}] to hitless.toml"),
-                    |near| format!("did you mean \"{near}\"?"),
-                );
+                let add = format!("add [listener.{name}] to hitless.toml");
+                let remedy =
+                    near.map_or(add.clone(), |near| format!("did you mean \"{near}\"? otherwise {add}"));
                 let found = format!("found {}, which is no listener", quote(name));
                 let allowed = format!("allowed: {}", either(known.iter().copied()));
                 self.report.error(branch.mark, format!("{path}.listeners"), found, allowed, remedy);

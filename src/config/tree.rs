@@ -38,8 +38,7 @@ pub(super) struct Section<'a> {
     pub above: Option<&'a Section<'a>>,
 }
 
-/// For a name that is not in the table of keys.
-static NOTHING: Shape = Shape { key: None, fields: Vec::new(), named: None, each: None, default: None };
+static NOTHING: Shape = Shape::NOTHING;
 
 /// A value in effect.
 #[derive(Clone, Copy)]
