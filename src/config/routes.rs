@@ -14,6 +14,10 @@ use super::shape::{ROOT, Shape};
 use super::tree::{Branch, Found, Node, Section};
 use super::value::{Value, path};
 
+/// The most combinations of listener, host, path and method that the routes of one service may have: a short
+/// file must not become a large table.
+const MOST_COMBINATIONS: usize = 100_000;
+
 /// A service and the origin of each of its routes.
 pub(super) type Marked = (Service, Vec<Origin>);
 
@@ -32,7 +36,8 @@ pub(super) fn services(root: &Section<'_>, listeners: Option<&[&str]>, report: &
     let sound = services.named().filter(|(_, section)| section.is_sound());
     sound
         .map(|(name, section)| {
-            Build { name, section, listeners, report, forwards: false, hostless: false }.service(&defaults)
+            Build { name, section, listeners, report, forwards: false, hostless: false, combinations: 0 }
+                .service(&defaults)
         })
         .collect()
 }
@@ -46,6 +51,7 @@ struct Build<'a, 'r> {
     forwards: bool,
     /// Whether some route has no host.
     hostless: bool,
+    combinations: usize,
 }
 
 /// One table of routes, or the service itself when it has none.
@@ -120,6 +126,9 @@ impl Build<'_, '_> {
             self.known_listeners(&part.path, section);
         }
         self.exclusive(part);
+        if !self.is_moderate(part) {
+            return Vec::new();
+        }
         let timeout = section.below("timeout", Some(timeouts));
         let route = Route {
             id: part.id.clone(),
@@ -138,6 +147,25 @@ impl Build<'_, '_> {
         let paths = section.all("path", text);
         self.rewritable(part, &paths);
         paths.into_iter().map(|path| Route { path: PathPattern(path), ..route.clone() }).collect()
+    }
+
+    /// Whether the service still has few enough combinations; said once when it has not.
+    fn is_moderate(&mut self, part: &Part<'_>) -> bool {
+        let conditions = ["listeners", "hosts", "path", "methods"];
+        let counts =
+            conditions.map(|name| part.section.find(name).map_or(1, |found| found.values().len().max(1)));
+        let before = self.combinations;
+        self.combinations = counts.into_iter().fold(1, usize::saturating_mul).saturating_add(before);
+        if before <= MOST_COMBINATIONS && self.combinations > MOST_COMBINATIONS {
+            self.report.error(
+                part.mark,
+                part.path.as_str(),
+                "found too many combinations of listener, host, path and method in one service",
+                format!("allowed: {MOST_COMBINATIONS}"),
+                "use suffixes of hosts and prefixes of paths, or make several services of it",
+            );
+        }
+        self.combinations <= MOST_COMBINATIONS
     }
 
     fn action(&mut self, part: &Part<'_>) -> Action {
