@@ -76,8 +76,9 @@ fn address_of_instance(instance: &str) -> anyhow::Result<Address> {
     if let Ok(port) = instance.parse::<u16>() {
         return Ok(Address::Tcp(([127, 0, 0, 1], port).into()));
     }
-    let directory = std::env::var_os("RUNTIME_DIRECTORY")
-        .with_context(|| format!("instance '{instance}' is not a port, and there is no $RUNTIME_DIRECTORY"))?;
+    let directory = std::env::var_os("RUNTIME_DIRECTORY").with_context(|| {
+        format!("instance '{instance}' is not a port, and there is no $RUNTIME_DIRECTORY")
+    })?;
     Ok(Address::Unix(PathBuf::from(directory).join("http.sock")))
 }
 

@@ -42,7 +42,11 @@ impl Switches {
                 "cut" => next.cut = if value == "all" { u64::MAX } else { number(key, value)? },
                 "unhealthy" => next.unhealthy = number(key, value)? != 0,
                 "reset" => next = State::default(),
-                _ => return Err(format!("unknown switch '{key}'; there are slow_ms, fail, cut, unhealthy, reset")),
+                _ => {
+                    return Err(format!(
+                        "unknown switch '{key}'; there are slow_ms, fail, cut, unhealthy, reset"
+                    ));
+                }
             }
         }
         *state = next;
