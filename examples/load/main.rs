@@ -113,8 +113,13 @@ fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
         if interrupted.recv_timeout(left.min(Duration::from_secs(1))) != Err(RecvTimeoutError::Timeout) {
             break;
         }
-        let (requests, _, failed) = load.so_far();
-        eprintln!("{:>4} s: {requests} requests, {failed} failed", load.elapsed().as_secs());
+        let so_far = load.so_far();
+        eprintln!(
+            "{:>4} s: {} requests, {} failed",
+            load.elapsed().as_secs(),
+            so_far.requests,
+            so_far.failed
+        );
     }
     Ok(load.finish()?)
 }

@@ -19,7 +19,6 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -28,11 +27,11 @@ use tokio::task::JoinSet;
 
 pub use connection::{Kind, Loss};
 pub use options::{Address, Options};
-pub use tally::{Details, Failure, Live, Report, Share, What};
+pub use tally::{Details, Failure, Report, Share, SoFar, What};
 
 use connection::Connection;
 use exchange::{Ask, exchange};
-use tally::Tally;
+use tally::{Live, Tally};
 
 /// A load that is running, on a thread of its own.
 pub struct Load {
@@ -77,10 +76,8 @@ impl Load {
         self.start.elapsed()
     }
 
-    /// Requests begun, answered and failed until now.
-    pub fn so_far(&self) -> (u64, u64, u64) {
-        let read = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-        (read(&self.live.requests), read(&self.live.answered), read(&self.live.failed))
+    pub fn so_far(&self) -> SoFar {
+        self.live.read()
     }
 
     /// Offers nothing more, lets every request end, asks each silent connection once more, and reports.

@@ -91,12 +91,37 @@ pub struct Details {
     pub posts_unknown: Option<String>,
 }
 
-/// Read by who watches from another thread.
+/// Counted as it happens, for who watches from another thread.
 #[derive(Default)]
 pub struct Live {
-    pub requests: AtomicU64,
-    pub failed: AtomicU64,
-    pub answered: AtomicU64,
+    requests: AtomicU64,
+    answered: AtomicU64,
+    failed: AtomicU64,
+    idle_closed: AtomicU64,
+    messages: AtomicU64,
+}
+
+/// How far a load has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SoFar {
+    pub requests: u64,
+    pub answered: u64,
+    pub failed: u64,
+    pub idle_closed: u64,
+    /// WebSocket messages that came back, right or wrong.
+    pub messages: u64,
+}
+
+impl Live {
+    pub fn read(&self) -> SoFar {
+        SoFar {
+            requests: self.requests.load(Ordering::Relaxed),
+            answered: self.answered.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            idle_closed: self.idle_closed.load(Ordering::Relaxed),
+            messages: self.messages.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// A request that has begun.
@@ -159,13 +184,20 @@ impl Tally {
         }
     }
 
-    pub fn stalled(&mut self, waited: Duration) {
+    fn stalled(&mut self, waited: Duration) {
         self.worst_stall = self.worst_stall.max(waited);
     }
 
     pub fn idle_closed(&mut self, kind: Kind) {
         self.report.idle_closed += 1;
+        self.live.idle_closed.fetch_add(1, Ordering::Relaxed);
         *self.report.details.idle_kinds.entry(kind).or_default() += 1;
+    }
+
+    /// One message of a tunnel came back after `waited`.
+    pub fn message(&mut self, waited: Option<Duration>) {
+        self.live.messages.fetch_add(1, Ordering::Relaxed);
+        self.stalled(waited.unwrap_or_default());
     }
 
     pub fn tunnel_dropped(&mut self, how: String) {

@@ -157,9 +157,7 @@ impl Messages {
     /// Missing messages count each; one that is repeated or changed counts once.
     fn came_back(&mut self, run: &Run, slot: u64, payload: &[u8]) {
         let mut tally = run.tally.borrow_mut();
-        if let Some(since) = self.waiting_since.take() {
-            tally.stalled(since.elapsed());
-        }
+        tally.message(self.waiting_since.take().map(|since| since.elapsed()));
         let place = number(payload).filter(|place| payload == message(slot, *place).as_bytes());
         match place {
             Some(place) if (self.returned..self.sent).contains(&place) => {
