@@ -1,0 +1,84 @@
+//! The switches that make the application slow or failing, as `/switch?slow_ms=200&fail=3` sets them.
+//!
+//! Promises: a switch not named stays as it is; a value that cannot be read changes nothing and is
+//! explained. `/switch`, `/posts` and `/echo` themselves never suffer.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+
+#[derive(Default)]
+pub struct Switches(Mutex<State>);
+
+#[derive(Clone, Default, Serialize)]
+pub struct State {
+    /// Every answer waits so long.
+    pub slow_ms: u64,
+    /// So many of the next requests are answered 500.
+    pub fail: u64,
+    /// So many of the next answers end in the middle of their body.
+    pub cut: u64,
+    /// `/healthz` answers 503.
+    pub unhealthy: bool,
+}
+
+/// What the switches make of one request.
+pub enum Fate {
+    Answered,
+    Failed,
+    Cut,
+}
+
+impl Switches {
+    /// Sets what `query` names; `reset=1` puts everything back.
+    pub fn set(&self, query: &str) -> Result<State, String> {
+        let mut state = self.lock();
+        let mut next = state.clone();
+        for (key, value) in super::answers::pairs(query) {
+            match key {
+                "slow_ms" => next.slow_ms = number(key, value)?,
+                "fail" => next.fail = if value == "all" { u64::MAX } else { number(key, value)? },
+                "cut" => next.cut = if value == "all" { u64::MAX } else { number(key, value)? },
+                "unhealthy" => next.unhealthy = number(key, value)? != 0,
+                "reset" => next = State::default(),
+                _ => return Err(format!("unknown switch '{key}'; there are slow_ms, fail, cut, unhealthy, reset")),
+            }
+        }
+        *state = next;
+        Ok(state.clone())
+    }
+
+    pub fn healthy(&self) -> bool {
+        !self.lock().unhealthy
+    }
+
+    /// Waits as long as an answer must wait, and says what is to become of it.
+    pub async fn fate(&self) -> Fate {
+        let slow = Duration::from_millis(self.lock().slow_ms);
+        if !slow.is_zero() {
+            tokio::time::sleep(slow).await;
+        }
+        let mut state = self.lock();
+        if take(&mut state.fail) {
+            return Fate::Failed;
+        }
+        if take(&mut state.cut) { Fate::Cut } else { Fate::Answered }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn take(left: &mut u64) -> bool {
+    let some = *left > 0;
+    if some && *left != u64::MAX {
+        *left -= 1;
+    }
+    some
+}
+
+fn number(key: &str, value: &str) -> Result<u64, String> {
+    value.parse().map_err(|_| format!("switch '{key}' must be a number, found '{value}'"))
+}
