@@ -48,7 +48,10 @@ fn too_old_for_our_binaries(release: Release) -> Option<String> {
 }
 
 fn has(tool: &str) -> bool {
-    Command::new("sh").args(["-c", "command -v \"$1\" >/dev/null", "sh", tool]).status().is_ok_and(|s| s.success())
+    Command::new("sh")
+        .args(["-c", "command -v \"$1\" >/dev/null", "sh", tool])
+        .status()
+        .is_ok_and(|s| s.success())
 }
 
 fn skip(reason: &str) {

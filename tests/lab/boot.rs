@@ -92,7 +92,8 @@ impl Drop for Container {
         if let Some(leader) = Pid::from_raw(self.leader as i32) {
             rustix::process::kill_process(leader, Signal::KILL).ok();
             if let Ok(exit) = rustix::process::pidfd_open(leader, PidfdFlags::empty()) {
-                poll(&mut [PollFd::new(&exit, PollFlags::IN)], Some(&Timespec { tv_sec: 10, tv_nsec: 0 })).ok();
+                poll(&mut [PollFd::new(&exit, PollFlags::IN)], Some(&Timespec { tv_sec: 10, tv_nsec: 0 }))
+                    .ok();
             }
         }
         self.cgroups.iter().for_each(|cgroup| leftovers::remove_cgroup(cgroup));
@@ -107,7 +108,14 @@ fn command(folder: &Path, base: &Path, cgroups: &[PathBuf]) -> Command {
     command
         .args(["--mount", "--propagation", "private", "--", "sh", "-c", BECOME_NSPAWN, "sh"])
         .args([folder, base])
-        .args(["--quiet", "--boot", "--register=no", "--keep-unit", "--notify-ready=yes", "--private-network"])
+        .args([
+            "--quiet",
+            "--boot",
+            "--register=no",
+            "--keep-unit",
+            "--notify-ready=yes",
+            "--private-network",
+        ])
         .args(["--console=read-only", "--link-journal=no", "--resolv-conf=off", "--timezone=off"])
         .arg(format!("--machine=lab-{}", folder.file_name().unwrap().display()))
         .env("NOTIFY_SOCKET", folder.join("notify"))

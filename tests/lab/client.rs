@@ -27,7 +27,11 @@ impl Answer {
     /// A field's value; empty when it is absent.
     pub fn field(&self, name: &str) -> &str {
         let fields = self.head.lines().filter_map(|line| line.split_once(':'));
-        fields.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next().unwrap_or("")
+        fields
+            .filter(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+            .next()
+            .unwrap_or("")
     }
 }
 
@@ -183,7 +187,8 @@ fn read_chunks(stream: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> 
     loop {
         let mut line = String::new();
         stream.read_line(&mut line)?;
-        let length = usize::from_str_radix(line.split(';').next().unwrap_or("").trim(), 16).map_err(io::Error::other)?;
+        let length = usize::from_str_radix(line.split(';').next().unwrap_or("").trim(), 16)
+            .map_err(io::Error::other)?;
         let mut chunk = vec![0; length + 2];
         stream.read_exact(&mut chunk)?;
         body.extend_from_slice(&chunk[..length]);

@@ -1,8 +1,8 @@
 //! A booted host, as a test sees it.
 
+use super::Release;
 use super::boot::Container;
 use super::process::{self, Output, Running};
-use super::Release;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -55,7 +55,8 @@ impl Host {
     pub fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+        std::fs::write(&path, text)
+            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
     }
 
     /// Copies a file of this machine into the host, with its mode.
@@ -63,7 +64,8 @@ impl Host {
     pub fn put(&self, source: &Path, path: &str) {
         let target = self.path(path);
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-        std::fs::copy(source, &target).unwrap_or_else(|error| panic!("cannot copy {}: {error}", source.display()));
+        std::fs::copy(source, &target)
+            .unwrap_or_else(|error| panic!("cannot copy {}: {error}", source.display()));
         let mode = std::fs::metadata(source).unwrap().permissions().mode();
         std::fs::set_permissions(&target, PermissionsExt::from_mode(mode | 0o444)).unwrap();
     }

@@ -19,7 +19,8 @@ impl Entry {
         match self.0.get(name) {
             Some(Value::String(text)) => text.clone(),
             Some(Value::Array(bytes)) => {
-                let bytes: Vec<u8> = bytes.iter().filter_map(|byte| byte.as_u64()).map(|byte| byte as u8).collect();
+                let bytes: Vec<u8> =
+                    bytes.iter().filter_map(|byte| byte.as_u64()).map(|byte| byte as u8).collect();
                 String::from_utf8_lossy(&bytes).into_owned()
             }
             _ => String::new(),
@@ -39,7 +40,8 @@ impl Host {
     /// The entries that `journalctl ARGUMENTS` selects.
     #[track_caller]
     pub fn journal<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Vec<Entry> {
-        let words: Vec<&str> = ["journalctl", "--output=json", "--all"].into_iter().chain(arguments).collect();
+        let words: Vec<&str> =
+            ["journalctl", "--output=json", "--all"].into_iter().chain(arguments).collect();
         self.run(words).ok().lines().filter_map(Entry::parse).collect()
     }
 
@@ -75,6 +77,14 @@ impl Host {
     }
 
     fn follow(&self, cursor: &Cursor) -> Running {
-        self.spawn(["journalctl", "--follow", "--no-tail", "--output=json", "--all", "--after-cursor", &cursor.0])
+        self.spawn([
+            "journalctl",
+            "--follow",
+            "--no-tail",
+            "--output=json",
+            "--all",
+            "--after-cursor",
+            &cursor.0,
+        ])
     }
 }

@@ -14,8 +14,7 @@ const HOME: &str = "/run/hitless-lab";
 
 /// A new folder for a host of this process; short, for a socket's path must fit into 108 bytes.
 pub fn new_folder() -> PathBuf {
-    let folder =
-        Path::new(HOME).join(format!("{}-{}", identity(std::process::id()), boot::next_number()));
+    let folder = Path::new(HOME).join(format!("{}-{}", identity(std::process::id()), boot::next_number()));
     fs::create_dir_all(&folder).unwrap();
     folder
 }

@@ -104,7 +104,11 @@ impl Running {
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let Ok(line) = self.lines.recv_timeout(left) else {
-                panic!("{}: what was waited for did not come within {BOUND:?}; seen:\n{}", self.command, seen.join("\n"));
+                panic!(
+                    "{}: what was waited for did not come within {BOUND:?}; seen:\n{}",
+                    self.command,
+                    seen.join("\n")
+                );
             };
             if let Some(found) = wanted(&line) {
                 return found;
