@@ -3,6 +3,8 @@
 //! `cargo run --example load -- --target 127.0.0.1:80 --host shop.example.com --for 10s`.
 //! Promises: bounded in time; exit 0 when nothing was lost, 1 when something was, 2 when it could not measure.
 
+#![allow(clippy::disallowed_macros, reason = "a program of its own, whose output is for people")]
+
 #[allow(dead_code, unused_imports, reason = "the demo and the tests use more of it")]
 mod engine;
 #[allow(dead_code, reason = "the serving half is used by the sample application")]

@@ -5,6 +5,8 @@
 //! finish what is in flight, then it ends with 0.
 //! Must not know: hitless. It is what an operator's own application would be.
 
+#![allow(clippy::disallowed_macros, reason = "a program of its own, whose output is for people")]
+
 mod service;
 #[allow(dead_code, reason = "the client's half is used by the load client")]
 #[path = "../wire/mod.rs"]

@@ -3,7 +3,6 @@
 //! Kept-alive and posting clients wait for their answer before they ask again; all others come at their
 //! own rate, answered or not, as visitors do.
 
-use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,6 +13,9 @@ use super::Run;
 use super::exchange::{Ask, Content, Proof};
 use super::tally::What;
 
+/// Makes the next request of one kind.
+type Make = fn(&Run) -> Ask;
+
 pub fn spawn(run: &Rc<Run>, clients: &mut JoinSet<()>) {
     let options = &run.options;
     for _ in 0..options.kept_alive {
@@ -22,7 +24,7 @@ pub fn spawn(run: &Rc<Run>, clients: &mut JoinSet<()>) {
     for _ in 0..options.posting {
         clients.spawn_local(keep_posting(run.clone()));
     }
-    let kinds: [(u32, fn(&Run) -> Ask); 5] = [
+    let kinds: [(u32, Make); 5] = [
         (options.fresh_per_second, fresh),
         (options.slow_per_second, slow),
         (options.downloads_per_second, download),
@@ -60,7 +62,7 @@ async fn keep_posting(run: Rc<Run>) {
 }
 
 /// A new client on a new connection at every tick, until the load stops; then waits for the last of them.
-async fn keep_coming(run: Rc<Run>, per_second: u32, make: fn(&Run) -> Ask) {
+async fn keep_coming(run: Rc<Run>, per_second: u32, make: Make) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / per_second);
     // A client that was held up does not make up for it by a burst.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -77,11 +79,9 @@ async fn keep_coming(run: Rc<Run>, per_second: u32, make: fn(&Run) -> Ask) {
     visitors.join_all().await;
 }
 
-fn visit(run: Rc<Run>, make: fn(&Run) -> Ask) -> impl Future<Output = ()> {
-    async move {
-        let ask = make(&run);
-        run.ask(&mut None, ask).await;
-    }
+async fn visit(run: Rc<Run>, make: Make) {
+    let ask = make(&run);
+    run.ask(&mut None, ask).await;
 }
 
 fn fresh(run: &Run) -> Ask {

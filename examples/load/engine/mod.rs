@@ -80,6 +80,11 @@ impl Load {
         self.live.read()
     }
 
+    /// Whether it ended before it was finished, which only an error does.
+    pub fn ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Offers nothing more, lets every request end, asks each silent connection once more, and reports.
     pub fn finish(self) -> io::Result<Report> {
         self.stop.send_replace(true);
@@ -152,7 +157,7 @@ impl Run {
             self.tally.borrow_mut().idle_closed(kind);
             *held = None;
         }
-        let begun = self.tally.borrow_mut().begin(ask.what);
+        let begun = self.tally.borrow_mut().begin(ask.what, held.is_some());
         let attempt = async {
             let mut connection = match held.take() {
                 Some(mut connection) => {

@@ -42,6 +42,8 @@ pub struct Failure {
     pub what: What,
     pub kind: Kind,
     pub detail: String,
+    /// Whether its connection had carried an answer before.
+    pub reused: bool,
     #[serde(skip)]
     pub began: Duration,
     #[serde(skip)]
@@ -128,6 +130,7 @@ impl Live {
 #[must_use]
 pub struct Begun {
     what: What,
+    reused: bool,
     at: Instant,
 }
 
@@ -154,11 +157,12 @@ impl Tally {
         }
     }
 
-    pub fn begin(&mut self, what: What) -> Begun {
+    /// `reused`: on a connection that has carried an answer before.
+    pub fn begin(&mut self, what: What, reused: bool) -> Begun {
         self.report.requests += 1;
         self.report.details.shares.entry(what).or_default().requests += 1;
         self.live.requests.fetch_add(1, Ordering::Relaxed);
-        Begun { what, at: Instant::now() }
+        Begun { what, reused, at: Instant::now() }
     }
 
     /// `waited` is the longest that the client was kept waiting.
@@ -178,6 +182,7 @@ impl Tally {
                 what: begun.what,
                 kind: loss.kind,
                 detail: loss.detail,
+                reused: begun.reused,
                 began: begun.at.duration_since(self.start),
                 ended: self.start.elapsed(),
             });

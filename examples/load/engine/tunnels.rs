@@ -49,7 +49,7 @@ async fn keep_open(run: Rc<Run>, slot: u64) {
 }
 
 async fn shake_hands(run: &Run, slot: u64) -> Option<Connection> {
-    let begun = run.tally.borrow_mut().begin(What::Handshake);
+    let begun = run.tally.borrow_mut().begin(What::Handshake, false);
     let opened = tokio::time::timeout(run.options.patience, open(run, slot)).await;
     let opened = opened.unwrap_or_else(|_| Err(Loss::new(Kind::Timeout, "no answer to the handshake")));
     let mut tally = run.tally.borrow_mut();

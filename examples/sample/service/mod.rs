@@ -79,6 +79,7 @@ impl Serving {
     }
 }
 
+#[allow(clippy::disallowed_macros, reason = "an ordinary application: its stderr goes to the journal")]
 async fn accept(socket: Socket, app: Arc<App>, mut leaving: Leaving) {
     loop {
         let wire = tokio::select! {
