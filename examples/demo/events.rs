@@ -67,7 +67,8 @@ pub fn perform(event: &Event, stage: &Stage, pauses: Pauses) -> anyhow::Result<R
     println!("{} requests, {} failed", report.requests, report.failed);
     let row = Row { event: event.name, debian: stage.debian, report, exit_code: output.status, began, ended };
     if !crate::promises::broken(&row).is_empty() {
-        println!("{}{}{}", output.stdout, output.stderr, stage.explanation());
+        let said = [&output.stdout, &output.stderr, &stage.explanation()].map(|text| text.trim().to_owned());
+        println!("    the promise is broken; the command and the host say:\n{}\n", said.join("\n"));
     }
     Ok(row)
 }
@@ -79,7 +80,10 @@ fn offer(load: &Load, period: Duration) -> anyhow::Result<()> {
     let mut dots = 0;
     while began.elapsed() < period || load.so_far().answered == answered {
         anyhow::ensure!(began.elapsed() < BOUND, "no request was answered within {} s", BOUND.as_secs());
-        anyhow::ensure!(!load.ended(), "the load client ended");
+        // Why it ended is told when it is finished.
+        if load.ended() {
+            return Ok(());
+        }
         // The passing of time is what is waited for.
         std::thread::park_timeout(Duration::from_millis(50));
         if began.elapsed().as_secs() > dots {
@@ -97,9 +101,13 @@ fn tell(text: &str) {
     let _ = std::io::stdout().flush();
 }
 
+/// Adds a route to the service under load, and asks for it: a reload that did nothing would lose nothing.
 fn reload(stage: &Stage) -> Output {
+    let routes = "[[service.shop.route]]\npath = \"/old\"\nredirect = \"/\"\n\
+                  [[service.shop.route]]\npath = \"/*\"\n";
     stage.host.shell(&format!(
-        "printf '[service.shop.timeout]\\nfirst-byte = \"50s\"\\n' >>{SHOP} && systemctl reload hitless"
+        "printf '%s' '{routes}' >>{SHOP} && systemctl reload hitless || exit\n\
+         curl --silent --include --header 'Host: shop.example.com' http://127.0.0.1/old | grep -i '^location:'"
     ))
 }
 
@@ -111,9 +119,12 @@ fn reload_broken(stage: &Stage) -> Output {
     output
 }
 
+/// Gives the other service one more host, and asks for it.
 fn reload_other(stage: &Stage) -> Output {
     stage.host.shell(&format!(
-        "sed -i 's/\"blog.example.com\"/\"blog.example.com\", \"www.blog.example.com\"/' {BLOG} && systemctl reload hitless"
+        "sed -i 's/\"blog.example.com\"/\"blog.example.com\", \"www.blog.example.com\"/' {BLOG}\n\
+         systemctl reload hitless || exit\n\
+         curl --silent --fail --header 'Host: www.blog.example.com' http://127.0.0.1/"
     ))
 }
 
@@ -125,7 +136,8 @@ fn restart(stage: &Stage) -> Output {
 fn gateway_kill(stage: &Stage) -> Output {
     stage.host.shell(
         "main=$(systemctl show --value --property MainPID hitless) || exit\n\
-         read -r gateway rest </proc/$main/task/$main/children || { echo 'the keeper has no child' >&2; exit 1; }\n\
+         read -r gateway rest </proc/$main/task/$main/children\n\
+         [ -n \"$gateway\" ] || { echo 'the keeper has no child' >&2; exit 1; }\n\
          kill -KILL \"$gateway\" || exit\n\
          while kill -0 \"$gateway\" 2>/dev/null; do :; done",
     )
