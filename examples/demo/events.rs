@@ -66,6 +66,9 @@ pub fn perform(event: &Event, stage: &Stage, pauses: Pauses) -> anyhow::Result<R
     let report = load.finish().context("the load client could not go on")?;
     println!("{} requests, {} failed", report.requests, report.failed);
     let row = Row { event: event.name, debian: stage.debian, report, exit_code: output.status, began, ended };
+    if row.event == "reload-broken" {
+        println!("    systemctl reload: exit {}; systemctl status: {}", row.exit_code, output.stdout.trim());
+    }
     if !crate::promises::broken(&row).is_empty() {
         let said = [&output.stdout, &output.stderr, &stage.explanation()].map(|text| text.trim().to_owned());
         println!("    the promise is broken; the command and the host say:\n{}\n", said.join("\n"));
@@ -114,7 +117,8 @@ fn reload(stage: &Stage) -> Output {
 /// The file is gone afterwards, the verdict stays.
 fn reload_broken(stage: &Stage) -> Output {
     stage.host.write(BROKEN, "[service.broken]\nhots = [\"broken.example.com\"]\nendpoints = \"nowhere\"\n");
-    let output = stage.host.run(["systemctl", "reload", "hitless"]);
+    let mut output = stage.host.run(["systemctl", "reload", "hitless"]);
+    output.stdout.push_str(&stage.host.show("hitless", "StatusText"));
     stage.host.run(["rm", BROKEN]).ok();
     output
 }
