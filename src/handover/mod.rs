@@ -1,1 +1,9 @@
-//! The mailbox between processes: versioned records with file descriptors.
+//! What one process gives another: messages with file descriptors.
+//!
+//! [`mailbox`] carries datagrams, [`control`] is what keeper and gateway say over one,
+//! [`snapshot`] is the configuration they agree on. Connections will move over the same mailbox.
+//! Must not know: who is at the other end, or HTTP.
+
+pub mod control;
+pub mod mailbox;
+pub mod snapshot;

@@ -1,1 +1,281 @@
 //! PURE: which phase a gateway is in, and what to do next.
+//!
+//! ```text
+//!              all blockers gone            ReloadRequested
+//!  Starting ─────────────────────▶ Serving ◀──────────────▶ Reloading
+//!     │                               │       installed,        │
+//!     │ DrainRequested                │       refused           │ DrainRequested
+//!     │                DrainRequested ▼                         ▼ (the reload is abandoned)
+//!     │                      Draining: LameDuck ──▶ Finishing ──▶ Cutting
+//!     ▼                                                │ idle       │ idle, or its limit
+//!  Stopped ◀───────────────────────────────────────────┴────────────┘
+//! ```
+//!
+//! Happy path: every blocker goes, the gateway serves, reloads, and at the end drains until it is
+//! idle. Failure paths: a start that fails stops; a refused reload goes back to Serving with the
+//! same generation; a deadline cuts what is left; `EndRequested` stops from anywhere at once.
+//!
+//! Promises: never ready while a blocker is left; a refused reload has no effect but its report;
+//! every drain ends; nothing happens after Stopped. Handing connections over (a phase between
+//! Serving and Draining) will be added here.
+//! Must not know: tokio, sockets, clocks. A caller carries out the effects in order.
+
+pub mod deadline;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Where a gateway is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Starting { generation: u64, waiting_for: BTreeSet<Blocker> },
+    Serving { generation: u64 },
+    Reloading { generation: u64, step: ReloadStep, again: bool },
+    Draining { generation: u64, stage: DrainStage },
+    Stopped,
+}
+
+/// What a gateway waits for before it is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Blocker {
+    Configuration,
+    Listeners,
+    Admin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadStep {
+    /// The files are being read and checked; nothing has changed yet.
+    Loading,
+    /// Accepted; the data threads are swapping to it.
+    Installing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainStage {
+    /// Not ready any more, but everything is served.
+    LameDuck,
+    /// Nothing new is accepted, what is in flight is answered.
+    Finishing,
+    /// The deadline has passed, the rest is being cut.
+    Cutting,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    BlockerGone(Blocker),
+    StartFailed,
+    ReloadRequested,
+    /// The files on disk were accepted.
+    ReloadLoaded,
+    /// Every data thread serves the new generation.
+    ReloadInstalled,
+    ReloadRefused,
+    DrainRequested {
+        lame_duck: bool,
+    },
+    LameDuckOver,
+    /// No connection is left.
+    Idle,
+    DeadlinePassed,
+    /// What was cut had its time to go.
+    CutLimitPassed,
+    /// Stop now, whatever is in flight.
+    EndRequested,
+}
+
+/// What the caller must do, in the order given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    AnnounceReady,
+    /// Read and check the files, without changing anything.
+    Load,
+    /// Swap the data threads to what was loaded, as this generation.
+    Install {
+        generation: u64,
+    },
+    AnnounceReloaded {
+        generation: u64,
+    },
+    AnnounceRefused {
+        generation: u64,
+    },
+    /// Tell whoever waits for a reload that there will be none.
+    AbandonReload,
+    AnnounceDraining,
+    ArmLameDuck,
+    /// From here on new connections wait in the kernel; idle ones are closed after their grace.
+    StopAccepting,
+    ArmDeadline,
+    Cut,
+    ArmCutLimit,
+    /// Close every resource in reverse order of opening and exit.
+    Close,
+}
+
+impl Phase {
+    /// The beginning: everything is still missing. The first gateway starts with generation 1, one
+    /// that replaces a dead one with the generation that was accepted last.
+    pub fn starting(generation: u64) -> Phase {
+        let waiting_for = [Blocker::Configuration, Blocker::Listeners, Blocker::Admin].into();
+        Phase::Starting { generation, waiting_for }
+    }
+
+    /// The phase after `event`, and what to do on the way. An event that means nothing in this
+    /// phase (a late timer, a result nobody waits for any more) changes nothing.
+    pub fn next(self, event: Event) -> (Phase, Vec<Effect>) {
+        match (self, event) {
+            (Phase::Stopped, _) => (Phase::Stopped, vec![]),
+            (phase, Event::EndRequested) => end(&phase),
+            (Phase::Starting { generation, waiting_for }, event) => starting(generation, waiting_for, event),
+            (Phase::Serving { generation }, event) => serving(generation, event),
+            (Phase::Reloading { generation, step, again }, event) => {
+                reloading(generation, step, again, event)
+            }
+            (Phase::Draining { generation, stage }, event) => draining(generation, stage, event),
+        }
+    }
+
+    /// Whether new work should be sent here; otherwise why not, in an operator's words.
+    pub fn readiness(&self) -> Result<(), Vec<String>> {
+        match self {
+            Phase::Serving { .. } | Phase::Reloading { .. } => Ok(()),
+            Phase::Starting { waiting_for, .. } => {
+                Err(waiting_for.iter().map(|blocker| format!("waiting for {blocker}")).collect())
+            }
+            Phase::Draining { .. } => Err(vec!["draining".into()]),
+            Phase::Stopped => Err(vec!["stopped".into()]),
+        }
+    }
+
+    /// The word for it in `/status` and in logs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Phase::Starting { .. } => "starting",
+            Phase::Serving { .. } => "serving",
+            Phase::Reloading { .. } => "reloading",
+            Phase::Draining { stage: DrainStage::LameDuck, .. } => "lame-duck",
+            Phase::Draining { .. } => "draining",
+            Phase::Stopped => "stopped",
+        }
+    }
+}
+
+fn starting(generation: u64, mut waiting_for: BTreeSet<Blocker>, event: Event) -> (Phase, Vec<Effect>) {
+    match event {
+        Event::BlockerGone(blocker) => {
+            waiting_for.remove(&blocker);
+            if waiting_for.is_empty() {
+                (Phase::Serving { generation }, vec![Effect::AnnounceReady])
+            } else {
+                (Phase::Starting { generation, waiting_for }, vec![])
+            }
+        }
+        // Nothing was announced, so nobody was sent here: there is nothing to drain.
+        Event::StartFailed | Event::DrainRequested { .. } => (Phase::Stopped, vec![Effect::Close]),
+        _ => (Phase::Starting { generation, waiting_for }, vec![]),
+    }
+}
+
+fn serving(generation: u64, event: Event) -> (Phase, Vec<Effect>) {
+    match event {
+        Event::ReloadRequested => {
+            (Phase::Reloading { generation, step: ReloadStep::Loading, again: false }, vec![Effect::Load])
+        }
+        Event::DrainRequested { lame_duck } => drain(generation, lame_duck, vec![]),
+        _ => (Phase::Serving { generation }, vec![]),
+    }
+}
+
+fn reloading(generation: u64, step: ReloadStep, again: bool, event: Event) -> (Phase, Vec<Effect>) {
+    match (step, event) {
+        // Many requests during one reload are one more reload: only the last state of the files counts.
+        (_, Event::ReloadRequested) => (Phase::Reloading { generation, step, again: true }, vec![]),
+        (ReloadStep::Loading, Event::ReloadLoaded) => (
+            Phase::Reloading { generation, step: ReloadStep::Installing, again },
+            vec![Effect::Install { generation: generation + 1 }],
+        ),
+        (ReloadStep::Loading, Event::ReloadRefused) => {
+            settle(generation, again, Effect::AnnounceRefused { generation })
+        }
+        (ReloadStep::Installing, Event::ReloadInstalled) => {
+            let generation = generation + 1;
+            settle(generation, again, Effect::AnnounceReloaded { generation })
+        }
+        (_, Event::DrainRequested { lame_duck }) => drain(generation, lame_duck, vec![Effect::AbandonReload]),
+        _ => (Phase::Reloading { generation, step, again }, vec![]),
+    }
+}
+
+/// A reload has its verdict; the one asked for meanwhile begins.
+fn settle(generation: u64, again: bool, verdict: Effect) -> (Phase, Vec<Effect>) {
+    if again {
+        let step = ReloadStep::Loading;
+        (Phase::Reloading { generation, step, again: false }, vec![verdict, Effect::Load])
+    } else {
+        (Phase::Serving { generation }, vec![verdict])
+    }
+}
+
+fn drain(generation: u64, lame_duck: bool, mut effects: Vec<Effect>) -> (Phase, Vec<Effect>) {
+    effects.push(Effect::AnnounceDraining);
+    // The deadline counts from here in any case: the lame-duck time is part of the stop.
+    effects.push(Effect::ArmDeadline);
+    let stage = if lame_duck {
+        effects.push(Effect::ArmLameDuck);
+        DrainStage::LameDuck
+    } else {
+        effects.push(Effect::StopAccepting);
+        DrainStage::Finishing
+    };
+    (Phase::Draining { generation, stage }, effects)
+}
+
+fn draining(generation: u64, stage: DrainStage, event: Event) -> (Phase, Vec<Effect>) {
+    let at = |stage| Phase::Draining { generation, stage };
+    match (stage, event) {
+        (DrainStage::LameDuck, Event::LameDuckOver) => {
+            (at(DrainStage::Finishing), vec![Effect::StopAccepting])
+        }
+        (DrainStage::LameDuck, Event::DeadlinePassed) => {
+            (at(DrainStage::Cutting), vec![Effect::StopAccepting, Effect::Cut, Effect::ArmCutLimit])
+        }
+        (DrainStage::Finishing, Event::DeadlinePassed) => {
+            (at(DrainStage::Cutting), vec![Effect::Cut, Effect::ArmCutLimit])
+        }
+        // Idle in the lame-duck stage is a quiet moment, not the end: it still accepts.
+        (DrainStage::Finishing | DrainStage::Cutting, Event::Idle)
+        | (DrainStage::Cutting, Event::CutLimitPassed) => (Phase::Stopped, vec![Effect::Close]),
+        _ => (at(stage), vec![]),
+    }
+}
+
+fn end(phase: &Phase) -> (Phase, Vec<Effect>) {
+    let effects = match phase {
+        Phase::Starting { .. } | Phase::Stopped => vec![Effect::Close],
+        Phase::Serving { .. } => vec![Effect::StopAccepting, Effect::Cut, Effect::Close],
+        Phase::Reloading { .. } => {
+            vec![Effect::AbandonReload, Effect::StopAccepting, Effect::Cut, Effect::Close]
+        }
+        Phase::Draining { stage: DrainStage::LameDuck, .. } => {
+            vec![Effect::StopAccepting, Effect::Cut, Effect::Close]
+        }
+        Phase::Draining { stage: DrainStage::Finishing, .. } => vec![Effect::Cut, Effect::Close],
+        Phase::Draining { stage: DrainStage::Cutting, .. } => vec![Effect::Close],
+    };
+    (Phase::Stopped, effects)
+}
+
+impl fmt::Display for Blocker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Blocker::Configuration => "the configuration",
+            Blocker::Listeners => "the listeners",
+            Blocker::Admin => "the admin sockets",
+        })
+    }
+}

@@ -1,1 +1,9 @@
 //! What systemd gives and wants: sockets, notifications, the watchdog, the unit.
+//!
+//! Promises: started by hand, without systemd, everything here is a quiet no-op.
+//! Must not know: HTTP, the configuration, who calls it.
+
+pub mod activation;
+pub mod notify;
+pub mod unit;
+pub mod watchdog;

@@ -1,0 +1,72 @@
+# Everything CI does, and nothing else: each target works from a fresh clone on Debian 12 or 13
+# with rustup, as root or through sudo. What it needs it installs, says so, and asks nothing.
+#
+#     make check   formatting, lints, dependencies, generated files, man pages, scripts
+#     make test    all tests, those on a booted systemd included
+#     make deb     the Debian package, into target/deb
+#     make demo    the package on a booted host, under load, through every kind of change
+#     make run     the gateway in this terminal, on 127.0.0.1:8080 in front of a sample application
+#     make man     man pages, completions and example configuration, from the tables in the sources
+#     make clean   removes target/; the bases of the test hosts stay in /var/cache/hitless-lab
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help check lint dependencies generated scripts test deb demo run man clean rust lab
+
+# rustup's folder, for a shell that has not read its profile yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+cargo := cargo --locked
+
+help:
+	@sed -n '/^#/!q; s/^#  *make/make/p' Makefile
+
+rust:
+	@packaging/need gcc libc6-dev
+	@packaging/rust
+
+check: lint dependencies generated scripts
+
+lint: rust
+	cargo fmt --all --check
+	$(cargo) clippy --quiet --all-targets -- -D warnings
+
+dependencies: rust
+	packaging/dependencies
+
+# What is generated from the sources and checked in must be what the sources say.
+generated: rust
+	@packaging/need mandoc zsh fish
+	packaging/generate --check
+	mandoc -T lint -W warning man/*
+	bash -n packaging/completions/hitless.bash
+	zsh -n packaging/completions/_hitless
+	fish --no-execute packaging/completions/hitless.fish
+	$(cargo) run --quiet -- check etc/hitless
+
+scripts:
+	@packaging/need shellcheck
+	shellcheck $$(grep -l '^#!/bin/sh' packaging/* .ci/* 2>/dev/null) debian/hitless.postinst debian/hitless.postrm
+
+test: deb lab
+	lintian --fail-on error,warning --info --pedantic --suppress-tags running-with-root-privileges target/deb/*.changes
+	packaging/test
+
+deb: rust
+	@packaging/need dpkg-dev debhelper bash-completion fakeroot lintian
+	packaging/deb
+
+lab:
+	@packaging/need debootstrap systemd-container util-linux iproute2
+
+demo: deb lab
+	$(cargo) build --quiet --example sample
+	packaging/as-root cargo run --locked --quiet --example demo
+
+run: rust
+	packaging/run
+
+man: rust
+	packaging/generate
+
+clean:
+	rm -rf target

@@ -1,0 +1,192 @@
+//! What keeper and gateway say to each other, as JSON letters with a version.
+//!
+//! ```text
+//!  keeper                                   gateway
+//!     │ Start + snapshot, sockets ───────────▶ │
+//!     │ ◀──────────── Ready, or StartFailed    │
+//!     │ ◀──────────── Alive, again and again   │
+//!     │ Reload ──────────────────────────────▶ │
+//!     │ ◀──────────── Reloaded + snapshot, or Refused
+//!     │ Drain, End ──────────────────────────▶ │
+//!     │ ◀──────────── Draining, Progress, Drained
+//! ```
+//!
+//! Promises: a letter of another version is refused as a whole. The end of the socket means that
+//! the other process is gone.
+//! Must not know: what either does with it.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::mailbox::Mailbox;
+
+/// Keeper and gateway are the same binary, except during an upgrade.
+pub const VERSION: u32 = 1;
+
+/// The environment variable that names the gateway's end of the socket.
+pub const FD_VARIABLE: &str = "HITLESS_CONTROL_FD";
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToGateway {
+    /// With the descriptors: the snapshot, then the sockets in their order.
+    Start(Start),
+    /// Load the files again.
+    Reload,
+    /// Finish what is in flight and exit.
+    Drain {
+        /// The longest that the unit leaves for it, if that is known.
+        limit: Option<Duration>,
+    },
+    /// Exit now.
+    End,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Start {
+    /// Where to read the configuration when it is loaded again.
+    pub directory: PathBuf,
+    /// The number of the generation in the snapshot.
+    pub generation: u64,
+    pub sockets: Vec<SocketRecord>,
+    /// How often to say `Alive`, if anybody wants to hear it.
+    pub watchdog: Option<Duration>,
+    /// How many gateways have died before this one.
+    pub replacements: u64,
+}
+
+/// A listening socket that comes with [`Start`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketRecord {
+    pub purpose: Purpose,
+    /// As people know it: `127.0.0.1:8080`, `unix:/run/x.sock`.
+    pub address: String,
+    /// Passed by systemd, not bound by the keeper.
+    pub passed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// A public listener, by its name.
+    Listener(String),
+    /// The operator's own socket.
+    Admin,
+    /// Health and status, read-only.
+    AdminReadOnly,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToKeeper {
+    Ready(Summary),
+    /// There will be no Ready.
+    StartFailed {
+        reason: String,
+    },
+    /// All data threads and the control loop have made progress since the last one.
+    Alive,
+    /// With the descriptor of the new snapshot.
+    Reloaded(Summary),
+    Refused {
+        generation: u64,
+        /// The first message.
+        reason: String,
+        messages: usize,
+    },
+    /// The gateway began to drain, and will need at most this long.
+    Draining {
+        deadline: Duration,
+    },
+    Progress(Progress),
+    Drained(Drained),
+}
+
+/// What a generation serves, for the status line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    pub generation: u64,
+    pub services: usize,
+    /// Names of the listeners, and how many sockets there are in all.
+    pub listeners: Vec<String>,
+    pub sockets: usize,
+}
+
+/// What a drain still waits for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    pub requests: u64,
+    pub tunnels: u64,
+    pub connections: u64,
+    pub oldest: Duration,
+    pub left: Duration,
+    /// Whether something has moved since the last time.
+    pub moved: bool,
+}
+
+/// What became of what was in flight.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drained {
+    pub answered: u64,
+    pub cut: u64,
+    pub took: Duration,
+}
+
+/// Why a letter could not be sent or understood.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot use the control socket: {0}")]
+    Socket(#[from] io::Error),
+    #[error("cannot read a control message: {0}")]
+    Content(#[from] serde_json::Error),
+    #[error("cannot read a control message of version {0}: this is version {VERSION}")]
+    Version(u32),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record<T> {
+    version: u32,
+    message: T,
+}
+
+/// Sends one message.
+pub async fn send<T: Serialize>(mailbox: &Mailbox, message: T, fds: &[BorrowedFd<'_>]) -> Result<(), Error> {
+    let content = serde_json::to_vec(&Record { version: VERSION, message })?;
+    Ok(mailbox.send(&content, fds).await?)
+}
+
+/// The next message; `None` when the other process is gone. May be cancelled without losing one.
+pub async fn receive<T: DeserializeOwned>(mailbox: &Mailbox) -> Result<Option<(T, Vec<OwnedFd>)>, Error> {
+    let Some(letter) = mailbox.receive().await? else { return Ok(None) };
+    // The version first: the rest of another version may not even have the same shape.
+    let record: Record<serde_json::Value> = serde_json::from_slice(&letter.content)?;
+    if record.version != VERSION {
+        return Err(Error::Version(record.version));
+    }
+    Ok(Some((serde_json::from_value(record.message)?, letter.fds)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mailbox;
+    use super::*;
+
+    #[test]
+    fn a_message_of_another_version_is_refused_whatever_its_shape() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (one, two) = mailbox::pair().unwrap();
+            let (one, two) = (Mailbox::new(one).unwrap(), Mailbox::new(two).unwrap());
+            one.send(br#"{"version":2,"message":{"Teleport":[]}}"#, &[]).await.unwrap();
+            assert!(matches!(receive::<ToGateway>(&two).await, Err(Error::Version(2))));
+            send(&one, ToGateway::Drain { limit: Some(Duration::from_millis(85_500)) }, &[]).await.unwrap();
+            let (message, fds) = receive::<ToGateway>(&two).await.unwrap().unwrap();
+            assert!(
+                matches!(message, ToGateway::Drain { limit: Some(limit) } if limit.as_millis() == 85_500)
+            );
+            assert!(fds.is_empty());
+        });
+    }
+}

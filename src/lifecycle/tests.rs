@@ -1,0 +1,257 @@
+//! The table of transitions, and a seeded simulation that holds the invariants of every walk.
+
+use super::*;
+
+fn serving(generation: u64) -> Phase {
+    Phase::Serving { generation }
+}
+
+fn loading(generation: u64) -> Phase {
+    Phase::Reloading { generation, step: ReloadStep::Loading, again: false }
+}
+
+fn installing(generation: u64) -> Phase {
+    Phase::Reloading { generation, step: ReloadStep::Installing, again: false }
+}
+
+fn draining(stage: DrainStage) -> Phase {
+    Phase::Draining { generation: 1, stage }
+}
+
+#[test]
+fn each_event_leads_where_the_diagram_says() {
+    use DrainStage::*;
+    let now = Event::DrainRequested { lame_duck: false };
+    let later = Event::DrainRequested { lame_duck: true };
+    let table = [
+        (serving(1), Event::ReloadRequested, loading(1), vec![Effect::Load]),
+        (loading(1), Event::ReloadLoaded, installing(1), vec![Effect::Install { generation: 2 }]),
+        (installing(1), Event::ReloadInstalled, serving(2), vec![Effect::AnnounceReloaded { generation: 2 }]),
+        (loading(1), Event::ReloadRefused, serving(1), vec![Effect::AnnounceRefused { generation: 1 }]),
+        (
+            serving(1),
+            now,
+            draining(Finishing),
+            vec![Effect::AnnounceDraining, Effect::ArmDeadline, Effect::StopAccepting],
+        ),
+        (
+            serving(1),
+            later,
+            draining(LameDuck),
+            vec![Effect::AnnounceDraining, Effect::ArmDeadline, Effect::ArmLameDuck],
+        ),
+        (
+            loading(1),
+            now,
+            draining(Finishing),
+            vec![Effect::AbandonReload, Effect::AnnounceDraining, Effect::ArmDeadline, Effect::StopAccepting],
+        ),
+        (draining(LameDuck), Event::Idle, draining(LameDuck), vec![]),
+        (draining(LameDuck), Event::LameDuckOver, draining(Finishing), vec![Effect::StopAccepting]),
+        (draining(Finishing), Event::Idle, Phase::Stopped, vec![Effect::Close]),
+        (draining(Finishing), Event::ReloadRequested, draining(Finishing), vec![]),
+        (draining(Finishing), Event::ReloadLoaded, draining(Finishing), vec![]),
+        (
+            draining(Finishing),
+            Event::DeadlinePassed,
+            draining(Cutting),
+            vec![Effect::Cut, Effect::ArmCutLimit],
+        ),
+        (draining(Cutting), Event::CutLimitPassed, Phase::Stopped, vec![Effect::Close]),
+        (draining(Finishing), Event::EndRequested, Phase::Stopped, vec![Effect::Cut, Effect::Close]),
+        (Phase::starting(1), now, Phase::Stopped, vec![Effect::Close]),
+        (Phase::starting(1), Event::StartFailed, Phase::Stopped, vec![Effect::Close]),
+        (Phase::Stopped, Event::EndRequested, Phase::Stopped, vec![]),
+    ];
+    for (before, event, after, effects) in table {
+        assert_eq!(before.clone().next(event), (after, effects), "{before:?} on {event:?}");
+    }
+}
+
+#[test]
+fn a_gateway_is_ready_only_when_its_last_blocker_is_gone() {
+    let (phase, effects) = Phase::starting(4).next(Event::BlockerGone(Blocker::Configuration));
+    assert_eq!(effects, vec![]);
+    assert_eq!(
+        phase.readiness().unwrap_err(),
+        ["waiting for the listeners", "waiting for the admin sockets"].map(String::from)
+    );
+    let (phase, _) = phase.next(Event::BlockerGone(Blocker::Admin));
+    let (phase, effects) = phase.next(Event::BlockerGone(Blocker::Listeners));
+    assert_eq!((phase, effects), (serving(4), vec![Effect::AnnounceReady]));
+}
+
+#[test]
+fn requests_to_reload_during_a_reload_become_one_more_reload() {
+    let (phase, _) = serving(1).next(Event::ReloadRequested);
+    let (phase, effects) = phase.next(Event::ReloadRequested);
+    assert!(effects.is_empty());
+    let (phase, effects) = phase.next(Event::ReloadRequested);
+    assert!(effects.is_empty());
+    let (phase, effects) = phase.next(Event::ReloadRefused);
+    assert_eq!(effects, [Effect::AnnounceRefused { generation: 1 }, Effect::Load]);
+    let (phase, effects) = phase.next(Event::ReloadRefused);
+    assert_eq!((phase, effects), (serving(1), vec![Effect::AnnounceRefused { generation: 1 }]));
+}
+
+/// What a faithful caller would still owe the machine: the events that may come next.
+#[derive(Default)]
+struct World {
+    loads: usize,
+    installs: usize,
+    lame_duck: bool,
+    deadline: bool,
+    cut_limit: bool,
+    closed: bool,
+    ready: usize,
+}
+
+impl World {
+    fn carry_out(&mut self, effect: Effect) {
+        assert!(!self.closed, "{effect:?} after Close");
+        match effect {
+            Effect::Load => self.loads += 1,
+            Effect::Install { .. } => self.installs += 1,
+            Effect::ArmLameDuck => self.lame_duck = true,
+            Effect::ArmDeadline => self.deadline = true,
+            Effect::ArmCutLimit => self.cut_limit = true,
+            Effect::AnnounceReady => self.ready += 1,
+            Effect::Close => self.closed = true,
+            _ => {}
+        }
+    }
+
+    fn any(&mut self, random: &mut fastrand::Rng) -> Event {
+        let mut can = vec![
+            Event::ReloadRequested,
+            Event::Idle,
+            Event::BlockerGone(Blocker::Configuration),
+            Event::BlockerGone(Blocker::Listeners),
+            Event::BlockerGone(Blocker::Admin),
+        ];
+        if random.u8(..) < 8 {
+            can = vec![Event::DrainRequested { lame_duck: random.bool() }];
+        } else if random.u8(..) < 2 {
+            can = vec![Event::EndRequested];
+        } else if random.u8(..) < 2 {
+            can = vec![Event::StartFailed];
+        }
+        if self.loads > 0 {
+            can.extend([Event::ReloadLoaded, Event::ReloadRefused]);
+        }
+        if self.installs > 0 {
+            can.push(Event::ReloadInstalled);
+        }
+        can.extend(self.timers());
+        can[random.usize(..can.len())]
+    }
+
+    fn timers(&self) -> impl Iterator<Item = Event> {
+        [
+            (self.lame_duck, Event::LameDuckOver),
+            (self.deadline, Event::DeadlinePassed),
+            (self.cut_limit, Event::CutLimitPassed),
+        ]
+        .into_iter()
+        .filter_map(|(armed, event)| armed.then_some(event))
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::ReloadLoaded | Event::ReloadRefused => self.loads -= 1,
+            Event::ReloadInstalled => self.installs -= 1,
+            Event::LameDuckOver => self.lame_duck = false,
+            Event::DeadlinePassed => self.deadline = false,
+            Event::CutLimitPassed => self.cut_limit = false,
+            _ => {}
+        }
+    }
+}
+
+fn generation_of(phase: &Phase) -> Option<u64> {
+    match phase {
+        Phase::Starting { generation, .. }
+        | Phase::Serving { generation }
+        | Phase::Reloading { generation, .. }
+        | Phase::Draining { generation, .. } => Some(*generation),
+        Phase::Stopped => None,
+    }
+}
+
+fn hold_invariants(before: &Phase, event: Event, after: &Phase, effects: &[Effect], world: &World) {
+    if let Phase::Starting { waiting_for, .. } = after {
+        assert!(!waiting_for.is_empty() && after.readiness().is_err() && world.ready == 0);
+    }
+    assert!(world.ready <= 1, "ready twice");
+    assert!(world.loads <= 1 && world.installs <= 1, "two reloads at once");
+    if event == Event::ReloadRefused {
+        assert_eq!(generation_of(before), generation_of(after), "a refused reload changed the generation");
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::Install { .. })));
+    }
+    if *before == Phase::Stopped {
+        assert!(effects.is_empty() && *after == Phase::Stopped, "something happened after Stopped");
+    }
+    if matches!(before, Phase::Draining { .. }) {
+        assert!(matches!(after, Phase::Draining { .. } | Phase::Stopped), "a drain went back");
+    }
+    if matches!(after, Phase::Draining { .. }) {
+        assert!(after.readiness().is_err());
+        assert!(world.timers().next().is_some(), "a drain without a timer never ends");
+    }
+    assert_eq!(*after == Phase::Stopped, world.closed);
+}
+
+/// The steps of a walk, printed when it breaks an invariant.
+struct Way(Vec<String>);
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.0.join("\n"));
+        }
+    }
+}
+
+fn walk(seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (mut phase, mut world) = (Phase::starting(1), World::default());
+    let mut way = Way(vec![format!("HITLESS_SEED={seed}")]);
+    for step in 0..200 {
+        let event = world.any(&mut random);
+        world.happened(event);
+        let before = phase.clone();
+        let (after, effects) = phase.next(event);
+        effects.iter().for_each(|effect| world.carry_out(*effect));
+        way.0.push(format!("step {step}: {before:?} on {event:?} -> {after:?}, {effects:?}"));
+        hold_invariants(&before, event, &after, &effects, &world);
+        phase = after;
+    }
+    end_by_timers_alone(phase, world);
+}
+
+/// Whatever the clients do, the timers alone end a drain.
+fn end_by_timers_alone(phase: Phase, mut world: World) {
+    let (mut phase, effects) = phase.next(Event::DrainRequested { lame_duck: true });
+    effects.iter().for_each(|effect| world.carry_out(*effect));
+    while phase != Phase::Stopped {
+        let event = world.timers().last().expect("a drain without a timer never ends");
+        world.happened(event);
+        let (after, effects) = phase.next(event);
+        effects.iter().for_each(|effect| world.carry_out(*effect));
+        phase = after;
+    }
+}
+
+#[test]
+fn no_walk_breaks_an_invariant() {
+    let seeds = match std::env::var("HITLESS_SEED") {
+        Ok(seed) => vec![seed.parse().expect("HITLESS_SEED is a number")],
+        Err(_) => {
+            let first = fastrand::u64(..u64::MAX - 2000);
+            (first..first + 2000).collect()
+        }
+    };
+    for seed in seeds {
+        walk(seed);
+    }
+}
