@@ -1,1 +1,23 @@
 //! What is told to the outside: the journal, the access log, the counters.
+//!
+//! ```text
+//!   tracing events ─▶ log ────┐                     ┌─▶ journal   (datagrams, systemd)
+//!                             ├─▶ line ─▶ queue ────┼─▶ stderr    (text on a terminal, else JSON)
+//!   access entries ─▶ access ─┘   bounded, never    └─▶ file      (JSON lines, may be rotated)
+//!                                 waits             one writer thread per destination
+//! ```
+//!
+//! Promises: a line is built by the thread that has something to say and handed over without
+//! waiting; a reader of logs, however slow, holds up no request. What is dropped for that is
+//! counted and told.
+//! Must not know: what the events mean. Imports `config::settings` only.
+
+pub mod access;
+pub mod counters;
+pub mod event;
+mod file;
+mod journal;
+mod line;
+pub mod log;
+mod queue;
+mod stderr;
