@@ -50,6 +50,11 @@ impl Body {
         Body { content: Content::Whole(content), guard: Some(guard) }
     }
 
+    /// No content, and nobody's end.
+    pub(super) fn none() -> Body {
+        Body { content: Content::Whole(Bytes::new()), guard: None }
+    }
+
     /// What an endpoint answers. `expected`: whether this answer has content at all, which it has
     /// not after HEAD or with status 204 and 304 (RFC 9110, section 6.4.1).
     pub(super) fn stream(incoming: Incoming, lease: Lease, mut guard: Guard, expected: bool) -> Body {

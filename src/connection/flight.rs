@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use http::header::HOST;
 use http::{HeaderValue, Method, Request, Uri, Version};
 
 use super::blueprint::Generation;
-use super::local::Local;
+use super::local::{Local, Stage};
 use super::seat::{self, Eviction, Seat};
 use crate::policy::identity::Identity;
 use crate::response::{Failure, Fault, Phase};
@@ -41,7 +42,7 @@ pub(super) struct Flight {
     method: Method,
     uri: Uri,
     version: Version,
-    authority: RefCell<String>,
+    host: Option<HeaderValue>,
     identity: OnceCell<Identity>,
     route: OnceCell<Arc<Route>>,
     endpoint: RefCell<Option<Rc<str>>>,
@@ -53,6 +54,7 @@ pub(super) struct Flight {
     /// Whether the answer's next bytes are awaited from upstream, not from the client's reading.
     awaits_upstream: Cell<bool>,
     stop: Cell<Option<Stop>>,
+    stopped_in_answer: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -70,7 +72,7 @@ impl Flight {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
-            authority: RefCell::new(String::new()),
+            host: request.headers().get(HOST).cloned(),
             identity: OnceCell::new(),
             route: OnceCell::new(),
             endpoint: RefCell::new(None),
@@ -79,7 +81,8 @@ impl Flight {
             sent: Cell::new(0),
             moved_at: Cell::new(now),
             awaits_upstream: Cell::new(true),
-            stop: Cell::new(None),
+            stop: Cell::new(matches!(local.stage(), Stage::Cut { .. }).then_some(Stop::Cut)),
+            stopped_in_answer: Cell::new(false),
             waker: RefCell::new(None),
         });
         if local.flights.is_empty() {
@@ -114,13 +117,30 @@ impl Flight {
         self.identity.get_or_init(|| identity)
     }
 
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        self.identity.get()
+    }
+
     pub(super) fn request_id(&self) -> HeaderValue {
         let known = self.identity.get().map(|identity| identity.request_id.clone());
         known.unwrap_or_else(|| HeaderValue::from_static("-"))
     }
 
-    pub(super) fn addressed_to(&self, authority: &str) {
-        authority.clone_into(&mut self.authority.borrow_mut());
+    /// Whom the request is for. That of an absolute form or of `:authority` wins over `Host`
+    /// (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
+    pub(super) fn authority(&self) -> Option<&str> {
+        match self.uri.authority() {
+            Some(authority) => Some(authority.as_str()),
+            None => self.host.as_ref()?.to_str().ok(),
+        }
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
     }
 
     pub(super) fn routed(&self, route: &Arc<Route>) {
@@ -187,6 +207,11 @@ impl Flight {
         self.stop.get()
     }
 
+    /// Whether its answer had begun when it was stopped, so that it cannot end well.
+    pub(super) fn broke_off(&self) -> bool {
+        self.stopped_in_answer.get()
+    }
+
     /// The drain's deadline came: 503 if the answer has not begun, otherwise it breaks off.
     pub(super) fn cut(&self) {
         self.halt(Stop::Cut);
@@ -195,6 +220,7 @@ impl Flight {
     fn halt(&self, stop: Stop) {
         if self.stop.get().is_none() {
             self.stop.set(Some(stop));
+            self.stopped_in_answer.set(self.has_begun_answer());
             seat::wake(&self.waker);
         }
     }
@@ -247,6 +273,15 @@ impl Flight {
         );
     }
 
+    pub(super) fn warn_of_cut_tunnel(&self) {
+        tracing::warn!(
+            request_id = self.identity.get().map_or("-", |identity| text(&identity.request_id)),
+            service = self.service().unwrap_or("-"),
+            age_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "cut a tunnel at the deadline of the drain",
+        );
+    }
+
     pub(super) fn service(&self) -> Option<&str> {
         let route = self.route()?;
         let service = self.generation.blueprint.settings.services.get(route.service)?;
@@ -260,17 +295,17 @@ impl Flight {
         if !access.wants(verdict.is_some_and(|verdict| verdict.fault != Fault::Client)) {
             return;
         }
-        let trace = self.identity.get().map(|identity| identity.trace.trace_id().to_string());
+        let trace = self.identity.get().map(|identity| identity.trace.trace_id());
         let endpoint = self.endpoint.borrow();
         access.write(&Entry {
             request_id: self.identity.get().map_or("-", |identity| text(&identity.request_id)),
-            trace_id: trace.as_deref().unwrap_or("-"),
+            trace_id: trace.unwrap_or("-"),
             client: self.seat.address(),
             service: self.service(),
             route: self.route().map(|route| route.settings.id.as_str()),
             endpoint: endpoint.as_deref(),
             method: self.method.as_str(),
-            authority: &self.authority.borrow(),
+            authority: self.authority().unwrap_or(""),
             path: self.uri.path_and_query().map_or("", |path| path.as_str()),
             protocol: protocol(self.version),
             status: self.status_told(verdict.map(|verdict| verdict.status)),

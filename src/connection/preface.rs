@@ -6,7 +6,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -33,25 +33,49 @@ fn protocol(first: &[u8]) -> Option<Protocol> {
     }
 }
 
-/// The protocol, and the bytes that were read to know it; `None` at an early end.
-pub(super) async fn detect<R: AsyncRead + Unpin>(wire: &mut R) -> io::Result<Option<(Protocol, Bytes)>> {
-    let mut first = BytesMut::new();
-    loop {
-        let read = std::future::poll_fn(|cx| {
-            scratch::with(|space| {
-                let mut buffer = ReadBuf::new(space);
-                ready!(Pin::new(&mut *wire).poll_read(cx, &mut buffer))?;
-                first.extend_from_slice(buffer.filled());
-                Poll::Ready(io::Result::Ok(buffer.filled().len()))
-            })
-        });
-        if read.await? == 0 {
-            // Bytes that could still become either are an HTTP/1 request that breaks off.
-            return Ok(if first.is_empty() { None } else { Some((Protocol::Http1, first.freeze())) });
+/// What is known of a connection before its protocol is.
+#[derive(Debug, Default)]
+pub(super) struct Preface {
+    first: BytesMut,
+}
+
+impl Preface {
+    /// Whether a byte has come.
+    pub(super) fn has_begun(&self) -> bool {
+        !self.first.is_empty()
+    }
+
+    /// The protocol, and the bytes that were read to know it; `None` at an early end.
+    pub(super) fn poll<R: AsyncRead + Unpin>(
+        &mut self,
+        wire: &mut R,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<(Protocol, Bytes)>>> {
+        loop {
+            let read = ready!(self.poll_more(wire, cx))?;
+            let first = &mut self.first;
+            if read == 0 {
+                // Bytes that could still become either are an HTTP/1 request that breaks off.
+                let broken = !first.is_empty();
+                return Poll::Ready(Ok(broken.then(|| (Protocol::Http1, first.split().freeze()))));
+            }
+            if let Some(protocol) = protocol(first) {
+                return Poll::Ready(Ok(Some((protocol, first.split().freeze()))));
+            }
         }
-        if let Some(protocol) = protocol(&first) {
-            return Ok(Some((protocol, first.freeze())));
-        }
+    }
+
+    fn poll_more<R: AsyncRead + Unpin>(
+        &mut self,
+        wire: &mut R,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        scratch::with(|space| {
+            let mut buffer = ReadBuf::new(space);
+            ready!(Pin::new(wire).poll_read(cx, &mut buffer))?;
+            self.first.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
     }
 }
 
@@ -71,22 +95,30 @@ mod tests {
         assert_eq!(protocol(b"PRI * HTTP/1.1\r\n"), Some(Protocol::Http1));
     }
 
-    #[tokio::test(flavor = "current_thread")]
-    async fn every_byte_read_is_given_back_however_it_arrives() {
+    #[test]
+    fn every_byte_read_is_given_back_however_it_arrives() {
         for piece in [1, 5, 24, 30] {
             let sent = [HTTP2, b"frames"].concat();
-            let mut reader = tokio_reader(&sent, piece);
-            let (protocol, first) = detect(&mut reader).await.unwrap().unwrap();
+            let mut reader = pieces(&sent, piece);
+            let (protocol, first) = detect(&mut reader).unwrap();
             assert_eq!(protocol, Protocol::Http2);
             assert!(sent.starts_with(&first) && first.len() >= HTTP2.len());
         }
     }
 
-    #[tokio::test(flavor = "current_thread")]
-    async fn an_end_before_the_first_byte_is_no_protocol() {
-        assert_eq!(detect(&mut tokio_reader(b"", 1)).await.unwrap(), None);
-        let early = detect(&mut tokio_reader(b"PRI", 1)).await.unwrap();
+    #[test]
+    fn an_end_before_the_first_byte_is_no_protocol() {
+        assert_eq!(detect(&mut pieces(b"", 1)), None);
+        let early = detect(&mut pieces(b"PRI", 1));
         assert_eq!(early, Some((Protocol::Http1, Bytes::from_static(b"PRI"))));
+    }
+
+    fn detect(reader: &mut Pieces<'_>) -> Option<(Protocol, Bytes)> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        match Preface::default().poll(reader, &mut cx) {
+            Poll::Ready(detected) => detected.unwrap(),
+            Poll::Pending => unreachable!("there is always something to read"),
+        }
     }
 
     struct Pieces<'a> {
@@ -94,14 +126,14 @@ mod tests {
         piece: usize,
     }
 
-    fn tokio_reader(rest: &[u8], piece: usize) -> Pieces<'_> {
+    fn pieces(rest: &[u8], piece: usize) -> Pieces<'_> {
         Pieces { rest, piece }
     }
 
     impl AsyncRead for Pieces<'_> {
         fn poll_read(
             mut self: Pin<&mut Self>,
-            _: &mut std::task::Context<'_>,
+            _: &mut Context<'_>,
             buffer: &mut ReadBuf<'_>,
         ) -> Poll<io::Result<()>> {
             let count = self.piece.min(self.rest.len()).min(buffer.remaining());
