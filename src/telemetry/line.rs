@@ -312,4 +312,16 @@ pub(super) mod tests {
         assert!(shown.contains("Z gateway: /a\n    PRIORITY=0"), "{shown}");
         assert!(shown.ends_with(" duration_us=12\n"), "{shown}");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_comes_out_as_it_went_in(message: String, value: String) {
+            let entry = line(Format::Journal, &message, "value", &value);
+            assert_eq!(only(&entry, "MESSAGE"), Some(message.clone()));
+            assert_eq!(only(&entry, "HITLESS_VALUE"), Some(value.clone()));
+            let json = line(Format::Json, &message, "value", &value);
+            let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+            assert_eq!((&json["message"], &json["value"]), (&message.into(), &value.into()));
+        }
+    }
 }

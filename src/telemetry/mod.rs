@@ -15,6 +15,7 @@
 pub mod access;
 pub mod counters;
 pub mod event;
+mod events;
 mod file;
 mod journal;
 mod line;

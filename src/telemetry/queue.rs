@@ -5,7 +5,7 @@
 //! takes lines again. [`Queue::flush`] waits no longer than it is told to.
 //! Must not know: what a line says, or what the destination is.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::iter;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -21,6 +21,8 @@ const BYTES: usize = 8 << 20;
 const BATCH: usize = 256;
 /// A destination that fails again within this time of having been told about is not told about again.
 const QUIET: Duration = Duration::from_secs(60);
+/// While more lines wait, losses are told this often; in an overload each telling is one more line.
+const OFTEN: Duration = Duration::from_secs(1);
 
 /// Where lines end. Its methods may block: only its writer thread calls them.
 pub(super) trait Sink: Send + 'static {
@@ -41,8 +43,7 @@ pub(super) enum Trouble {
 }
 
 /// Tells of trouble, in the log itself; returns whether it was told.
-pub(super) trait Tell: FnMut(Trouble, &mut dyn Sink) -> bool + Send + 'static {}
-impl<T: FnMut(Trouble, &mut dyn Sink) -> bool + Send + 'static> Tell for T {}
+pub(super) type Tell = dyn FnMut(Trouble, &mut dyn Sink) -> bool + Send;
 
 /// The near end of a queue. When the last one is dropped, the writer ends after the last line.
 #[derive(Debug)]
@@ -68,13 +69,21 @@ struct State {
 
 impl Queue {
     /// Starts the writer thread. Without one (no thread could be started) every line is lost.
-    pub fn start(name: &str, sink: impl Sink, tell: impl Tell, lost_anywhere: Arc<AtomicU64>) -> Queue {
+    pub fn start(name: &str, sink: Box<dyn Sink>, tell: Box<Tell>, lost_anywhere: Arc<AtomicU64>) -> Queue {
         let (lines, queued) = sync_channel(LINES);
         let state = Arc::new(State { lost_anywhere, ..State::default() });
-        let writer =
-            Writer { sink, tell, state: Arc::clone(&state), told: 0, failing: false, failure_told: None };
+        let writer = Writer {
+            sink,
+            tell,
+            state: Arc::clone(&state),
+            told: 0,
+            losses_told: None,
+            failing: false,
+            failure_told: None,
+        };
         if let Err(error) = thread::Builder::new().name(name.to_owned()).spawn(move || writer.run(&queued)) {
-            eprintln!("cannot start the thread '{name}', its lines will be lost: {error}");
+            // Not eprintln!, which panics when stderr is gone as well.
+            let _ = writeln!(io::stderr(), "cannot start the thread '{name}', dropping its lines: {error}");
         }
         Queue { lines, state }
     }
@@ -136,28 +145,32 @@ impl State {
 }
 
 /// The far end.
-struct Writer<S, T> {
-    sink: S,
-    tell: T,
+struct Writer {
+    sink: Box<dyn Sink>,
+    tell: Box<Tell>,
     state: Arc<State>,
     /// How many of the lost lines were told about.
     told: u64,
+    losses_told: Option<Instant>,
     /// Whether the destination refused the last line.
     failing: bool,
     failure_told: Option<Instant>,
 }
 
-impl<S: Sink, T: Tell> Writer<S, T> {
+impl Writer {
     fn run(mut self, queued: &Receiver<Vec<u8>>) {
-        while let Ok(first) = queued.recv() {
+        let mut next = queued.recv().ok();
+        while let Some(first) = next {
             self.sink.refresh();
             let mut lines = 0;
             for line in iter::once(first).chain(queued.try_iter()).take(BATCH) {
                 self.write(&line);
                 lines += 1;
             }
-            self.tell_losses();
+            next = queued.try_recv().ok();
+            self.tell_losses(next.is_none());
             self.state.passed(lines);
+            next = next.or_else(|| queued.recv().ok());
         }
     }
 
@@ -175,15 +188,21 @@ impl<S: Sink, T: Tell> Writer<S, T> {
 
     fn tell_failure(&mut self, error: io::Error) {
         let lately = self.failure_told.is_some_and(|at| at.elapsed() < QUIET);
-        if !lately && (self.tell)(Trouble::Failing(error), &mut self.sink) {
+        if !lately && (self.tell)(Trouble::Failing(error), &mut *self.sink) {
             self.failure_told = Some(Instant::now());
         }
     }
 
-    fn tell_losses(&mut self) {
+    /// `idle`: no more lines wait.
+    fn tell_losses(&mut self, idle: bool) {
         let lost = self.state.lost.load(SeqCst);
-        if lost > self.told && !self.failing && (self.tell)(Trouble::Lost(lost - self.told), &mut self.sink) {
+        let lately = self.losses_told.is_some_and(|at| at.elapsed() < OFTEN);
+        if lost == self.told || self.failing || (lately && !idle) {
+            return;
+        }
+        if (self.tell)(Trouble::Lost(lost - self.told), &mut *self.sink) {
             self.told = lost;
+            self.losses_told = Some(Instant::now());
         }
     }
 }
