@@ -147,6 +147,12 @@ impl Threads {
         }
     }
 
+    /// The connections of each thread.
+    #[cfg(test)]
+    pub(crate) fn loads(&self) -> Vec<u64> {
+        self.crew.members.iter().map(|member| member.counters.connections_open()).collect()
+    }
+
     /// A thread that does nothing until the sender sends or goes.
     #[cfg(test)]
     pub(crate) fn wedge(&self, index: usize) -> mpsc::Sender<()> {
