@@ -16,12 +16,12 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{ACCEPT, CONNECTION, HOST, LOCATION};
+use http::header::{ACCEPT, CONNECTION, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -90,8 +90,8 @@ async fn exchange(guard: Guard, request: Request<Incoming>) -> Result<Response<B
         Err(Failure::ClientGone) => return Err(Gone),
         Err(failure) => refuse(guard, failure, accept.as_ref()),
     };
-    if flight.local().is_leaving() && flight.version() < Version::HTTP_2 && !switches(&response) {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    if flight.local().is_leaving() && !switches(&response) {
+        close_after(&mut response, flight.version());
     }
     flight.begin_answer(response.status().as_u16());
     Ok(response)
@@ -118,8 +118,13 @@ async fn answer(flight: &Rc<Flight>, request: Request<Incoming>) -> Result<Outco
     let route = find(flight, authority, &request)?;
     flight.routed(&route);
     match &route.settings.action {
-        Action::Redirect { status, .. } => redirect(&route, *status, authority, flight.uri()),
-        Action::Answer { .. } => Ok(Outcome::Own(answer::fixed(&route.settings.action))),
+        Action::Redirect { status, .. } => {
+            let location = route.location("http", authority, path_of(flight.uri()));
+            Ok(Outcome::Own(answer::redirect(*status, location)))
+        }
+        Action::Answer { status, content_type, body } => {
+            Ok(Outcome::Own(answer::fixed(*status, content_type, body)))
+        }
         Action::Forward => in_time(flight, forward(flight, identity, authority, &route, request)).await,
     }
 }
@@ -131,7 +136,9 @@ fn authority<'a>(flight: &'a Flight, request: &Request<Incoming>) -> Result<&'a 
     }
     match flight.authority() {
         Some(authority) => Ok(authority),
-        None if request.headers().contains_key(HOST) => Err(Failure::BadRequest("the Host field is not text")),
+        None if request.headers().contains_key(HOST) => {
+            Err(Failure::BadRequest("the Host field is not text"))
+        }
         None if flight.version() == Version::HTTP_10 => Ok(""),
         None => Err(Failure::BadRequest("no authority")),
     }
@@ -147,19 +154,16 @@ fn find(flight: &Flight, authority: &str, request: &Request<Incoming>) -> Result
         fields: request.headers(),
     };
     let route = flight.generation().blueprint.routes.find(&lookup)?;
+    // HTTP/1.0 has no CONNECT; on HTTP/2 it is one stream of many, for which there is no tunnel yet.
     if request.method() == Method::CONNECT && request.version() != Version::HTTP_11 {
         return Err(Failure::ConnectRefused);
     }
     Ok(Arc::clone(route))
 }
 
-fn redirect(route: &Route, status: u16, authority: &str, uri: &Uri) -> Result<Outcome, Failure> {
-    let slash = PathAndQuery::from_static("/");
-    let location = route.location("http", authority, uri.path_and_query().unwrap_or(&slash));
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::PERMANENT_REDIRECT);
-    response.headers_mut().insert(LOCATION, location);
-    Ok(Outcome::Own(response))
+fn path_of(uri: &Uri) -> &PathAndQuery {
+    static ROOT: LazyLock<PathAndQuery> = LazyLock::new(|| PathAndQuery::from_static("/"));
+    uri.path_and_query().unwrap_or(&ROOT)
 }
 
 /// The deadline of the whole request, as far as the head of the answer; its content has its own watch.
@@ -188,7 +192,10 @@ async fn forward(
     flight.receives(content.state());
     let upstream = &flight.generation().upstreams[route.service];
     let request = Request::from_parts(parts, content);
-    let answer = Box::new(upstream.send(request, &route.settings.timeout).await?);
+    let answer = upstream.send(request, &route.settings.timeout).await;
+    let attempts = answer.as_ref().map_or(1, |answer| answer.attempts);
+    (0..attempts).for_each(|_| flight.local().counters.attempted());
+    let answer = Box::new(answer?);
     flight.answered_by(&answer.endpoint);
     let status = answer.response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS && asked.is_none() {
@@ -214,10 +221,10 @@ fn prepare(
         trusted: Local::trusts(flight.generation(), address),
         scheme: "http",
     };
-    fields::for_upstream(&mut parts.headers, &client, authority, parts.version, identity, asked);
+    let protocol = flight.generation().blueprint.settings.services[route.service].protocol;
+    fields::for_upstream(&mut parts.headers, &client, authority, parts.version, identity, asked, protocol);
     if parts.method != Method::CONNECT {
-        let slash = PathAndQuery::from_static("/");
-        parts.uri = Uri::from(route.target(parts.uri.path_and_query().unwrap_or(&slash)));
+        parts.uri = Uri::from(route.target(path_of(&parts.uri)));
     }
     parts.extensions.clear();
 }
@@ -226,9 +233,10 @@ fn respond(guard: Guard, outcome: Outcome) -> Response<Body> {
     match outcome {
         Outcome::Own(response) => own(guard, response, Ending::Answered, None),
         Outcome::Endpoint(answer) => {
-            let answer = *answer;
+            let (answer, version) = (*answer, guard.flight().version());
             let (mut parts, incoming) = answer.response.into_parts();
-            clean(&guard, &mut parts.headers, false);
+            let upgrade = parts.status == StatusCode::UPGRADE_REQUIRED && version == Version::HTTP_11;
+            clean(&guard, &mut parts, upgrade);
             let expected = has_content(guard.flight().method(), parts.status);
             Response::from_parts(parts, Body::stream(incoming, answer.lease, guard, expected))
         }
@@ -236,11 +244,14 @@ fn respond(guard: Guard, outcome: Outcome) -> Response<Body> {
     }
 }
 
-fn clean(guard: &Guard, headers: &mut http::HeaderMap, upgrade: bool) {
+/// Makes the head of an endpoint's answer ready for the client; `upgrade`: it may speak of one.
+fn clean(guard: &Guard, parts: &mut http::response::Parts, upgrade: bool) {
     if let Some(identity) = guard.flight().identity() {
-        let version = guard.flight().version();
-        hygiene::for_client(headers, &identity.request_id, &identity.trace.header(), version, upgrade);
+        let trace = identity.trace.header();
+        hygiene::for_client(&mut parts.headers, &identity.request_id, &trace, parts.version, upgrade);
     }
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
 }
 
 /// RFC 9110, section 6.4.1.
@@ -256,7 +267,9 @@ fn own(
     failure: Option<Failure>,
 ) -> Response<Body> {
     let (mut parts, content) = response.into_parts();
-    clean(&guard, &mut parts.headers, false);
+    if let Some(identity) = guard.flight().identity() {
+        hygiene::identify(&mut parts.headers, &identity.request_id, &identity.trace.header());
+    }
     guard.plan(ending, failure);
     Response::from_parts(parts, Body::whole(content, guard))
 }
@@ -266,7 +279,7 @@ fn switch(guard: Guard, mut answer: Answer) -> Response<Body> {
     let flight = Rc::clone(guard.flight());
     let endpoint = hyper::upgrade::on(&mut answer.response);
     let (mut parts, _) = answer.response.into_parts();
-    clean(&guard, &mut parts.headers, true);
+    clean(&guard, &mut parts, true);
     flight.seat().switch_to(Tunnel {
         endpoint,
         websocket: is_websocket(&parts.headers),
@@ -287,14 +300,24 @@ fn switches(response: &Response<Body>) -> bool {
 }
 
 fn refuse(guard: Guard, failure: Failure, accept: Option<&HeaderValue>) -> Response<Body> {
+    let version = guard.flight().version();
     let response = answer::error(&failure, &guard.flight().request_id(), accept);
     let ending = if failure == Failure::Drained { Ending::Cut } else { Ending::Refused };
     let mut response = own(guard, response, ending, Some(failure.clone()));
     if failure == Failure::ClientSilent {
         // The rest of its content may still come, and would be taken for a request.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        close_after(&mut response, version);
     }
     response
+}
+
+/// This answer is the last one of its HTTP/1 connection.
+fn close_after(response: &mut Response<Body>, version: Version) {
+    if version < Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        // hyper would add `keep-alive` to an answer that does not say that it is HTTP/1.0.
+        *response.version_mut() = version;
+    }
 }
 
 fn panicked(flight: &Flight, panic: &(dyn Any + Send)) -> Failure {

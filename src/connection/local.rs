@@ -23,6 +23,7 @@ use super::blueprint::{Blueprint, Generation};
 use super::flight::Flight;
 use super::registry::Registry;
 use super::seat::Seat;
+use crate::config::settings::Network;
 use crate::telemetry::counters::Counters;
 
 /// How a drain goes about it.
@@ -48,6 +49,7 @@ pub(crate) struct Local {
     pub(super) seats: Registry<Seat>,
     pub(super) flights: Registry<Flight>,
     pub(crate) counters: Arc<Counters>,
+    came: Notify,
     left: Notify,
     on_leave: Box<dyn Fn()>,
 }
@@ -65,6 +67,7 @@ impl Local {
             seats: Registry::new(),
             flights: Registry::new(),
             counters,
+            came: Notify::new(),
             left: Notify::new(),
             on_leave: Box::new(on_leave),
         })
@@ -105,8 +108,16 @@ impl Local {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.seats.is_empty()
+    /// Resolves when there is a connection.
+    pub(crate) async fn somebody(&self) {
+        while self.seats.is_empty() {
+            self.came.notified().await;
+        }
+    }
+
+    pub(super) fn seat_taken(&self, seat: &Rc<Seat>) -> usize {
+        self.came.notify_waiters();
+        self.seats.insert(Rc::clone(seat))
     }
 
     /// Resolves when a connection goes.
@@ -135,7 +146,6 @@ impl Local {
 
     /// Whether the client at this address may speak for others.
     pub(super) fn trusts(generation: &Generation, address: Option<IpAddr>) -> bool {
-        use crate::config::settings::Network;
         let mut networks = generation.blueprint.settings.trusted_proxies.iter();
         networks.any(|network| match (network, address) {
             (Network::Unix, None) => true,
