@@ -71,7 +71,9 @@ impl Host {
         let start = |index: usize| {
             let (leader, stop) = (self.leader(), Arc::clone(&stop));
             let (authority, path) = (authority.to_owned(), path.to_owned());
-            std::thread::spawn(move || steady(leader, &authority, &path, index % 2 == 0, each, &stop))
+            std::thread::spawn(move || {
+                steady(leader, &authority, &path, index.is_multiple_of(2), each, &stop)
+            })
         };
         let clients = (0..clients).map(start).collect();
         Steady { stop, clients }

@@ -1,7 +1,7 @@
 //! Stop and restart: what is in flight is answered, the deadline holds, and systemd never has to
 //! kill anything.
 
-use crate::lab::{Entry, Host};
+use crate::lab::Entry;
 use crate::on_both_releases;
 use crate::scene::{self, SHOP};
 use hitless::telemetry::event;

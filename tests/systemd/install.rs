@@ -1,6 +1,6 @@
 //! The package: installed, removed, purged, and installed where somebody else has the port.
 
-use crate::lab::{self, Host};
+use crate::lab;
 use crate::on_both_releases;
 use crate::scene;
 use hitless::telemetry::event;

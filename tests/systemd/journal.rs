@@ -1,6 +1,5 @@
 //! What the journal says about requests, and that nothing of it is lost or in the way.
 
-use crate::lab::Host;
 use crate::on_both_releases;
 use crate::scene::{self, SHOP};
 use hitless::telemetry::event;

@@ -8,6 +8,7 @@ mod lab;
 
 mod crash;
 mod drain;
+mod host;
 mod install;
 mod journal;
 mod reload;

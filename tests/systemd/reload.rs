@@ -1,6 +1,5 @@
 //! `systemctl reload`: its verdict, and what is left after a refusal.
 
-use crate::lab::Host;
 use crate::on_both_releases;
 use crate::scene::{self, SHOP};
 use hitless::telemetry::event;
