@@ -1,1 +1,30 @@
 //! The operator's HTTP door: health, status and reload on sockets that are not public.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /healthz` | 200 while the process lives |
+//! | `GET /readyz` | 200 when new work should be sent here, otherwise 503 and why not |
+//! | `GET /status` | everything, as JSON ([`Status`]) |
+//! | `POST /reload` | 200 or 422 after the verdict, as JSON ([`Verdict`]); Unix socket only |
+//!
+//! Promises: bounded in connections, time and size; one request per connection; a slow or hostile
+//! client costs one of those connections and nothing else; runs on the control thread, so that it
+//! never delays a request, and proves that the control thread lives.
+//! Must not know: how the gateway does what the [`Desk`] is asked for.
+
+mod door;
+mod status;
+
+pub use door::{Access, Doors};
+pub use status::{Listener, Reload, Service, Status, Verdict};
+
+use futures_util::future::LocalBoxFuture;
+
+/// Who answers.
+pub trait Desk {
+    /// Why no new work should be sent here, if so.
+    fn readiness(&self) -> Result<(), Vec<String>>;
+    fn status(&self) -> Status;
+    /// Ready when there is a verdict.
+    fn reload(&self) -> LocalBoxFuture<'static, Verdict>;
+}

@@ -44,7 +44,8 @@ impl Mailbox {
     pub fn new(socket: OwnedFd) -> io::Result<Mailbox> {
         let flags = rustix::fs::fcntl_getfl(&socket)?;
         rustix::fs::fcntl_setfl(&socket, flags | rustix::fs::OFlags::NONBLOCK)?;
-        Ok(Mailbox { socket: AsyncFd::register(socket)? })
+        // SAFETY: an OwnedFd names the same open socket until the AsyncFd that owns it is gone.
+        Ok(Mailbox { socket: unsafe { AsyncFd::register(socket) }? })
     }
 
     /// Waits while the other side does not read.

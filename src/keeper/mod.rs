@@ -1,1 +1,126 @@
 //! The process that systemd knows: owns the sockets, spawns and watches the gateway, reports for it.
+//!
+//! Promises: the listening sockets stay open as long as this process lives; a gateway that dies is
+//! replaced, with the configuration that was accepted last, whatever the files say meanwhile; no
+//! zombie is left; a stop ends, at the latest when the gateway is killed. A configuration that is
+//! refused at the start, or a first gateway that does not get ready, ends it with the reason.
+//! Must not know: HTTP. Nothing of a request ever passes through here; that keeps it alive.
+//!
+//! [`decide`] is the pure part, [`sockets`] finds or binds, [`child`] is one gateway process,
+//! [`watch`] the loop that ties them together, [`report`] the words for `systemctl status`.
+
+mod child;
+mod decide;
+mod report;
+mod sockets;
+mod watch;
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::settings::{LogLevel, Settings};
+use crate::config::{self, Sources};
+use crate::handover::snapshot;
+use crate::systemd::activation::{self, Passed};
+use crate::systemd::{notify, watchdog};
+use crate::telemetry::{event, log};
+
+/// Why the keeper ended other than by having been told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// One line per error.
+    #[error("{}", .0.join("\n"))]
+    Refused(Vec<String>),
+    #[error("{}", .0.join("\n"))]
+    Unavailable(Vec<String>),
+    #[error("cannot start the gateway: {0}")]
+    Start(String),
+    #[error("cannot drain: the gateway {0}")]
+    Drain(String),
+    #[error("cannot {0}: {1}")]
+    System(&'static str, #[source] std::io::Error),
+    #[error("{0}")]
+    Activation(#[from] activation::Error),
+}
+
+/// The configuration that was accepted last.
+struct Accepted {
+    generation: u64,
+    settings: Arc<Settings>,
+    snapshot: OwnedFd,
+}
+
+/// Takes what systemd passed, serves until told to stop. To be called before any thread is started.
+pub fn run(directory: &Path) -> Result<(), Fatal> {
+    let passed = activation::take()?;
+    let ended = serve(directory, passed);
+    if let Err(fatal) = &ended {
+        notify::failed(&format!("cannot start: {}", first_line(&fatal.to_string())), errno(fatal));
+    }
+    ended
+}
+
+fn serve(directory: &Path, passed: Vec<Passed>) -> Result<(), Fatal> {
+    raise_descriptor_limit();
+    let (sources, loaded) = load(directory)?;
+    let settings = loaded.settings;
+    let sockets = sockets::gather(&settings, passed)?;
+    let log = log::init("keeper", settings.log.level);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    tracing::info!(message_id = event::STARTED, version = env!("CARGO_PKG_VERSION"), "keeper started");
+    let accepted = Accepted { generation: 1, snapshot: seal(&sources)?, settings };
+    let ended = watch::run(watch::Household {
+        directory: directory.to_owned(),
+        sockets,
+        accepted,
+        watchdog: watchdog::interval(),
+        log: log.clone(),
+    });
+    match &ended {
+        Ok(()) => tracing::info!(message_id = event::STOPPED, "stopped"),
+        // main prints it, once.
+        Err(_) => log.set_level(LogLevel::Error),
+    }
+    log.flush(LAST_LINES);
+    ended
+}
+
+/// A reader of logs that is stuck does not hold up the end for longer.
+const LAST_LINES: std::time::Duration = std::time::Duration::from_secs(1);
+
+fn load(directory: &Path) -> Result<(Sources, config::Loaded), Fatal> {
+    let refused = |errors: config::Errors| Fatal::Refused(errors.0.iter().map(ToString::to_string).collect());
+    let sources = config::read(directory).map_err(refused)?;
+    let loaded = config::parse(&sources).map_err(refused)?;
+    Ok((sources, loaded))
+}
+
+fn seal(sources: &Sources) -> Result<OwnedFd, Fatal> {
+    let content = serde_json::to_vec(sources).map_err(std::io::Error::from);
+    content
+        .and_then(|content| snapshot::seal(&content))
+        .map_err(|cause| Fatal::System("seal the configuration", cause))
+}
+
+/// Each connection is a descriptor, and most systems give a soft limit of 1024. The gateway
+/// inherits the new one.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // A refusal leaves the limit as it was, which is no reason not to serve.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn errno(fatal: &Fatal) -> Option<i32> {
+    match fatal {
+        Fatal::System(_, cause) => cause.raw_os_error(),
+        _ => None,
+    }
+}

@@ -1,1 +1,347 @@
-//! The endpoints of a service: pools, attempts, answers.
+//! The endpoints of a service: which one is asked, over which connection, and what came of it.
+//!
+//! Promises: all of it lives on one data thread (`Rc`, no locks); a request is sent to one endpoint
+//! at a time; and **a kept connection that turns out dead never becomes an error of its own**: the
+//! request is sent again on a fresh connection when that is safe, and never otherwise. Must not know:
+//! routes, listeners, which fields are forwarded, how a failure is told to the client.
+//!
+//! # When a request is sent again
+//! | what is known | which requests |
+//! |---|---|
+//! | no connection was made | all: the next endpoint, each at most once |
+//! | the endpoint's application has not seen it (`Failure::Unsent`) | all |
+//! | nobody knows, the connection was a kept one, no byte of an answer came (`Failure::NoAnswer`) | idempotent ones (RFC 9110, section 9.2.2) |
+//! | anything else | none |
+//!
+//! In each case only while its content can be sent from its start ([`ContentState::replayable`]).
+//! This is `response::Retry` applied to stale connections; further attempts are a matter of policy.
+//!
+//! # How "has not seen it" is proven
+//! - hyper gives the request back: it was not written.
+//! - HTTP/2: the endpoint refused the stream, or named an earlier one as its last.
+//! - The socket tells: see `line::Line::untaken_since`.
+//!
+//! # Where it cannot be proven, and what is done about it
+//! An endpoint that closes a kept connection at the moment when a request has reached its kernel but
+//! not its program answers with a reset, and so does one that dies with the request half done. A
+//! request that must not be sent twice therefore avoids kept connections that are likely to be about
+//! to close: its socket is asked first, an announced `Keep-Alive: timeout=` is kept to with a second
+//! to spare, and after an endpoint has closed an idle connection unannounced, such requests get
+//! only connections that were idle for less than half of that time, for a minute. Content that is
+//! too long to be kept, and over a Unix socket any content of such a request, goes out on a fresh
+//! connection. The window that remains is the first such closing of an endpoint that announces
+//! nothing, and on HTTP/2 content longer than [`content::KEPT`].
+
+mod attempt;
+pub mod content;
+mod dial;
+mod endpoint;
+mod http1;
+mod http2;
+mod line;
+
+#[cfg(test)]
+mod tests;
+
+pub use attempt::failure_of;
+pub use content::{Content, ContentError, ContentState, End};
+pub use line::{Line, Socket};
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
+use hyper::body::Incoming;
+
+use crate::config::settings::{self, Protocol, Timeout};
+use crate::response::{Failure, Retry};
+use attempt::{Lost, attempt};
+use endpoint::{Endpoint, Occupancy, Wish};
+
+/// The socket of an upgraded connection: `upgraded.downcast::<UpgradedIo>()` gives it back together
+/// with the bytes that were read already.
+pub type UpgradedIo = hyper_util::rt::TokioIo<Line>;
+
+/// The endpoints of one service, as one data thread sees them.
+pub struct Upstream {
+    settings: Arc<settings::Service>,
+    endpoints: Box<[Rc<Endpoint>]>,
+    /// Where the search for the least busy endpoint begins.
+    next: Cell<usize>,
+}
+
+/// The head of an answer, its body still to be read.
+pub struct Answer {
+    pub response: Response<Incoming>,
+    /// The endpoint that answered, as the operator wrote it.
+    pub endpoint: Rc<str>,
+    /// How many attempts it took.
+    pub attempts: u32,
+    pub lease: Lease,
+}
+
+/// Held as long as the exchange lasts. Dropped, it counts the request down and stops what is still
+/// being sent of its content.
+pub struct Lease {
+    content: Rc<ContentState>,
+    _occupancy: Occupancy,
+}
+
+/// An endpoint at this moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    pub endpoint: Rc<str>,
+    pub in_flight: usize,
+    pub idle: usize,
+}
+
+impl Upstream {
+    pub fn new(settings: Arc<settings::Service>) -> Rc<Upstream> {
+        let endpoints = settings
+            .endpoints
+            .iter()
+            .map(|address| Endpoint::new(address, settings.protocol, settings.pool))
+            .collect();
+        Rc::new(Upstream { settings, endpoints, next: Cell::new(0) })
+    }
+
+    /// Whether it can go on serving after a reload to `settings`.
+    pub fn serves(&self, settings: &settings::Service) -> bool {
+        self.settings.endpoints == settings.endpoints
+            && self.settings.protocol == settings.protocol
+            && self.settings.pool == settings.pool
+    }
+
+    /// Every endpoint with its load on this thread.
+    pub fn survey(&self) -> Vec<Survey> {
+        let seen = |endpoint: &Rc<Endpoint>| Survey {
+            endpoint: Rc::clone(&endpoint.label),
+            in_flight: endpoint.in_flight(),
+            idle: endpoint.idle(),
+        };
+        self.endpoints.iter().map(seen).collect()
+    }
+
+    /// Sends `request` to an endpoint and returns the head of its answer.
+    ///
+    /// The request carries the fields as they shall arrive, an upgrade's included; its version and
+    /// the form of its target (RFC 9112, section 3.2) are put right here. Dropping the future ends
+    /// the attempt at once. `timeout.connect` holds for each endpoint, `timeout.first_byte` from the
+    /// end of the content, `timeout.idle` for an endpoint that does not take the content;
+    /// `timeout.request` is the caller's.
+    pub async fn send(
+        self: &Rc<Self>,
+        request: Request<Content>,
+        timeout: &Timeout,
+    ) -> Result<Answer, Failure> {
+        let mut request = self.prepared(request)?;
+        let mut search = Search::new(&request);
+        loop {
+            let Some((index, endpoint)) = self.choose(&search) else { return Err(search.last) };
+            let mut occupancy = Occupancy::new(endpoint);
+            let connection = match endpoint.connect(search.wish(&request), timeout.connect).await {
+                Ok(connection) => connection,
+                Err(failure) => {
+                    search.gave_up(index, failure);
+                    continue;
+                }
+            };
+            occupancy.on(&connection);
+            search.attempts += 1;
+            let reused = connection.reused();
+            let copy = Copy::of(&request);
+            match attempt(&connection, request, timeout).await {
+                Ok(response) if search.stale || !reused || !copy.is_told_idle(&response) => {
+                    let lease = Lease { content: copy.content, _occupancy: occupancy };
+                    let endpoint = Rc::clone(&endpoint.label);
+                    return Ok(Answer { response, endpoint, attempts: search.attempts, lease });
+                }
+                Ok(_) => {
+                    request = copy.restored(None).ok_or(Failure::NoAnswer(String::new()))?;
+                    search.stale = true;
+                }
+                Err(lost) => {
+                    connection.failed(&lost.failure);
+                    request = search.again(index, reused, copy, *lost)?;
+                }
+            }
+        }
+    }
+
+    /// The least busy endpoint that was not given up, the first one found from a rotating start.
+    fn choose(&self, search: &Search) -> Option<(usize, &Rc<Endpoint>)> {
+        let count = self.endpoints.len();
+        let start = self.next.get();
+        let mut best: Option<(usize, &Rc<Endpoint>)> = None;
+        for index in (start..count).chain(0..start.min(count)) {
+            let endpoint = &self.endpoints[index];
+            if search.given_up.contains(&index) {
+                continue;
+            }
+            if best.is_none_or(|(_, other)| endpoint.in_flight() < other.in_flight()) {
+                best = Some((index, endpoint));
+            }
+            if endpoint.in_flight() == 0 {
+                break;
+            }
+        }
+        if let Some((index, _)) = best {
+            self.next.set((index + 1) % count);
+        }
+        best
+    }
+
+    /// Version and target as the protocol wants them.
+    fn prepared(&self, mut request: Request<Content>) -> Result<Request<Content>, Failure> {
+        match self.settings.protocol {
+            Protocol::Http1 => {
+                *request.version_mut() = Version::HTTP_11;
+                if request.method() != Method::CONNECT && request.uri().authority().is_some() {
+                    *request.uri_mut() = Uri::from(path_of(request.uri()));
+                }
+            }
+            Protocol::H2c => {
+                *request.version_mut() = Version::HTTP_2;
+                if request.method() != Method::CONNECT {
+                    *request.uri_mut() = absolute(&request)?;
+                }
+                request.headers_mut().remove(header::HOST);
+            }
+        }
+        Ok(request)
+    }
+}
+
+impl Lease {
+    /// The content of the request, which may still be on its way.
+    pub fn content(&self) -> &Rc<ContentState> {
+        &self.content
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.content.abandon();
+    }
+}
+
+/// The attempts of one request.
+struct Search {
+    given_up: Vec<usize>,
+    last: Failure,
+    attempts: u32,
+    /// A kept connection has failed this request: the next one is a fresh one.
+    stale: bool,
+}
+
+impl Search {
+    fn new(request: &Request<Content>) -> Search {
+        debug_assert!(!request.body().state().touched(), "content is sent from its start");
+        Search { given_up: Vec::new(), last: Failure::NoEndpoint, attempts: 0, stale: false }
+    }
+
+    fn wish(&self, request: &Request<Content>) -> Wish {
+        let content = request.body().state();
+        Wish {
+            repeatable: request.method().is_idempotent(),
+            with_content: !content.is_empty(),
+            fresh: self.stale || !content.replayable(),
+        }
+    }
+
+    fn gave_up(&mut self, index: usize, failure: Failure) {
+        self.given_up.push(index);
+        self.last = failure;
+    }
+
+    /// The request for its next attempt, or the failure that it ends with.
+    fn again(
+        &mut self,
+        index: usize,
+        reused: bool,
+        copy: Copy,
+        lost: Lost,
+    ) -> Result<Request<Content>, Failure> {
+        let allowed = match lost.failure.verdict().retry {
+            Retry::Never => false,
+            Retry::Unsent => true,
+            Retry::Safe => reused && !lost.begun && copy.head.method.is_idempotent(),
+        };
+        if !allowed {
+            return Err(lost.failure);
+        }
+        let Some(request) = copy.restored(lost.request) else { return Err(lost.failure) };
+        if reused && !self.stale {
+            self.stale = true;
+            self.last = lost.failure;
+        } else {
+            self.gave_up(index, lost.failure);
+        }
+        Ok(request)
+    }
+}
+
+/// What it takes to send a request again.
+struct Copy {
+    head: Head,
+    content: Rc<ContentState>,
+}
+
+struct Head {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+    extensions: Extensions,
+}
+
+impl Copy {
+    fn of(request: &Request<Content>) -> Copy {
+        let head = Head {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: request.headers().clone(),
+            extensions: request.extensions().clone(),
+        };
+        Copy { head, content: request.body().state() }
+    }
+
+    /// The request that hyper gave back, or one made anew.
+    fn restored(self, given_back: Option<Request<Content>>) -> Option<Request<Content>> {
+        if given_back.is_some() {
+            return given_back;
+        }
+        let mut request = Request::new(self.content.again()?);
+        *request.method_mut() = self.head.method;
+        *request.uri_mut() = self.head.uri;
+        *request.version_mut() = self.head.version;
+        *request.headers_mut() = self.head.headers;
+        *request.extensions_mut() = self.head.extensions;
+        Some(request)
+    }
+
+    /// A 408 on a kept connection is the endpoint's word on its idleness, which met the request on
+    /// its way (RFC 9110, section 15.5.9): an idempotent request is asked again.
+    fn is_told_idle(&self, response: &Response<Incoming>) -> bool {
+        response.status() == StatusCode::REQUEST_TIMEOUT
+            && self.head.method.is_idempotent()
+            && self.content.is_empty()
+    }
+}
+
+fn path_of(uri: &Uri) -> PathAndQuery {
+    uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"))
+}
+
+/// The target with its authority, taken from `Host` when it has none (RFC 9113, section 8.3.1).
+fn absolute(request: &Request<Content>) -> Result<Uri, Failure> {
+    let named = request.uri().authority().cloned();
+    let host = || request.headers().get(header::HOST)?.to_str().ok()?.parse::<Authority>().ok();
+    let authority = named.or_else(host).ok_or(Failure::BadRequest("it names no host"))?;
+    let parts =
+        Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path_of(request.uri()));
+    parts.build().map_err(|_| Failure::BadRequest("its target cannot be forwarded"))
+}

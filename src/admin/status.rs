@@ -1,0 +1,83 @@
+//! What the admin socket tells, in the shape in which it is told.
+//!
+//! Promises: fields are only ever added; a reader of this version understands an older and a newer
+//! gateway, with defaults for what is missing.
+//! Must not know: where the values come from.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::telemetry::counters::Totals;
+
+/// `GET /status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    pub version: String,
+    /// `starting`, `serving`, `reloading`, `lame-duck`, `draining`.
+    pub phase: String,
+    pub ready: bool,
+    /// Why it is not ready.
+    pub not_ready: Vec<String>,
+    /// Number of the configuration that is served; 1 is the one from the start.
+    pub generation: u64,
+    /// Of the gateway process.
+    pub pid: u32,
+    pub keeper_pid: u32,
+    /// Of this gateway process.
+    pub uptime_seconds: f64,
+    /// Gateways that died before this one.
+    pub replacements: u64,
+    pub threads: usize,
+    /// The folder of the configuration.
+    pub configuration: PathBuf,
+    pub listeners: Vec<Listener>,
+    pub services: Vec<Service>,
+    pub last_reload: Option<Reload>,
+    pub totals: Totals,
+    /// Requests of which nobody knows what became; 0 or there is a bug.
+    pub residue: i64,
+    pub dropped_log_lines: u64,
+}
+
+/// A public socket.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Listener {
+    pub name: String,
+    pub address: String,
+    /// `systemd` or `configuration`.
+    pub from: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Service {
+    pub name: String,
+    pub hosts: Vec<String>,
+    pub endpoints: Vec<String>,
+    pub protocol: String,
+    pub routes: usize,
+}
+
+/// The reload that was last asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reload {
+    /// RFC 3339.
+    pub at: String,
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// `POST /reload`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Verdict {
+    pub accepted: bool,
+    /// The generation that serves now.
+    pub generation: u64,
+    /// Why it was refused, or warnings.
+    pub messages: Vec<String>,
+}

@@ -1,0 +1,542 @@
+//! The table of keys: the only place that says which keys there are, what they take, what they
+//! mean, and what holds when they are not written.
+//!
+//! Promises: the checks, `hitless check --show` and `--explain`, the JSON schema, the annotated
+//! example and hitless.toml(5) are all derived from here; every default and every example is a value
+//! that its own key accepts.
+//! Must not know: how any of those is made.
+
+use super::kind::Kind;
+
+/// One row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Key {
+    /// Where it may be written, the most general place first; each place inherits from the one before
+    /// it. `NAME` stands for a name that the operator chooses, `[]` for one table of several.
+    pub at: &'static [&'static str],
+    pub kind: Kind,
+    pub unset: Unset,
+    /// One line, without a full stop.
+    pub summary: &'static str,
+    /// More, in whole sentences; may be empty.
+    pub detail: &'static str,
+    /// A value, as TOML.
+    pub example: &'static str,
+    /// What the same thing is called elsewhere.
+    pub elsewhere: &'static [&'static str],
+}
+
+/// What holds where a key is not written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unset {
+    /// This value, as TOML.
+    Default(&'static str),
+    /// It has to be written.
+    Required,
+    /// Nothing; in words, what that means.
+    Means(&'static str),
+}
+
+/// `service.NAME.hosts` → `hosts`.
+pub(super) fn last(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+/// `service.NAME.hosts` → `service.NAME`.
+pub(super) fn parent(path: &str) -> &str {
+    path.rsplit_once('.').map_or("", |(table, _)| table)
+}
+
+/// `service.NAME.route[]` → `[[service.NAME.route]]`, `service.NAME.route[].timeout` → `[service.NAME.route.timeout]`.
+pub(super) fn header(table: &str) -> String {
+    match table.strip_suffix("[]") {
+        Some(list) => format!("[[{list}]]"),
+        None => format!("[{}]", table.replace("[]", "")),
+    }
+}
+
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+/// The bounds of a deadline that may also be switched off.
+const DEADLINE: Kind = Kind::Duration { least: 1, most: 7 * DAY, word: "off" };
+const TABLE: Kind = Kind::Table { short: "" };
+
+const fn table(at: &'static [&'static str], summary: &'static str, detail: &'static str) -> Key {
+    Key { at, kind: TABLE, unset: Unset::Means(""), summary, detail, example: "", elsewhere: &[] }
+}
+
+/// Every table and key, in the order in which they are explained.
+pub const KEYS: &[Key] = &[
+    table(&["daemon"], "the processes", ""),
+    Key {
+        at: &["daemon.threads"],
+        kind: Kind::Count { least: 1, most: 1024, word: "auto" },
+        unset: Unset::Default("\"auto\""),
+        summary: "how many data threads serve requests",
+        detail: "\"auto\" is one per processor that the daemon may use. Changing it takes a restart.",
+        example: "4",
+        elsewhere: &["workers", "worker_processes", "nbthread"],
+    },
+    Key {
+        at: &["daemon.reload"],
+        kind: Kind::Word(&["on-signal", "on-change"]),
+        unset: Unset::Default("\"on-signal\""),
+        summary: "when the configuration is read again",
+        detail: "\"on-signal\" reloads when asked by 'systemctl reload hitless', 'hitless reload' or SIGHUP. \
+                 \"on-change\" also reloads by itself when a file changes. Either way a configuration with \
+                 an error changes nothing.",
+        example: "\"on-change\"",
+        elsewhere: &["watch"],
+    },
+    table(
+        &["listener.NAME"],
+        "a door, by the name of its sockets",
+        "The name is that of FileDescriptorName= in the socket unit; several sockets may share it. Without \
+         any listener table there is one listener, 'http', as hitless.socket passes it. A socket that systemd \
+         passes and no listener names is an error, and so is a listener without a socket and without 'listen'.",
+    ),
+    Key {
+        at: &["listener.NAME.listen"],
+        kind: Kind::List(&Kind::Socket),
+        unset: Unset::Default("[]"),
+        summary: "where to bind when systemd passes no socket of this name",
+        detail: "Adding, removing or moving a listener takes a restart: sockets are made when the daemon starts.",
+        example: "[\"0.0.0.0:8080\", \"[::]:8080\"]",
+        elsewhere: &["bind", "address", "addresses", "port"],
+    },
+    Key {
+        at: &["listener.NAME.backlog"],
+        kind: Kind::Count { least: 1, most: 65_535, word: "" },
+        unset: Unset::Default("4096"),
+        summary: "how many connections may wait in the kernel",
+        detail: "For sockets that hitless binds; others have Backlog= in their socket unit. The kernel caps it \
+                 at net.core.somaxconn.",
+        example: "1024",
+        elsewhere: &[],
+    },
+    table(&["admin"], "the operator's door, never the public one", ""),
+    Key {
+        at: &["admin.socket"],
+        kind: Kind::SocketFile,
+        unset: Unset::Default("\"/run/hitless/admin.sock\""),
+        summary: "the Unix socket of 'hitless status' and 'hitless reload'",
+        detail: "",
+        example: "\"/run/hitless/admin.sock\"",
+        elsewhere: &[],
+    },
+    Key {
+        at: &["admin.listen"],
+        kind: Kind::List(&Kind::Socket),
+        unset: Unset::Default("[]"),
+        summary: "more addresses that answer /healthz, /readyz and /status",
+        detail: "Read-only: a reload is only taken from the Unix socket.",
+        example: "[\"127.0.0.1:9080\"]",
+        elsewhere: &["bind", "address"],
+    },
+    table(
+        &["drain"],
+        "how the daemon stops",
+        "On SIGTERM it stops accepting, finishes what is in flight and ends when nothing is left, at the latest \
+         at the deadline. A second signal ends it at once.",
+    ),
+    Key {
+        at: &["drain.deadline"],
+        kind: Kind::Duration { least: 0, most: DAY, word: "adaptive" },
+        unset: Unset::Default("\"75s\""),
+        summary: "the longest that requests in flight are waited for",
+        detail: "It is kept below TimeoutStopSec= of the unit, whatever it says here. \"adaptive\" follows the \
+                 durations and ages of the requests seen, between 'deadline-least' and 'deadline-most'. What is \
+                 cut then gets a 503 when nothing of its answer was sent, and is logged with its age.",
+        example: "\"30s\"",
+        elsewhere: &["timeout", "grace", "shutdown-timeout"],
+    },
+    Key {
+        at: &["drain.deadline-least"],
+        kind: Kind::Duration { least: 0, most: DAY, word: "" },
+        unset: Unset::Default("\"5s\""),
+        summary: "the least that an adaptive deadline can be",
+        detail: "",
+        example: "\"10s\"",
+        elsewhere: &["deadline-min", "min-deadline"],
+    },
+    Key {
+        at: &["drain.deadline-most"],
+        kind: Kind::Duration { least: 0, most: DAY, word: "" },
+        unset: Unset::Default("\"75s\""),
+        summary: "the most that an adaptive deadline can be",
+        detail: "",
+        example: "\"60s\"",
+        elsewhere: &["deadline-max", "max-deadline"],
+    },
+    Key {
+        at: &["drain.idle-grace"],
+        kind: Kind::Duration { least: 0, most: HOUR, word: "" },
+        unset: Unset::Default("\"1s\""),
+        summary: "how long an idle or just accepted connection is still served",
+        detail: "Its next request is answered with 'Connection: close', so that a request on its way meets no \
+                 closed connection.",
+        example: "\"2s\"",
+        elsewhere: &[],
+    },
+    Key {
+        at: &["drain.lame-duck"],
+        kind: Kind::Duration { least: 0, most: HOUR, word: "" },
+        unset: Unset::Default("\"0s\""),
+        summary: "how long /readyz fails, with everything still served, before the drain begins",
+        detail: "For a load balancer in front that looks at /readyz. It counts toward TimeoutStopSec= of the unit.",
+        example: "\"10s\"",
+        elsewhere: &[],
+    },
+    Key {
+        at: &["drain.extend"],
+        kind: Kind::Flag,
+        unset: Unset::Default("false"),
+        summary: "whether systemd is asked for more time while requests make progress",
+        detail: "With EXTEND_TIMEOUT_USEC=, see sd_notify(3).",
+        example: "true",
+        elsewhere: &[],
+    },
+    Key {
+        at: &["drain.tunnel-jitter"],
+        kind: Kind::Duration { least: 0, most: HOUR, word: "" },
+        unset: Unset::Default("\"1s\""),
+        summary: "the time over which the closing of WebSockets is spread",
+        detail: "So that their clients do not all come back in the same moment.",
+        example: "\"10s\"",
+        elsewhere: &[],
+    },
+    table(&["log"], "the journal and the access log", ""),
+    Key {
+        at: &["log.level"],
+        kind: Kind::Word(&["error", "warning", "notice", "info", "debug"]),
+        unset: Unset::Default("\"info\""),
+        summary: "the least important message that is written",
+        detail: "error: a human must act. warning: degraded, going on. notice: starting, reloading, stopping. \
+                 info: facts of the configuration. debug: each connection.",
+        example: "\"debug\"",
+        elsewhere: &["log-level", "loglevel"],
+    },
+    Key {
+        at: &["log.access"],
+        kind: Kind::Word(&["off", "sampled", "all"]),
+        unset: Unset::Default("\"off\""),
+        summary: "which requests are written to the access log",
+        detail: "Requests that failed by the fault of an application or of hitless are always written.",
+        example: "\"sampled\"",
+        elsewhere: &["access-log", "access_log"],
+    },
+    Key {
+        at: &["log.access-sample"],
+        kind: Kind::Share,
+        unset: Unset::Default("0.01"),
+        summary: "the share of requests written when access = \"sampled\"",
+        detail: "",
+        example: "0.1",
+        elsewhere: &["sample-rate"],
+    },
+    Key {
+        at: &["log.access-to"],
+        kind: Kind::Sink,
+        unset: Unset::Default("\"journal\""),
+        summary: "where the access log goes",
+        detail: "\"journal:NAMESPACE\" is a journal namespace with limits of its own, see journald.conf(5). A file \
+                 is opened anew after logrotate(8) moved it.",
+        example: "\"file:/var/log/hitless/access.log\"",
+        elsewhere: &["access-file"],
+    },
+    table(&["forwarded"], "what is believed of the side that connects", ""),
+    Key {
+        at: &["forwarded.trusted"],
+        kind: Kind::List(&Kind::Network),
+        unset: Unset::Default("[]"),
+        summary: "proxies whose Forwarded, X-Forwarded-*, X-Request-Id and traceparent are believed",
+        detail: "From any other side these fields are replaced. \"unix\" is every peer of a Unix socket.",
+        example: "[\"10.0.0.0/8\", \"unix\"]",
+        elsewhere: &["trusted-proxies", "trust", "set_real_ip_from"],
+    },
+    table(
+        &["service.NAME"],
+        "an application",
+        "One application is described in one file: services.d/NAME.toml, or hitless.toml itself.",
+    ),
+    Key {
+        at: &["service.NAME.hosts", "service.NAME.route[].hosts"],
+        kind: Kind::Some(&Kind::Host),
+        unset: Unset::Means("has to be written unless every route has its own"),
+        summary: "the hosts it is reached by",
+        detail: "An exact host goes before the longest '*.suffix', and that before '*'. A suffix stands for the \
+                 names below it at any depth, not for itself.",
+        example: "[\"shop.example.com\"]",
+        elsewhere: &["host", "domain", "domains", "server_name", "hostname", "hostnames"],
+    },
+    Key {
+        at: &["service.NAME.endpoints"],
+        kind: Kind::Some(&Kind::Endpoint),
+        unset: Unset::Means("has to be written unless every route answers by itself"),
+        summary: "where the application listens",
+        detail: "A name is resolved at each connection.",
+        example: "[\"127.0.0.1:3000\"]",
+        elsewhere: &[
+            "endpoint",
+            "upstream",
+            "upstreams",
+            "backend",
+            "backends",
+            "server",
+            "servers",
+            "target",
+            "proxy_pass",
+        ],
+    },
+    Key {
+        at: &["service.NAME.protocol"],
+        kind: Kind::Word(&["http1", "h2c"]),
+        unset: Unset::Default("\"http1\""),
+        summary: "the protocol that the application speaks",
+        detail: "\"h2c\" is HTTP/2 with prior knowledge over cleartext.",
+        example: "\"h2c\"",
+        elsewhere: &[],
+    },
+    Key {
+        at: &["service.NAME.listeners", "service.NAME.route[].listeners"],
+        kind: Kind::Some(&Kind::ListenerName),
+        unset: Unset::Means("all listeners"),
+        summary: "the listeners it is reached on",
+        detail: "",
+        example: "[\"http\"]",
+        elsewhere: &["listener", "entrypoints"],
+    },
+    Key {
+        at: &["service.NAME.path", "service.NAME.route[].path"],
+        kind: Kind::OneOrMore(&Kind::Pattern),
+        unset: Unset::Default("\"/*\""),
+        summary: "the paths it serves",
+        detail: "\"/a/b\" is that path, \"/users/{id}\" any one segment in place of the braces, \"/static/*\" \
+                 /static, /static/ and everything below. An exact path goes before one with parameters, that \
+                 before the longest prefix, and that before \"/*\".",
+        example: "[\"/cart\", \"/cart/*\"]",
+        elsewhere: &["paths", "location", "prefix", "url"],
+    },
+    table(&["service.NAME.pool"], "kept-alive connections to one endpoint, per data thread", ""),
+    Key {
+        at: &["service.NAME.pool.idle"],
+        kind: Kind::Duration { least: 0, most: DAY, word: "" },
+        unset: Unset::Default("\"60s\""),
+        summary: "how long an unused connection is kept",
+        detail: "\"0s\" keeps none.",
+        example: "\"30s\"",
+        elsewhere: &["idle-timeout", "keepalive"],
+    },
+    Key {
+        at: &["service.NAME.pool.max-idle"],
+        kind: Kind::Count { least: 0, most: 65_535, word: "" },
+        unset: Unset::Default("64"),
+        summary: "how many unused connections are kept",
+        detail: "",
+        example: "16",
+        elsewhere: &["size", "max", "most"],
+    },
+    table(
+        &["defaults.timeout", "service.NAME.timeout", "service.NAME.route[].timeout"],
+        "the deadlines of a request",
+        "A route inherits each from its service, and that from [defaults.timeout]. A deadline that passes is \
+         answered with a 504 that names it.",
+    ),
+    Key {
+        at: &[
+            "defaults.timeout.connect",
+            "service.NAME.timeout.connect",
+            "service.NAME.route[].timeout.connect",
+        ],
+        kind: Kind::Duration { least: 1, most: HOUR, word: "" },
+        unset: Unset::Default("\"3s\""),
+        summary: "to have a connection to the endpoint",
+        detail: "",
+        example: "\"500ms\"",
+        elsewhere: &[],
+    },
+    Key {
+        at: &[
+            "defaults.timeout.first-byte",
+            "service.NAME.timeout.first-byte",
+            "service.NAME.route[].timeout.first-byte",
+        ],
+        kind: DEADLINE,
+        unset: Unset::Default("\"60s\""),
+        summary: "from the end of sending the request to the head of the answer",
+        detail: "",
+        example: "\"5m\"",
+        elsewhere: &["read", "response", "ttfb"],
+    },
+    Key {
+        at: &["defaults.timeout.idle", "service.NAME.timeout.idle", "service.NAME.route[].timeout.idle"],
+        kind: DEADLINE,
+        unset: Unset::Default("\"60s\""),
+        summary: "between two bytes of a body, in either direction",
+        detail: "An application that sends events sends something at least this often.",
+        example: "\"off\"",
+        elsewhere: &[],
+    },
+    Key {
+        at: &[
+            "defaults.timeout.request",
+            "service.NAME.timeout.request",
+            "service.NAME.route[].timeout.request",
+        ],
+        kind: DEADLINE,
+        unset: Unset::Default("\"off\""),
+        summary: "from the head of the request to the end of the answer",
+        detail: "",
+        example: "\"10m\"",
+        elsewhere: &["total"],
+    },
+    Key {
+        at: &[
+            "defaults.timeout.tunnel-idle",
+            "service.NAME.timeout.tunnel-idle",
+            "service.NAME.route[].timeout.tunnel-idle",
+        ],
+        kind: DEADLINE,
+        unset: Unset::Default("\"1h\""),
+        summary: "silence in both directions of a tunnel, such as a WebSocket",
+        detail: "",
+        example: "\"10m\"",
+        elsewhere: &["tunnel", "websocket"],
+    },
+    table(
+        &["service.NAME.route[]"],
+        "a part of the service that differs from the rest",
+        "Written [[service.NAME.route]], as often as needed. A service without any has one route for all of its \
+         paths; a service with routes serves these and nothing else. What a route does not say is taken from its \
+         service. Of two routes for the same host and path the one with more conditions goes first.",
+    ),
+    Key {
+        at: &["service.NAME.route[].methods"],
+        kind: Kind::Some(&Kind::Method),
+        unset: Unset::Means("any method"),
+        summary: "the methods it serves",
+        detail: "",
+        example: "[\"GET\", \"HEAD\"]",
+        elsewhere: &["method"],
+    },
+    Key {
+        at: &["service.NAME.route[].fields"],
+        kind: Kind::Fields,
+        unset: Unset::Means("no condition"),
+        summary: "fields that a request must carry, with exactly these values",
+        detail: "",
+        example: "{ x-canary = \"yes\" }",
+        elsewhere: &["headers", "header", "field"],
+    },
+    Key {
+        at: &["service.NAME.route[].strip-prefix"],
+        kind: Kind::Prefix,
+        unset: Unset::Means("the path is forwarded as it came"),
+        summary: "what is taken off the front of the path before it is forwarded",
+        detail: "",
+        example: "\"/api\"",
+        elsewhere: &["strip", "strip_path"],
+    },
+    Key {
+        at: &["service.NAME.route[].replace-prefix"],
+        kind: TABLE,
+        unset: Unset::Means("the path is forwarded as it came"),
+        summary: "what the front of the path becomes before it is forwarded",
+        detail: "",
+        example: "{ from = \"/api\", to = \"/v2\" }",
+        elsewhere: &["rewrite"],
+    },
+    Key {
+        at: &["service.NAME.route[].replace-prefix.from"],
+        kind: Kind::Prefix,
+        unset: Unset::Required,
+        summary: "what the path begins with",
+        detail: "",
+        example: "\"/api\"",
+        elsewhere: &[],
+    },
+    Key {
+        at: &["service.NAME.route[].replace-prefix.to"],
+        kind: Kind::Prefix,
+        unset: Unset::Required,
+        summary: "what stands there instead",
+        detail: "",
+        example: "\"/v2\"",
+        elsewhere: &["with"],
+    },
+    Key {
+        at: &["service.NAME.route[].redirect"],
+        kind: Kind::Table { short: "to" },
+        unset: Unset::Means("no redirect"),
+        summary: "answer with a redirect",
+        detail: "redirect = \"https://{host}{path}{query}\" is short for redirect = { to = \"…\" }.",
+        example: "\"https://{host}{path}{query}\"",
+        elsewhere: &["return"],
+    },
+    Key {
+        at: &["service.NAME.route[].redirect.to"],
+        kind: Kind::Location,
+        unset: Unset::Required,
+        summary: "where it leads",
+        detail: "{host} is the host of the request, {path} its path with the leading slash, {query} its query with \
+                 the question mark, or nothing.",
+        example: "\"https://{host}{path}{query}\"",
+        elsewhere: &["location", "url"],
+    },
+    Key {
+        at: &["service.NAME.route[].redirect.status"],
+        kind: Kind::OneOf(&[301, 302, 303, 307, 308]),
+        unset: Unset::Default("308"),
+        summary: "the status of the redirect",
+        detail: "308 and 301 are permanent, 307 and 302 are not, 303 leads to a GET.",
+        example: "307",
+        elsewhere: &["code"],
+    },
+    Key {
+        at: &["service.NAME.route[].answer"],
+        kind: TABLE,
+        unset: Unset::Means("no answer of its own"),
+        summary: "answer without asking an application",
+        detail: "",
+        example: "{ status = 200, body = \"ok\" }",
+        elsewhere: &["respond", "response"],
+    },
+    Key {
+        at: &["service.NAME.route[].answer.status"],
+        kind: Kind::Count { least: 200, most: 599, word: "" },
+        unset: Unset::Default("200"),
+        summary: "the status of the answer",
+        detail: "",
+        example: "404",
+        elsewhere: &["code"],
+    },
+    Key {
+        at: &["service.NAME.route[].answer.content-type"],
+        kind: Kind::MediaType,
+        unset: Unset::Default("\"text/plain; charset=utf-8\""),
+        summary: "the type of the body",
+        detail: "",
+        example: "\"text/html; charset=utf-8\"",
+        elsewhere: &["type", "mime"],
+    },
+    Key {
+        at: &["service.NAME.route[].answer.body"],
+        kind: Kind::Body(65_536),
+        unset: Unset::Default("\"\""),
+        summary: "the body of the answer",
+        detail: "",
+        example: "\"ok\\n\"",
+        elsewhere: &["text", "content"],
+    },
+    Key {
+        at: &["service.NAME.route[].connect"],
+        kind: Kind::Flag,
+        unset: Unset::Default("false"),
+        summary: "whether CONNECT may open a tunnel to the application",
+        detail: "",
+        example: "true",
+        elsewhere: &["tunnel"],
+    },
+];

@@ -1,0 +1,284 @@
+//! Services and their routes, out of the checked tree.
+//!
+//! Promises: a service that is returned without a report has at least one route, each route a host,
+//! and each one that forwards an endpoint.
+//! Must not know: other services; `unique` looks at them side by side.
+
+use std::path::Path;
+
+use super::build::{address, count, flag, limit, text, time, word};
+use super::keys::last;
+use super::message::{Mark, Report, closest, either, quote};
+use super::settings::{Action, HostPattern, PathPattern, Pool, Protocol, Route, Service, Timeout};
+use super::shape::{ROOT, Shape};
+use super::tree::{Branch, Node, Section};
+use super::value::{Value, path};
+
+/// A service and the origin of each of its routes.
+pub(super) type Marked = (Service, Vec<Origin>);
+
+/// Where a route was written, and under which key.
+pub(super) struct Origin {
+    pub mark: Mark,
+    pub path: String,
+}
+
+/// All services in the order of their names. Without `listeners` it is not known which there are.
+pub(super) fn services(root: &Section<'_>, listeners: Option<&[&str]>, report: &mut Report) -> Vec<Marked> {
+    let defaults = root.below("defaults", None).below("timeout", None);
+    let services = root.below("service", None);
+    let sound = services.named().filter(|(_, section)| section.is_sound());
+    sound.map(|(name, section)| Build { name, section, listeners, report }.service(&defaults)).collect()
+}
+
+struct Build<'a, 'r> {
+    name: &'a str,
+    section: Section<'a>,
+    listeners: Option<&'r [&'r str]>,
+    report: &'r mut Report,
+}
+
+/// One table of routes, or the service itself when it has none.
+struct Part<'a> {
+    /// `service.shop.route[1]`, or `service.shop`.
+    path: String,
+    id: String,
+    mark: Mark,
+    section: Section<'a>,
+}
+
+impl Build<'_, '_> {
+    fn service(mut self, defaults: &Section<'_>) -> Marked {
+        let section = self.section;
+        let timeouts = section.below("timeout", Some(defaults));
+        let path = format!("service.{}", self.name);
+        self.known_listeners(&path, &section);
+        let mut routes = Vec::new();
+        let mut origins = Vec::new();
+        for part in self.parts(&section) {
+            for route in self.routes(&part, &timeouts) {
+                routes.push(route);
+                origins.push(Origin { mark: part.mark, path: part.path.clone() });
+            }
+        }
+        self.complete(&routes);
+        let pool = section.below("pool", None);
+        let service = Service {
+            name: self.name.to_owned(),
+            endpoints: section.all("endpoints", address),
+            protocol: if word(&section, "protocol") == "h2c" { Protocol::H2c } else { Protocol::Http1 },
+            pool: Pool {
+                idle: time(&pool, "idle"),
+                max_idle: count(&pool, "max-idle").and_then(|n| n.try_into().ok()).unwrap_or_default(),
+            },
+            routes,
+        };
+        (service, origins)
+    }
+
+    fn parts<'s>(&self, service: &'s Section<'s>) -> Vec<Part<'s>> {
+        let shape = service.shape.field("route").and_then(|route| route.each.as_deref());
+        let shape: &'static Shape = shape.unwrap_or(service.shape);
+        let part = |index: usize, path: String, table: Option<&'s Branch>| Part {
+            path,
+            id: format!("{}[{index}]", self.name),
+            mark: table.map_or_else(|| self.mark(), |table| table.mark),
+            section: Section { shape, table, above: Some(service) },
+        };
+        let path = format!("service.{}", self.name);
+        match service.own("route") {
+            None => vec![part(0, path, None)],
+            Some(list) => {
+                let sound = list.list().iter().enumerate().filter(|(_, table)| table.table().is_some());
+                sound
+                    .map(|(index, table)| part(index, format!("{path}.route[{index}]"), Some(table)))
+                    .collect()
+            }
+        }
+    }
+
+    fn mark(&self) -> Mark {
+        self.section.table.map_or(Mark { source: 0, offset: 0 }, |table| table.mark)
+    }
+
+    /// One route for each path of a part.
+    fn routes(&mut self, part: &Part<'_>, timeouts: &Section<'_>) -> Vec<Route> {
+        let section = &part.section;
+        if section.table.is_some() {
+            self.known_listeners(&part.path, section);
+        }
+        self.exclusive(part);
+        let timeout = section.below("timeout", Some(timeouts));
+        let route = Route {
+            id: part.id.clone(),
+            listeners: section.all("listeners", text),
+            hosts: section.all("hosts", host),
+            path: PathPattern(String::new()),
+            methods: section.all("methods", text),
+            fields: section.one("fields", fields).unwrap_or_default(),
+            action: self.action(part),
+            rewrite: rewrite(section),
+            connect: flag(section, "connect"),
+            timeout: deadlines(&timeout),
+        };
+        let paths = section.all("path", text);
+        self.rewritable(part, &paths);
+        paths.into_iter().map(|path| Route { path: PathPattern(path), ..route.clone() }).collect()
+    }
+
+    fn action(&mut self, part: &Part<'_>) -> Action {
+        let redirect = part.section.below("redirect", None);
+        if redirect.is_sound() {
+            let status = count(&redirect, "status").and_then(|n| n.try_into().ok()).unwrap_or_default();
+            return Action::Redirect { to: redirect.one("to", text).unwrap_or_default(), status };
+        }
+        let answer = part.section.below("answer", None);
+        if !answer.is_sound() {
+            // A table that was refused would have been an answer: no endpoint is missing then.
+            let refused = redirect.table.is_some() || answer.table.is_some();
+            return if refused { Action::Redirect { to: String::new(), status: 0 } } else { Action::Forward };
+        }
+        let status = count(&answer, "status").and_then(|n| n.try_into().ok()).unwrap_or_default();
+        let body = answer.one("body", text).unwrap_or_default();
+        if let (Some(written), 204 | 205 | 304, false) = (answer.own("body"), status, body.is_empty()) {
+            self.report.error(
+                written.mark,
+                format!("{}.answer.body", part.path),
+                format!("found a body, but status {status} has none"),
+                "allowed: no body",
+                "remove it, or use another status",
+            );
+        }
+        Action::Answer { status, content_type: answer.one("content-type", text).unwrap_or_default(), body }
+    }
+
+    /// Keys of one route that contradict each other.
+    fn exclusive(&mut self, part: &Part<'_>) {
+        let own = |name| part.section.own(name);
+        let answers = ["redirect", "answer"].into_iter().find(|name| own(name).is_some());
+        let pairs = [
+            ("answer", answers.filter(|name| *name == "redirect")),
+            ("connect", answers.filter(|_| flag(&part.section, "connect"))),
+            ("strip-prefix", answers),
+            ("replace-prefix", answers.or(own("strip-prefix").map(|_| "strip-prefix"))),
+        ];
+        for (name, other) in pairs {
+            if let (Some(written), Some(other)) = (own(name), other) {
+                self.report.error(
+                    written.mark,
+                    format!("{}.{name}", part.path),
+                    format!("found beside '{other}'"),
+                    "allowed: one of the two",
+                    format!("remove '{name}' or '{other}', or make two routes of them"),
+                );
+            }
+        }
+    }
+
+    /// A rewrite that some path of its route does not begin with would not happen.
+    fn rewritable(&mut self, part: &Part<'_>, paths: &[String]) {
+        let Some((from, _)) = rewrite(&part.section).filter(|(from, _)| !from.is_empty()) else { return };
+        let begins = |path: &&String| Path::new(path::stem(path)).starts_with(&from);
+        let Some(other) = paths.iter().find(|path| !begins(path)) else { return };
+        let strip = part.section.own("strip-prefix").map(|written| (written.mark, "strip-prefix"));
+        let replace = part.section.own("replace-prefix").map(|written| (written.mark, "replace-prefix"));
+        let Some((mark, name)) = strip.or(replace) else { return };
+        self.report.error(
+            mark,
+            format!("{}.{name}", part.path),
+            format!("found {}, which not every path below {} begins with", quote(&from), quote(other)),
+            "allowed: what all paths of the route begin with",
+            format!("write path = \"{from}/*\", or a shorter prefix"),
+        );
+    }
+
+    fn known_listeners(&mut self, path: &str, section: &Section<'_>) {
+        let Some(known) = self.listeners else { return };
+        for branch in section.own("listeners").map_or(&[][..], Branch::list) {
+            let Node::Leaf(Value::Text(name)) = &branch.node else { continue };
+            if !known.contains(&name.as_str()) {
+                let near = closest(name, known.iter().copied());
+                let remedy = near.map_or_else(
+                    || format!("add [listener.{name}] to hitless.toml"),
+                    |near| format!("did you mean \"{near}\"?"),
+                );
+                let found = format!("found {}, which is no listener", quote(name));
+                let allowed = format!("allowed: {}", either(known.iter().copied()));
+                self.report.error(branch.mark, format!("{path}.listeners"), found, allowed, remedy);
+            }
+        }
+    }
+
+    /// What the service as a whole lacks.
+    fn complete(&mut self, routes: &[Route]) {
+        let endpoints = self.section.own("endpoints");
+        let forwards = routes.iter().any(|route| route.action == Action::Forward);
+        if endpoints.is_none() && forwards {
+            self.missing("endpoints", "the service forwards requests");
+        }
+        if self.section.find("hosts").is_none() && routes.iter().any(|route| route.hosts.is_empty()) {
+            self.missing("hosts", "nothing says by which host it is reached");
+        }
+        if let (Some(endpoints), false, false) = (endpoints, forwards, routes.is_empty()) {
+            self.report.warning(
+                endpoints.mark,
+                format!("service.{}.endpoints", self.name),
+                "has no effect, because every route answers by itself",
+                "remove it, or add a route that forwards",
+            );
+        }
+        if self.section.own("route").is_some_and(|list| list.node == Node::List(Vec::new())) {
+            self.report.error(
+                self.mark(),
+                format!("service.{}.route", self.name),
+                "found an empty list",
+                "allowed: at least one route, or none written",
+                "remove it",
+            );
+        }
+    }
+
+    fn missing(&mut self, name: &str, why: &str) {
+        let row = ROOT.at("service.NAME").and_then(|service| service.field(name)).and_then(|shape| shape.key);
+        let Some((key, _)) = row else { return };
+        self.report.error(
+            self.mark(),
+            format!("service.{}.{name}", self.name),
+            format!("missing, and {why}"),
+            format!("allowed: {}", key.kind.allowed()),
+            format!("for example {} = {}", last(key.at[0]), key.example),
+        );
+    }
+}
+
+fn host(value: &Value) -> Option<HostPattern> {
+    match value {
+        Value::Host(host) => Some(host.clone()),
+        _ => None,
+    }
+}
+
+fn fields(value: &Value) -> Option<std::collections::BTreeMap<String, String>> {
+    match value {
+        Value::Fields(fields) => Some(fields.clone()),
+        _ => None,
+    }
+}
+
+fn rewrite(section: &Section<'_>) -> Option<(String, String)> {
+    let replace = section.below("replace-prefix", None);
+    if replace.is_sound() {
+        return Some((replace.one("from", text)?, replace.one("to", text)?));
+    }
+    section.one("strip-prefix", text).map(|prefix| (prefix, String::new()))
+}
+
+fn deadlines(section: &Section<'_>) -> Timeout {
+    Timeout {
+        connect: time(section, "connect"),
+        first_byte: limit(section, "first-byte"),
+        idle: limit(section, "idle"),
+        request: limit(section, "request"),
+        tunnel_idle: limit(section, "tunnel-idle"),
+    }
+}

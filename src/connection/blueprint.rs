@@ -1,0 +1,50 @@
+//! What a configuration means to the data threads: the part that they share, and each one's own.
+//!
+//! Promises: a [`Blueprint`] never changes; a [`Generation`] takes over the upstreams, with their
+//! pools, of services that did not change. Whoever holds a generation keeps it alive.
+//! Must not know: requests, sockets, where settings come from.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::config::settings::Settings;
+use crate::route::Table;
+use crate::telemetry::access::AccessLog;
+use crate::upstream::Upstream;
+
+/// One accepted configuration, shared by all data threads.
+pub struct Blueprint {
+    /// Counts the configurations of this process.
+    pub number: u64,
+    pub settings: Arc<Settings>,
+    pub routes: Arc<Table>,
+    pub access: Arc<AccessLog>,
+}
+
+/// A blueprint with one data thread's own upstreams.
+pub(crate) struct Generation {
+    pub(crate) blueprint: Arc<Blueprint>,
+    /// In the order of `settings.services`.
+    pub(crate) upstreams: Vec<Rc<Upstream>>,
+}
+
+impl Generation {
+    pub(crate) fn new(blueprint: Arc<Blueprint>, before: Option<&Generation>) -> Generation {
+        let services = &blueprint.settings.services;
+        let upstreams = services.iter().map(|service| {
+            let kept = before.and_then(|before| before.upstream_of(&service.name));
+            match kept.filter(|upstream| upstream.serves(service)) {
+                Some(upstream) => Rc::clone(upstream),
+                None => Upstream::new(Arc::clone(service)),
+            }
+        });
+        let upstreams = upstreams.collect();
+        Generation { blueprint, upstreams }
+    }
+
+    fn upstream_of(&self, name: &str) -> Option<&Rc<Upstream>> {
+        let services = &self.blueprint.settings.services;
+        let index = services.binary_search_by(|service| service.name.as_str().cmp(name)).ok()?;
+        self.upstreams.get(index)
+    }
+}

@@ -1,0 +1,316 @@
+//! One request, from its head to the head of its answer.
+//!
+//! ```text
+//!   admit ─▶ identity ─▶ authority ─▶ route ─┬─▶ redirect, fixed answer ──────────┬─▶ answer
+//!                                            └─▶ fields ─▶ upstream ─▶ hygiene ───┤
+//!             any of them fails, panics or is cut ─▶ the table of failures ───────┘
+//! ```
+//! Promises: a request keeps the generation with which it began; dropping an exchange, because its
+//! client has gone, drops the attempt upstream at once; nothing that happens in here ends more than
+//! this request.
+//! Must not know: HTTP/1 from HTTP/2, except for what their answers may carry.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::header::{ACCEPT, CONNECTION, HOST, LOCATION};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+
+use super::body::Body;
+use super::flight::{Flight, Guard};
+use super::local::Local;
+use super::seat::Seat;
+use super::tunnel::Tunnel;
+use crate::config::settings::Action;
+use crate::policy::fields::{self, Client};
+use crate::policy::identity::{self, Identity};
+use crate::policy::upgrade::{self, Upgrade};
+use crate::response::{Deadline, Failure, answer, hygiene};
+use crate::route::{Lookup, Route, host_of};
+use crate::telemetry::counters::Ending;
+use crate::upstream::{Answer, Content};
+
+/// There is nobody to answer: the protocol lets go of the request.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+pub(super) type Exchange = Pin<Box<dyn Future<Output = Result<Response<Body>, Gone>>>>;
+
+/// Serves the requests of one connection.
+#[derive(Clone)]
+pub(super) struct Requests {
+    pub(super) seat: Rc<Seat>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Requests {
+    type Response = Response<Body>;
+    type Error = Gone;
+    type Future = Exchange;
+
+    fn call(&self, request: Request<Incoming>) -> Exchange {
+        begin(Flight::admit(&self.seat, &request), request)
+    }
+}
+
+/// The request is admitted already; its guard says how it ends.
+pub(super) fn begin(guard: Guard, request: Request<Incoming>) -> Exchange {
+    Box::pin(exchange(guard, request))
+}
+
+/// What a request comes to.
+enum Outcome {
+    /// Made here.
+    Own(Response<Bytes>),
+    Endpoint(Box<Answer>),
+    Switched(Box<Answer>),
+}
+
+async fn exchange(guard: Guard, request: Request<Incoming>) -> Result<Response<Body>, Gone> {
+    let flight = Rc::clone(guard.flight());
+    let accept = request.headers().get(ACCEPT).cloned();
+    let outcome = until_cut(&flight, AssertUnwindSafe(answer(&flight, request)).catch_unwind()).await;
+    let outcome = match outcome {
+        Err(cut) => Err(cut),
+        Ok(Err(panic)) => Err(panicked(&flight, &*panic)),
+        Ok(Ok(outcome)) => outcome,
+    };
+    let mut response = match outcome {
+        Ok(outcome) => respond(guard, outcome),
+        Err(Failure::ClientGone) => return Err(Gone),
+        Err(failure) => refuse(guard, failure, accept.as_ref()),
+    };
+    if flight.local().is_leaving() && flight.version() < Version::HTTP_2 && !switches(&response) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    flight.begin_answer(response.status().as_u16());
+    Ok(response)
+}
+
+/// Lets `work` go on until the drain's deadline stops this request.
+async fn until_cut<W: Future>(flight: &Flight, work: W) -> Result<W::Output, Failure> {
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(|cx| {
+        flight.attend(cx);
+        match flight.stop() {
+            Some(_) => Poll::Ready(Err(Failure::Drained)),
+            None => work.as_mut().poll(cx).map(Ok),
+        }
+    })
+    .await
+}
+
+async fn answer(flight: &Rc<Flight>, request: Request<Incoming>) -> Result<Outcome, Failure> {
+    let identity = flight.identify(identity::identify(request.headers(), &mut || fastrand::u64(..)));
+    #[cfg(test)]
+    super::tests::observe(&request);
+    let authority = authority(flight, &request)?;
+    let route = find(flight, authority, &request)?;
+    flight.routed(&route);
+    match &route.settings.action {
+        Action::Redirect { status, .. } => redirect(&route, *status, authority, flight.uri()),
+        Action::Answer { .. } => Ok(Outcome::Own(answer::fixed(&route.settings.action))),
+        Action::Forward => in_time(flight, forward(flight, identity, authority, &route, request)).await,
+    }
+}
+
+/// The authority that routes the request; empty where HTTP/1.0 has none.
+fn authority<'a>(flight: &'a Flight, request: &Request<Incoming>) -> Result<&'a str, Failure> {
+    if request.headers().get_all(HOST).iter().nth(1).is_some() {
+        return Err(Failure::BadRequest("more than one Host field"));
+    }
+    match flight.authority() {
+        Some(authority) => Ok(authority),
+        None if request.headers().contains_key(HOST) => Err(Failure::BadRequest("the Host field is not text")),
+        None if flight.version() == Version::HTTP_10 => Ok(""),
+        None => Err(Failure::BadRequest("no authority")),
+    }
+}
+
+fn find(flight: &Flight, authority: &str, request: &Request<Incoming>) -> Result<Arc<Route>, Failure> {
+    let host = if authority.is_empty() { Some("") } else { host_of(authority) };
+    let lookup = Lookup {
+        listener: flight.seat().listener(),
+        host: host.ok_or(Failure::BadRequest("the authority is not a host"))?,
+        method: request.method(),
+        path: if request.method() == Method::CONNECT { "" } else { request.uri().path() },
+        fields: request.headers(),
+    };
+    let route = flight.generation().blueprint.routes.find(&lookup)?;
+    if request.method() == Method::CONNECT && request.version() != Version::HTTP_11 {
+        return Err(Failure::ConnectRefused);
+    }
+    Ok(Arc::clone(route))
+}
+
+fn redirect(route: &Route, status: u16, authority: &str, uri: &Uri) -> Result<Outcome, Failure> {
+    let slash = PathAndQuery::from_static("/");
+    let location = route.location("http", authority, uri.path_and_query().unwrap_or(&slash));
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::PERMANENT_REDIRECT);
+    response.headers_mut().insert(LOCATION, location);
+    Ok(Outcome::Own(response))
+}
+
+/// The deadline of the whole request, as far as the head of the answer; its content has its own watch.
+async fn in_time(
+    flight: &Flight,
+    work: impl Future<Output = Result<Outcome, Failure>>,
+) -> Result<Outcome, Failure> {
+    let Some((at, limit)) = flight.deadline() else { return work.await };
+    let late = || Failure::Late(Deadline::Request, limit);
+    tokio::time::timeout_at(at.into(), work).await.unwrap_or_else(|_| Err(late()))
+}
+
+async fn forward(
+    flight: &Flight,
+    identity: &Identity,
+    authority: &str,
+    route: &Route,
+    request: Request<Incoming>,
+) -> Result<Outcome, Failure> {
+    let (mut parts, incoming) = request.into_parts();
+    let asked = upgrade::asked(&parts.method, parts.version, &parts.headers);
+    prepare(flight, &mut parts, identity, authority, route, asked.as_ref());
+    let connects = parts.method == Method::CONNECT;
+    let content =
+        if connects { Content::empty() } else { Content::stream(incoming, route.settings.timeout.idle) };
+    flight.receives(content.state());
+    let upstream = &flight.generation().upstreams[route.service];
+    let request = Request::from_parts(parts, content);
+    let answer = Box::new(upstream.send(request, &route.settings.timeout).await?);
+    flight.answered_by(&answer.endpoint);
+    let status = answer.response.status();
+    if status == StatusCode::SWITCHING_PROTOCOLS && asked.is_none() {
+        return Err(Failure::BadUpgrade);
+    }
+    let switched = status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success());
+    Ok(if switched { Outcome::Switched(answer) } else { Outcome::Endpoint(answer) })
+}
+
+/// Turns the head that came into the one that goes.
+fn prepare(
+    flight: &Flight,
+    parts: &mut Parts,
+    identity: &Identity,
+    authority: &str,
+    route: &Route,
+    asked: Option<&Upgrade>,
+) {
+    let address = flight.seat().address();
+    let client = Client {
+        address,
+        unix: address.is_none(),
+        trusted: Local::trusts(flight.generation(), address),
+        scheme: "http",
+    };
+    fields::for_upstream(&mut parts.headers, &client, authority, parts.version, identity, asked);
+    if parts.method != Method::CONNECT {
+        let slash = PathAndQuery::from_static("/");
+        parts.uri = Uri::from(route.target(parts.uri.path_and_query().unwrap_or(&slash)));
+    }
+    parts.extensions.clear();
+}
+
+fn respond(guard: Guard, outcome: Outcome) -> Response<Body> {
+    match outcome {
+        Outcome::Own(response) => own(guard, response, Ending::Answered, None),
+        Outcome::Endpoint(answer) => {
+            let answer = *answer;
+            let (mut parts, incoming) = answer.response.into_parts();
+            clean(&guard, &mut parts.headers, false);
+            let expected = has_content(guard.flight().method(), parts.status);
+            Response::from_parts(parts, Body::stream(incoming, answer.lease, guard, expected))
+        }
+        Outcome::Switched(answer) => switch(guard, *answer),
+    }
+}
+
+fn clean(guard: &Guard, headers: &mut http::HeaderMap, upgrade: bool) {
+    if let Some(identity) = guard.flight().identity() {
+        let version = guard.flight().version();
+        hygiene::for_client(headers, &identity.request_id, &identity.trace.header(), version, upgrade);
+    }
+}
+
+/// RFC 9110, section 6.4.1.
+fn has_content(method: &Method, status: StatusCode) -> bool {
+    method != Method::HEAD && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+}
+
+/// An answer that was made here.
+fn own(
+    mut guard: Guard,
+    response: Response<Bytes>,
+    ending: Ending,
+    failure: Option<Failure>,
+) -> Response<Body> {
+    let (mut parts, content) = response.into_parts();
+    clean(&guard, &mut parts.headers, false);
+    guard.plan(ending, failure);
+    Response::from_parts(parts, Body::whole(content, guard))
+}
+
+/// The connection leaves HTTP as soon as this answer is written.
+fn switch(guard: Guard, mut answer: Answer) -> Response<Body> {
+    let flight = Rc::clone(guard.flight());
+    let endpoint = hyper::upgrade::on(&mut answer.response);
+    let (mut parts, _) = answer.response.into_parts();
+    clean(&guard, &mut parts.headers, true);
+    flight.seat().switch_to(Tunnel {
+        endpoint,
+        websocket: is_websocket(&parts.headers),
+        idle: flight.route().and_then(|route| route.settings.timeout.tunnel_idle),
+        lease: answer.lease,
+        guard,
+    });
+    Response::from_parts(parts, Body::none())
+}
+
+fn is_websocket(headers: &http::HeaderMap) -> bool {
+    let upgrade = headers.get(http::header::UPGRADE);
+    upgrade.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+fn switches(response: &Response<Body>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
+}
+
+fn refuse(guard: Guard, failure: Failure, accept: Option<&HeaderValue>) -> Response<Body> {
+    let response = answer::error(&failure, &guard.flight().request_id(), accept);
+    let ending = if failure == Failure::Drained { Ending::Cut } else { Ending::Refused };
+    let mut response = own(guard, response, ending, Some(failure.clone()));
+    if failure == Failure::ClientSilent {
+        // The rest of its content may still come, and would be taken for a request.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn panicked(flight: &Flight, panic: &(dyn Any + Send)) -> Failure {
+    tracing::error!(
+        request_id = flight.request_id().to_str().unwrap_or("-"),
+        service = flight.service().unwrap_or("-"),
+        "a panic while serving a request, answering 500: {}",
+        super::words_of(panic),
+    );
+    Failure::Panicked
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the client has gone")
+    }
+}
+
+impl std::error::Error for Gone {}

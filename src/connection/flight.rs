@@ -1,0 +1,416 @@
+//! One request in flight: its entry in the ledger, from admission to its one ending.
+//!
+//! Promises: admitted once, ended once, whatever happens: whoever lets go of the [`Guard`] without
+//! an ending says that the client has gone, or that the drain's deadline cut the request. What the
+//! access log tells is collected here as it becomes known.
+//! Must not know: how a request is answered.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use http::header::HOST;
+use http::{HeaderValue, Method, Request, Uri, Version};
+
+use super::blueprint::Generation;
+use super::local::{Local, Stage};
+use super::seat::{self, Eviction, Seat};
+use crate::policy::identity::Identity;
+use crate::response::{Failure, Fault, Phase};
+use crate::route::Route;
+use crate::telemetry::access::Entry;
+use crate::telemetry::counters::{Ending, Ticket};
+use crate::upstream::ContentState;
+
+/// Why a request is stopped from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The drain's deadline came.
+    Cut,
+    /// The client does not take its answer.
+    Stalled,
+}
+
+pub(super) struct Flight {
+    seat: Rc<Seat>,
+    key: Cell<usize>,
+    ticket: RefCell<Option<Ticket>>,
+    began: Instant,
+    generation: Rc<Generation>,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    host: Option<HeaderValue>,
+    identity: OnceCell<Identity>,
+    route: OnceCell<Arc<Route>>,
+    endpoint: RefCell<Option<Rc<str>>>,
+    received: RefCell<Option<Rc<ContentState>>>,
+    /// 0 until the head of the answer has gone to the protocol.
+    status: Cell<u16>,
+    sent: Cell<u64>,
+    moved_at: Cell<Instant>,
+    /// Whether the answer's next bytes are awaited from upstream, not from the client's reading.
+    awaits_upstream: Cell<bool>,
+    stop: Cell<Option<Stop>>,
+    stopped_in_answer: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Flight {
+    /// Admits a request whose head is complete.
+    pub(super) fn admit<B>(seat: &Rc<Seat>, request: &Request<B>) -> Guard {
+        let local = seat.local();
+        let now = Instant::now();
+        let flight = Rc::new(Flight {
+            seat: Rc::clone(seat),
+            key: Cell::new(0),
+            ticket: RefCell::new(Some(local.counters.admit())),
+            began: now,
+            generation: local.generation(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            host: request.headers().get(HOST).cloned(),
+            identity: OnceCell::new(),
+            route: OnceCell::new(),
+            endpoint: RefCell::new(None),
+            received: RefCell::new(None),
+            status: Cell::new(0),
+            sent: Cell::new(0),
+            moved_at: Cell::new(now),
+            awaits_upstream: Cell::new(true),
+            stop: Cell::new(matches!(local.stage(), Stage::Cut { .. }).then_some(Stop::Cut)),
+            stopped_in_answer: Cell::new(false),
+            waker: RefCell::new(None),
+        });
+        if local.flights.is_empty() {
+            local.counters.oldest(Some(now));
+        }
+        flight.key.set(local.flights.insert(Rc::clone(&flight)));
+        seat.request_began();
+        Guard { flight, planned: None }
+    }
+
+    pub(super) fn seat(&self) -> &Rc<Seat> {
+        &self.seat
+    }
+
+    pub(super) fn local(&self) -> &Rc<Local> {
+        self.seat.local()
+    }
+
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    pub(super) fn generation(&self) -> &Rc<Generation> {
+        &self.generation
+    }
+
+    pub(super) fn version(&self) -> Version {
+        self.version
+    }
+
+    pub(super) fn identify(&self, identity: Identity) -> &Identity {
+        self.identity.get_or_init(|| identity)
+    }
+
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        self.identity.get()
+    }
+
+    pub(super) fn request_id(&self) -> HeaderValue {
+        let known = self.identity.get().map(|identity| identity.request_id.clone());
+        known.unwrap_or_else(|| HeaderValue::from_static("-"))
+    }
+
+    /// Whom the request is for. That of an absolute form or of `:authority` wins over `Host`
+    /// (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
+    pub(super) fn authority(&self) -> Option<&str> {
+        match self.uri.authority() {
+            Some(authority) => Some(authority.as_str()),
+            None => self.host.as_ref()?.to_str().ok(),
+        }
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    pub(super) fn routed(&self, route: &Arc<Route>) {
+        let _ = self.route.set(Arc::clone(route));
+    }
+
+    pub(super) fn route(&self) -> Option<&Arc<Route>> {
+        self.route.get()
+    }
+
+    pub(super) fn receives(&self, content: Rc<ContentState>) {
+        *self.received.borrow_mut() = Some(content);
+    }
+
+    pub(super) fn answered_by(&self, endpoint: &Rc<str>) {
+        *self.endpoint.borrow_mut() = Some(Rc::clone(endpoint));
+    }
+
+    /// The head of the answer goes to the protocol now.
+    pub(super) fn begin_answer(&self, status: u16) {
+        self.status.set(status);
+        self.moved_at.set(Instant::now());
+    }
+
+    pub(super) fn has_begun_answer(&self) -> bool {
+        self.status.get() != 0
+    }
+
+    /// Content of the answer went to the protocol.
+    pub(super) fn passed(&self, bytes: usize) {
+        self.sent.set(self.sent.get() + bytes as u64);
+        self.moved_at.set(Instant::now());
+        self.awaits_upstream.set(false);
+    }
+
+    /// The client has room and the endpoint has nothing: its silence counts from now.
+    pub(super) fn awaits_upstream(&self) {
+        if !self.awaits_upstream.replace(true) {
+            self.moved_at.set(Instant::now());
+        }
+    }
+
+    /// When content last moved.
+    pub(super) fn moved_at(&self) -> Instant {
+        self.moved_at.get()
+    }
+
+    /// The moment at which the whole request is late.
+    pub(super) fn deadline(&self) -> Option<(Instant, Duration)> {
+        let limit = self.route()?.settings.timeout.request?;
+        Some((self.began + limit, limit))
+    }
+
+    pub(super) fn idle_limit(&self) -> Option<Duration> {
+        self.route()?.settings.timeout.idle
+    }
+
+    /// The task that polls with `cx` is the one to wake.
+    pub(super) fn attend(&self, cx: &Context<'_>) {
+        seat::note(&self.waker, cx);
+    }
+
+    pub(super) fn stop(&self) -> Option<Stop> {
+        self.stop.get()
+    }
+
+    /// Whether its answer had begun when it was stopped, so that it cannot end well.
+    pub(super) fn broke_off(&self) -> bool {
+        self.stopped_in_answer.get()
+    }
+
+    /// The drain's deadline came: 503 if the answer has not begun, otherwise it breaks off.
+    pub(super) fn cut(&self) {
+        self.halt(Stop::Cut);
+    }
+
+    fn halt(&self, stop: Stop) {
+        if self.stop.get().is_none() {
+            self.stop.set(Some(stop));
+            self.stopped_in_answer.set(self.has_begun_answer());
+            seat::wake(&self.waker);
+        }
+    }
+
+    /// Stops an answer that its client has not read from for the idle limit, or that is past its
+    /// deadline, while nobody polls it.
+    pub(super) fn swept(&self, now: Instant) {
+        if !self.has_begun_answer() || self.awaits_upstream.get() {
+            return;
+        }
+        let moved = self.moved_at.get().max(self.seat.wrote_at());
+        let silent = self.idle_limit().is_some_and(|limit| now.saturating_duration_since(moved) >= limit);
+        let late = self.deadline().is_some_and(|(at, _)| now >= at);
+        if silent || late {
+            self.halt(Stop::Stalled);
+            if self.version < Version::HTTP_2 {
+                self.seat.evict(Eviction::SlowReader);
+            }
+        }
+    }
+
+    fn end(&self, ending: Ending, failure: Option<&Failure>) {
+        let Some(ticket) = self.ticket.borrow_mut().take() else { return };
+        let code = failure.map(|failure| failure.verdict().code);
+        ticket.end(ending, code, self.began.elapsed());
+        let local = self.local();
+        local.counters.sent(self.sent.get());
+        local.counters.received(self.content_received());
+        local.flights.remove(self.key.get());
+        if local.flights.is_empty() {
+            local.counters.oldest(None);
+        }
+        self.seat.request_ended();
+        if ending == Ending::Cut {
+            self.warn_of_cut();
+        }
+    }
+
+    fn content_received(&self) -> u64 {
+        self.received.borrow().as_ref().map_or(0, |content| content.bytes())
+    }
+
+    fn warn_of_cut(&self) {
+        tracing::warn!(
+            request_id = self.identity.get().map_or("-", |identity| text(&identity.request_id)),
+            service = self.service().unwrap_or("-"),
+            age_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            answer_begun = self.has_begun_answer(),
+            "cut a request at the deadline of the drain",
+        );
+    }
+
+    pub(super) fn warn_of_cut_tunnel(&self) {
+        tracing::warn!(
+            request_id = self.identity.get().map_or("-", |identity| text(&identity.request_id)),
+            service = self.service().unwrap_or("-"),
+            age_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "cut a tunnel at the deadline of the drain",
+        );
+    }
+
+    pub(super) fn service(&self) -> Option<&str> {
+        let route = self.route()?;
+        let service = self.generation.blueprint.settings.services.get(route.service)?;
+        Some(&service.name)
+    }
+
+    /// Writes the access log. `carried` are the bytes of a tunnel, to and from the client.
+    fn tell(&self, failure: Option<&Failure>, carried: (u64, u64)) {
+        let access = &self.generation.blueprint.access;
+        let verdict = failure.map(Failure::verdict);
+        if !access.wants(verdict.is_some_and(|verdict| verdict.fault != Fault::Client)) {
+            return;
+        }
+        let trace = self.identity.get().map(|identity| identity.trace.trace_id());
+        let endpoint = self.endpoint.borrow();
+        access.write(&Entry {
+            request_id: self.identity.get().map_or("-", |identity| text(&identity.request_id)),
+            trace_id: trace.unwrap_or("-"),
+            client: self.seat.address(),
+            service: self.service(),
+            route: self.route().map(|route| route.settings.id.as_str()),
+            endpoint: endpoint.as_deref(),
+            method: self.method.as_str(),
+            authority: self.authority().unwrap_or(""),
+            path: self.uri.path_and_query().map_or("", |path| path.as_str()),
+            protocol: protocol(self.version),
+            status: self.status_told(verdict.map(|verdict| verdict.status)),
+            code: verdict.map_or("ok", |verdict| verdict.code),
+            fault: verdict.map(|verdict| fault(verdict.fault)),
+            phase: verdict.map(|verdict| phase(verdict.phase)),
+            sent: self.sent.get() + carried.0,
+            received: self.content_received() + carried.1,
+            duration: self.began.elapsed(),
+        });
+    }
+
+    fn status_told(&self, failed: Option<u16>) -> u16 {
+        match self.status.get() {
+            0 => failed.unwrap_or(499),
+            sent => sent,
+        }
+    }
+}
+
+/// The duty to end a request. Dropped without an ending: the client has gone, or it was cut.
+pub(super) struct Guard {
+    flight: Rc<Flight>,
+    /// How the request ends if the rest of its answer is not asked for, because there is none.
+    planned: Option<(Ending, Option<Failure>)>,
+}
+
+impl Guard {
+    pub(super) fn flight(&self) -> &Rc<Flight> {
+        &self.flight
+    }
+
+    /// From here on dropping the guard is this ending.
+    pub(super) fn plan(&mut self, ending: Ending, failure: Option<Failure>) {
+        self.planned = Some((ending, failure));
+    }
+
+    /// The request has ended and is told.
+    pub(super) fn end(mut self, ending: Ending, failure: Option<Failure>) {
+        self.planned = Some((ending, failure));
+    }
+
+    /// The request has ended as a request: a tunnel begins. It is told when that has ended.
+    pub(super) fn switch(&self) {
+        self.flight.end(Ending::Answered, None);
+    }
+
+    /// The tunnel has ended after these bytes to and from the client.
+    pub(super) fn tell_tunnel(mut self, carried: (u64, u64)) {
+        self.flight.local().counters.sent(carried.0);
+        self.flight.local().counters.received(carried.1);
+        self.flight.tell(None, carried);
+        self.planned = None;
+    }
+
+    fn unplanned(&self) -> (Ending, Option<Failure>) {
+        match self.flight.stop() {
+            Some(Stop::Cut) => (Ending::Cut, Some(Failure::Drained)),
+            _ => (Ending::ClientGone, Some(Failure::ClientGone)),
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.flight.ticket.borrow().is_none() {
+            return;
+        }
+        let (ending, failure) = self.planned.take().unwrap_or_else(|| self.unplanned());
+        self.flight.end(ending, failure.as_ref());
+        self.flight.tell(failure.as_ref(), (0, 0));
+    }
+}
+
+fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or("-")
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP",
+    }
+}
+
+fn fault(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Client => "client",
+        Fault::Upstream => "upstream",
+        Fault::Policy => "policy",
+        Fault::Hitless => "hitless",
+    }
+}
+
+fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Accept => "accept",
+        Phase::Headers => "headers",
+        Phase::Route => "route",
+        Phase::Hold => "hold",
+        Phase::Connect => "connect",
+        Phase::Send => "send",
+        Phase::Await => "await",
+        Phase::Body => "body",
+    }
+}

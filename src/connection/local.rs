@@ -1,0 +1,146 @@
+//! What all connections of one data thread share: the generation, the stage of life, who is here.
+//!
+//! ```text
+//!   Serving ──drain──▶ Draining ──cut──▶ Cut
+//! ```
+//! In `Serving` connections are kept. In `Draining` each answer is its connection's last, and a
+//! connection goes when it has been idle for the grace. In `Cut` everything goes at once.
+//!
+//! Promises: a change of stage wakes everyone whom it concerns, once; nothing here runs while
+//! nothing happens, except [`Local::sweep`], which its owner calls about once a second while
+//! there are connections.
+//! Must not know: how connections are served.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::blueprint::{Blueprint, Generation};
+use super::flight::Flight;
+use super::registry::Registry;
+use super::seat::Seat;
+use crate::telemetry::counters::Counters;
+
+/// How a drain goes about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainOrder {
+    /// How long an idle connection is still served.
+    pub idle_grace: Duration,
+    /// Each WebSocket is closed at a random moment within this time.
+    pub tunnel_jitter: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Serving,
+    Draining { since: Instant, order: DrainOrder },
+    Cut { since: Instant },
+}
+
+/// One data thread's state; never leaves it.
+pub(crate) struct Local {
+    generation: RefCell<Rc<Generation>>,
+    stage: Cell<Stage>,
+    pub(super) seats: Registry<Seat>,
+    pub(super) flights: Registry<Flight>,
+    pub(crate) counters: Arc<Counters>,
+    left: Notify,
+    on_leave: Box<dyn Fn()>,
+}
+
+impl Local {
+    /// `on_leave` is called after each connection that has gone.
+    pub(crate) fn new(
+        blueprint: Arc<Blueprint>,
+        counters: Arc<Counters>,
+        on_leave: impl Fn() + 'static,
+    ) -> Rc<Local> {
+        Rc::new(Local {
+            generation: RefCell::new(Rc::new(Generation::new(blueprint, None))),
+            stage: Cell::new(Stage::Serving),
+            seats: Registry::new(),
+            flights: Registry::new(),
+            counters,
+            left: Notify::new(),
+            on_leave: Box::new(on_leave),
+        })
+    }
+
+    /// The generation for a request that begins now.
+    pub(super) fn generation(&self) -> Rc<Generation> {
+        Rc::clone(&self.generation.borrow())
+    }
+
+    pub(crate) fn install(&self, blueprint: Arc<Blueprint>) {
+        let next = Rc::new(Generation::new(blueprint, Some(&self.generation())));
+        let before = self.generation.replace(next);
+        drop(before);
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage.get()
+    }
+
+    /// Whether answers are the last ones of their connections.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.stage() != Stage::Serving
+    }
+
+    pub(crate) fn drain(&self, order: DrainOrder) {
+        if self.stage() == Stage::Serving {
+            self.stage.set(Stage::Draining { since: Instant::now(), order });
+            self.seats.each(|seat| seat.wake());
+        }
+    }
+
+    pub(crate) fn cut(&self) {
+        if !matches!(self.stage(), Stage::Cut { .. }) {
+            self.stage.set(Stage::Cut { since: Instant::now() });
+            self.flights.each(|flight| flight.cut());
+            self.seats.each(|seat| seat.wake());
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.seats.is_empty()
+    }
+
+    /// Resolves when a connection goes.
+    pub(crate) async fn one_left(&self) {
+        self.left.notified().await;
+    }
+
+    pub(super) fn seat_left(&self, key: usize) {
+        self.seats.remove(key);
+        self.left.notify_waiters();
+        (self.on_leave)();
+    }
+
+    /// Ends what has been silent too long, where a timer of its own would cost more than it is
+    /// worth, and notes the age of the oldest request.
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        self.seats.each(|seat| seat.swept(now));
+        let mut oldest: Option<Instant> = None;
+        self.flights.each(|flight| {
+            flight.swept(now);
+            oldest = Some(oldest.map_or(flight.began(), |oldest| oldest.min(flight.began())));
+        });
+        self.counters.oldest(oldest);
+    }
+
+    /// Whether the client at this address may speak for others.
+    pub(super) fn trusts(generation: &Generation, address: Option<IpAddr>) -> bool {
+        use crate::config::settings::Network;
+        let mut networks = generation.blueprint.settings.trusted_proxies.iter();
+        networks.any(|network| match (network, address) {
+            (Network::Unix, None) => true,
+            (block, Some(address)) => block.contains(address),
+            _ => false,
+        })
+    }
+}

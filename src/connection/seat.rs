@@ -1,0 +1,228 @@
+//! The place of one connection on its data thread: what others may know of it, and tell it.
+//!
+//! Promises: belongs to the thread's registry from accept until it is dropped; whoever wants the
+//! connection's attention sets something here and wakes it. Idle means: no request in flight.
+//! Must not know: protocols.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use super::local::Local;
+use super::tunnel::Tunnel;
+use crate::telemetry::counters::Open;
+
+/// From the first byte of a request's head, or from accept, to the head's end.
+pub(super) const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Why a connection is ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Eviction {
+    /// The head of a request did not come in time.
+    SlowHead,
+    /// The client does not read its answer.
+    SlowReader,
+    /// No byte went through the tunnel.
+    SilentTunnel,
+}
+
+pub(super) struct Seat {
+    local: Rc<Local>,
+    key: Cell<usize>,
+    address: Option<IpAddr>,
+    listener: Arc<str>,
+    waker: RefCell<Option<Waker>>,
+    /// When the head now being read began.
+    head_since: Cell<Option<Instant>>,
+    in_flight: Cell<usize>,
+    /// Requests admitted so far.
+    requests: Cell<u64>,
+    /// Heads are not told apart from other frames.
+    multiplexed: Cell<bool>,
+    idle_since: Cell<Instant>,
+    wrote_at: Cell<Instant>,
+    ended: Cell<bool>,
+    eviction: Cell<Option<Eviction>>,
+    /// Set by the exchange that switches protocols, taken by the connection.
+    tunnel: RefCell<Option<Box<Tunnel>>>,
+    /// How long the tunnel on this connection may be silent.
+    tunnel_idle: Cell<Option<Duration>>,
+    _open: Open,
+}
+
+/// Keeps a connection registered for as long as it is served.
+pub(super) struct Seated(Rc<Seat>);
+
+impl Seat {
+    pub(super) fn take(local: &Rc<Local>, address: Option<IpAddr>, listener: Arc<str>) -> Seated {
+        let now = Instant::now();
+        let seat = Rc::new(Seat {
+            local: Rc::clone(local),
+            key: Cell::new(0),
+            address,
+            listener,
+            waker: RefCell::new(None),
+            head_since: Cell::new(Some(now)),
+            in_flight: Cell::new(0),
+            requests: Cell::new(0),
+            multiplexed: Cell::new(false),
+            idle_since: Cell::new(now),
+            wrote_at: Cell::new(now),
+            ended: Cell::new(false),
+            eviction: Cell::new(None),
+            tunnel: RefCell::new(None),
+            tunnel_idle: Cell::new(None),
+            _open: local.counters.connection(),
+        });
+        seat.key.set(local.seats.insert(Rc::clone(&seat)));
+        Seated(seat)
+    }
+
+    pub(super) fn local(&self) -> &Rc<Local> {
+        &self.local
+    }
+
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    pub(super) fn listener(&self) -> &Arc<str> {
+        &self.listener
+    }
+
+    /// The task that polls with `cx` is the one to wake.
+    pub(super) fn attend(&self, cx: &Context<'_>) {
+        note(&self.waker, cx);
+    }
+
+    pub(super) fn wake(&self) {
+        wake(&self.waker);
+    }
+
+    /// Something came from the client.
+    pub(super) fn heard(&self) {
+        if self.in_flight.get() == 0 && !self.multiplexed.get() && self.head_since.get().is_none() {
+            self.head_since.set(Some(Instant::now()));
+        }
+        if self.tunnel_idle.get().is_some() {
+            self.wrote_at.set(Instant::now());
+        }
+    }
+
+    pub(super) fn wrote(&self) {
+        self.wrote_at.set(Instant::now());
+    }
+
+    pub(super) fn wrote_at(&self) -> Instant {
+        self.wrote_at.get()
+    }
+
+    /// The client will send nothing more.
+    pub(super) fn saw_end(&self) {
+        self.ended.set(true);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// A request's head is complete.
+    pub(super) fn request_began(&self) {
+        self.head_since.set(None);
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.requests.set(self.requests.get() + 1);
+    }
+
+    pub(super) fn request_ended(&self) {
+        self.in_flight.set(self.in_flight.get() - 1);
+        self.idle_since.set(Instant::now());
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
+    /// Many requests at a time, each as a stream of frames: heads have no deadline here.
+    pub(super) fn multiplex(&self) {
+        self.multiplexed.set(true);
+        self.head_since.set(None);
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.get() == 0
+    }
+
+    pub(super) fn idle_since(&self) -> Instant {
+        self.idle_since.get()
+    }
+
+    pub(super) fn switch_to(&self, tunnel: Tunnel) {
+        *self.tunnel.borrow_mut() = Some(Box::new(tunnel));
+    }
+
+    pub(super) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
+        self.tunnel.borrow_mut().take()
+    }
+
+    /// From now on bytes through a tunnel are what is expected here, instead of heads.
+    pub(super) fn tunnel_began(&self, idle: Option<Duration>) {
+        self.head_since.set(None);
+        self.wrote_at.set(Instant::now());
+        self.tunnel_idle.set(idle);
+    }
+
+    pub(super) fn evict(&self, why: Eviction) {
+        if self.eviction.get().is_none() {
+            self.eviction.set(Some(why));
+            self.wake();
+        }
+    }
+
+    pub(super) fn eviction(&self) -> Option<Eviction> {
+        self.eviction.get()
+    }
+
+    pub(super) fn swept(&self, now: Instant) {
+        if self.head_since.get().is_some_and(|since| now.duration_since(since) >= HEAD_DEADLINE) {
+            self.evict(Eviction::SlowHead);
+        }
+        if self.tunnel_idle.get().is_some_and(|idle| now.duration_since(self.wrote_at.get()) >= idle) {
+            self.evict(Eviction::SilentTunnel);
+        }
+    }
+}
+
+impl std::ops::Deref for Seated {
+    type Target = Rc<Seat>;
+
+    fn deref(&self) -> &Rc<Seat> {
+        &self.0
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        // A tunnel that never began knows this seat, and would keep it for ever.
+        drop(self.0.take_tunnel());
+        self.0.local.seat_left(self.0.key.get());
+    }
+}
+
+/// Remembers whom to wake; a clone only when it is somebody else than before.
+pub(super) fn note(place: &RefCell<Option<Waker>>, cx: &Context<'_>) {
+    let mut waker = place.borrow_mut();
+    match &*waker {
+        Some(known) if known.will_wake(cx.waker()) => {}
+        _ => *waker = Some(cx.waker().clone()),
+    }
+}
+
+pub(super) fn wake(place: &RefCell<Option<Waker>>) {
+    let waker = place.borrow().clone();
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

@@ -1,0 +1,311 @@
+//! The control loop: one task that owns the state of a gateway, fed by one queue.
+//!
+//! Promises: inputs are taken one at a time, in order; what [`crate::lifecycle`] decides is carried
+//! out before the next one; nothing here waits for a client, a disk or the keeper, so that the
+//! watchdog's beat is late only when something is wrong.
+//! Must not know: how a generation is built ([`super::reload`]), what a drain needs ([`super::drain`]).
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::changes::Changes;
+use super::drain::Drain;
+use super::office::{self, Office};
+use super::reload::{Loaded, Reloads};
+use crate::admin::Verdict;
+use crate::handover::control::{self, Start, ToGateway, ToKeeper};
+use crate::handover::mailbox::Mailbox;
+use crate::lifecycle::{Blocker, Effect, Event, Phase};
+use crate::listener::threads::Threads;
+use crate::telemetry::event;
+
+/// Everything that can happen to a gateway.
+pub enum Input {
+    BlockerGone(Blocker),
+    Keeper(ToGateway),
+    KeeperGone,
+    /// With whoever waits for the verdict.
+    ReloadAsked(Option<oneshot::Sender<Verdict>>),
+    FilesChanged,
+    Loaded(Box<Loaded>),
+    Installed,
+    /// No connection is left.
+    Idle,
+    /// A moment has come that was waited for.
+    Due(Due),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    LameDuckOver,
+    Deadline,
+    CutLimit,
+    /// To say how the drain goes.
+    Progress,
+    /// To see whether everything has made progress.
+    Beat,
+}
+
+pub struct Control {
+    pub(super) office: Rc<Office>,
+    pub(super) threads: Rc<Threads>,
+    pub(super) outbox: Outbox,
+    pub(super) start: Start,
+    pub(super) reloads: Reloads,
+    pub(super) drain: Option<Drain>,
+    queue: mpsc::UnboundedSender<Input>,
+    /// Timers and waiting, ended with the loop.
+    pub(super) tasks: JoinSet<()>,
+    changes: Option<Changes>,
+    beat: u64,
+}
+
+impl Control {
+    pub fn new(
+        start: Start,
+        office: Rc<Office>,
+        threads: Rc<Threads>,
+        outbox: Outbox,
+        reloads: Reloads,
+        queue: mpsc::UnboundedSender<Input>,
+    ) -> Control {
+        Control {
+            office,
+            threads,
+            outbox,
+            start,
+            reloads,
+            drain: None,
+            queue,
+            tasks: JoinSet::new(),
+            changes: None,
+            beat: 0,
+        }
+    }
+
+    pub fn tell(&self, input: Input) {
+        // INVARIANT: the receiver lives as long as the loop; afterwards nobody needs to know.
+        let _ = self.queue.send(input);
+    }
+
+    /// Turns what the keeper says into inputs.
+    pub fn listen_to(&self, keeper: Rc<Mailbox>) {
+        let queue = self.queue.clone();
+        tokio::task::spawn_local(async move {
+            loop {
+                let input = match control::receive(&keeper).await {
+                    Ok(Some((message, _))) => Input::Keeper(message),
+                    Ok(None) | Err(control::Error::Socket(_)) => Input::KeeperGone,
+                    Err(error) => {
+                        tracing::warn!("{error}, ignoring it");
+                        continue;
+                    }
+                };
+                let gone = matches!(input, Input::KeeperGone);
+                if queue.send(input).is_err() || gone {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Until the gateway has stopped.
+    pub async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) {
+        self.watch_files();
+        while let Some(input) = inputs.recv().await {
+            self.take(input);
+            while self.tasks.try_join_next().is_some() {}
+            if *self.office.phase.borrow() == Phase::Stopped {
+                break;
+            }
+        }
+        tracing::info!(message_id = event::STOPPED, "gateway stopped");
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::BlockerGone(blocker) => self.step(Event::BlockerGone(blocker)),
+            Input::Keeper(ToGateway::Drain { limit }) => self.drain_asked(limit),
+            Input::Keeper(ToGateway::End) => self.step(Event::EndRequested),
+            Input::Keeper(ToGateway::Reload) => self.reload_asked(None),
+            Input::Keeper(ToGateway::Start(_)) => tracing::warn!("the keeper said Start twice, ignoring it"),
+            Input::KeeperGone => {
+                tracing::error!("the keeper is gone, draining");
+                self.drain_asked(None);
+            }
+            Input::ReloadAsked(waiting) => self.reload_asked(waiting),
+            Input::FilesChanged => self.files_changed(),
+            Input::Loaded(loaded) => self.loaded(*loaded),
+            Input::Installed => self.step(Event::ReloadInstalled),
+            Input::Idle => self.step(Event::Idle),
+            Input::Due(due) => self.due(due),
+        }
+    }
+
+    fn due(&mut self, due: Due) {
+        match due {
+            Due::LameDuckOver => self.step(Event::LameDuckOver),
+            Due::Deadline => self.step(Event::DeadlinePassed),
+            Due::CutLimit => self.step(Event::CutLimitPassed),
+            Due::Progress => self.progress(),
+            Due::Beat => self.beat(),
+        }
+    }
+
+    /// Lets the lifecycle decide, and carries it out.
+    pub(super) fn step(&mut self, event: Event) {
+        let phase = self.office.phase.borrow().clone();
+        let (phase, effects) = phase.next(event);
+        self.office.phase.replace(phase);
+        for effect in effects {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::AnnounceReady => self.announce_ready(),
+            Effect::Load => self.load(),
+            Effect::Install { generation } => self.install(generation),
+            Effect::AnnounceReloaded { generation } => self.announce_reloaded(generation),
+            Effect::AnnounceRefused { generation } => self.announce_refused(generation),
+            Effect::AbandonReload => self.abandon_reload(),
+            Effect::AnnounceDraining => self.announce_draining(),
+            Effect::ArmLameDuck => self.arm_lame_duck(),
+            Effect::StopAccepting => self.stop_accepting(),
+            Effect::ArmDeadline => self.arm_deadline(),
+            Effect::Cut => self.cut(),
+            Effect::ArmCutLimit => self.arm_cut_limit(),
+            // The loop ends, and with it everything is closed.
+            Effect::Close => self.announce_drained(),
+        }
+    }
+
+    fn announce_ready(&mut self) {
+        let summary = self.office.summary();
+        tracing::info!(message_id = event::READY, "{}", summary.line(&self.start.directory));
+        self.outbox.send(ToKeeper::Ready(summary));
+        self.threads.beat(self.beat);
+        self.beat();
+    }
+
+    /// Says that all is well if every data thread has answered the last beat; this loop, by being here.
+    fn beat(&mut self) {
+        let Some(interval) = self.start.watchdog else { return };
+        if self.threads.beaten(self.beat) {
+            self.outbox.send(ToKeeper::Alive);
+            self.beat += 1;
+            self.threads.beat(self.beat);
+        }
+        self.after(interval, Due::Beat);
+    }
+
+    /// Queues `due` when `time` has passed.
+    pub(super) fn after(&mut self, time: Duration, due: Due) {
+        let queue = self.queue.clone();
+        self.tasks.spawn_local(async move {
+            tokio::time::sleep(time).await;
+            let _ = queue.send(Input::Due(due));
+        });
+    }
+
+    /// Queues what `task` results in.
+    pub(super) fn then(&mut self, task: impl Future<Output = Input> + 'static) {
+        let queue = self.queue.clone();
+        self.tasks.spawn_local(async move {
+            let _ = queue.send(task.await);
+        });
+    }
+
+    /// As the configuration of this generation wants it.
+    pub(super) fn watch_files(&mut self) {
+        if !self.office.blueprint.borrow().settings.daemon.reload_on_change {
+            self.changes = None;
+            return;
+        }
+        if self.changes.is_some() {
+            return;
+        }
+        let queue = self.queue.clone();
+        let watching = Changes::watch(&self.start.directory, move || {
+            let _ = queue.send(Input::FilesChanged);
+        });
+        match watching {
+            Ok(changes) => self.changes = Some(changes),
+            Err(error) => tracing::warn!(
+                "cannot watch '{}' for changes: {error}, reloading on signals only",
+                self.start.directory.display()
+            ),
+        }
+    }
+
+    /// The folder of services may have come or gone, so that it must be watched anew.
+    fn files_changed(&mut self) {
+        self.changes = None;
+        self.watch_files();
+        self.step(Event::ReloadRequested);
+    }
+
+    fn reload_asked(&mut self, waiting: Option<oneshot::Sender<Verdict>>) {
+        self.reloads.asked(waiting);
+        self.step(Event::ReloadRequested);
+        let reloading = matches!(*self.office.phase.borrow(), Phase::Reloading { .. });
+        if !reloading {
+            let generation = self.office.blueprint.borrow().number;
+            self.reloads.answer_everybody(&office::stopping(generation));
+        }
+    }
+}
+
+/// What is said to the keeper, in order, without waiting for it.
+#[derive(Clone)]
+pub struct Outbox {
+    letters: mpsc::UnboundedSender<Letter>,
+}
+
+enum Letter {
+    Message(ToKeeper, Vec<OwnedFd>),
+    /// Everything before it has been sent.
+    Mark(oneshot::Sender<()>),
+}
+
+impl Outbox {
+    /// Needs a local tokio runtime.
+    pub fn open(keeper: Rc<Mailbox>) -> Outbox {
+        let (letters, mut waiting) = mpsc::unbounded_channel();
+        tokio::task::spawn_local(async move {
+            while let Some(letter) = waiting.recv().await {
+                match letter {
+                    Letter::Message(message, fds) => {
+                        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+                        // A keeper that is gone is noticed by whoever listens to it.
+                        let _ = control::send(&keeper, message, &fds).await;
+                    }
+                    Letter::Mark(reached) => {
+                        let _ = reached.send(());
+                    }
+                }
+            }
+        });
+        Outbox { letters }
+    }
+
+    pub fn send(&self, message: ToKeeper) {
+        self.send_with(message, vec![]);
+    }
+
+    pub fn send_with(&self, message: ToKeeper, fds: Vec<OwnedFd>) {
+        let _ = self.letters.send(Letter::Message(message, fds));
+    }
+
+    /// Waits until everything said so far has been sent.
+    pub async fn emptied(&self) {
+        let (reached, mark) = oneshot::channel();
+        let _ = self.letters.send(Letter::Mark(reached));
+        let _ = mark.await;
+    }
+}

@@ -1,0 +1,182 @@
+//! What a drain needs beside the decisions: its deadline, its progress, its report.
+//!
+//! Promises: the deadline lies within what configuration and unit allow; with `drain.extend` a
+//! drain goes beyond the unit's limit only while something moves.
+//! Must not know: how connections end.
+
+use std::time::{Duration, Instant};
+
+use super::control::{Control, Due, Input};
+use crate::config::settings;
+use crate::handover::control::{Drained, Progress, ToKeeper};
+use crate::lifecycle::deadline::{self, Seen};
+use crate::lifecycle::{DrainStage, Event, Phase};
+use crate::listener::threads::DrainOrder;
+use crate::telemetry::counters::Totals;
+use crate::telemetry::event;
+
+/// How often the keeper hears how it goes.
+const PROGRESS: Duration = Duration::from_secs(1);
+/// What was cut gets this long to take its 503.
+const CUT_LIMIT: Duration = Duration::from_secs(1);
+/// Beyond the unit's limit a drain without progress for this long is over. Less than what the
+/// keeper asks systemd for each time.
+const STANDSTILL: Duration = Duration::from_secs(5);
+/// "Nearly all requests": for an adaptive deadline.
+const NEARLY_ALL: f64 = 0.999;
+
+/// A drain under way.
+pub struct Drain {
+    began: Instant,
+    deadline: Duration,
+    unit_limit: Option<Duration>,
+    at_start: Totals,
+    last: Totals,
+    moved: Instant,
+}
+
+impl Control {
+    pub(super) fn drain_asked(&mut self, unit_limit: Option<Duration>) {
+        if self.drain.is_some() {
+            return;
+        }
+        let settings = self.office.blueprint.borrow().settings.drain.clone();
+        let totals = self.threads.totals();
+        self.drain = Some(Drain {
+            began: Instant::now(),
+            deadline: deadline::drain(&settings, seen(&totals), unit_limit),
+            unit_limit,
+            at_start: totals.clone(),
+            last: totals,
+            moved: Instant::now(),
+        });
+        self.step(Event::DrainRequested { lame_duck: !settings.lame_duck.is_zero() });
+    }
+
+    pub(super) fn announce_draining(&mut self) {
+        let Some(drain) = &self.drain else { return };
+        let progress = drain.progress();
+        tracing::info!(
+            message_id = event::DRAINING,
+            requests = progress.requests,
+            tunnels = progress.tunnels,
+            connections = progress.connections,
+            "{}",
+            progress.line()
+        );
+        self.outbox.send(ToKeeper::Draining { deadline: drain.deadline });
+        self.outbox.send(ToKeeper::Progress(progress));
+        self.after(PROGRESS, Due::Progress);
+    }
+
+    pub(super) fn arm_deadline(&mut self) {
+        let Some(drain) = &self.drain else { return };
+        self.after(drain.deadline, Due::Deadline);
+    }
+
+    pub(super) fn arm_lame_duck(&mut self) {
+        let time = self.drain_settings().lame_duck;
+        self.after(time, Due::LameDuckOver);
+    }
+
+    pub(super) fn stop_accepting(&mut self) {
+        let settings = self.drain_settings();
+        self.threads
+            .drain(DrainOrder { idle_grace: settings.idle_grace, tunnel_jitter: settings.tunnel_jitter });
+        let threads = std::rc::Rc::clone(&self.threads);
+        self.then(async move {
+            threads.finished().await;
+            Input::Idle
+        });
+    }
+
+    pub(super) fn cut(&mut self) {
+        self.threads.cut();
+    }
+
+    pub(super) fn arm_cut_limit(&mut self) {
+        self.after(CUT_LIMIT, Due::CutLimit);
+    }
+
+    pub(super) fn progress(&mut self) {
+        let totals = self.threads.totals();
+        let extend = self.drain_settings().extend;
+        let Some(drain) = &mut self.drain else { return };
+        drain.look(totals);
+        self.outbox.send(ToKeeper::Progress(drain.progress()));
+        let over = extend && drain.stands_still_beyond_the_unit();
+        self.after(PROGRESS, Due::Progress);
+        let waiting = Phase::Draining {
+            generation: self.office.blueprint.borrow().number,
+            stage: DrainStage::Finishing,
+        };
+        if over && *self.office.phase.borrow() == waiting {
+            tracing::warn!("nothing has moved for {STANDSTILL:?}, not asking systemd for more time");
+            self.step(Event::DeadlinePassed);
+        }
+    }
+
+    /// The report at the end; a gateway that never drained has none.
+    pub(super) fn announce_drained(&mut self) {
+        let Some(drain) = &self.drain else { return };
+        let report = drain.report(&self.threads.totals());
+        let Drained { answered, cut, took } = report;
+        tracing::info!(
+            message_id = event::DRAINED,
+            answered,
+            cut,
+            duration_ms = took.as_millis() as u64,
+            "drained in {:.1} s: {answered} requests answered, {cut} cut",
+            took.as_secs_f64()
+        );
+        self.outbox.send(ToKeeper::Drained(report));
+    }
+
+    fn drain_settings(&self) -> settings::Drain {
+        self.office.blueprint.borrow().settings.drain.clone()
+    }
+}
+
+impl Drain {
+    fn look(&mut self, totals: Totals) {
+        if movement(&totals) != movement(&self.last) {
+            self.moved = Instant::now();
+        }
+        self.last = totals;
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            requests: self.last.in_flight.saturating_sub(self.last.tunnels_open),
+            tunnels: self.last.tunnels_open,
+            connections: self.last.connections_open,
+            oldest: Duration::from_millis(self.last.oldest_ms),
+            left: self.deadline.saturating_sub(self.began.elapsed()),
+            moved: self.moved.elapsed() < PROGRESS * 2,
+        }
+    }
+
+    fn stands_still_beyond_the_unit(&self) -> bool {
+        self.unit_limit.is_some_and(|limit| self.began.elapsed() > limit) && self.moved.elapsed() > STANDSTILL
+    }
+
+    fn report(&self, end: &Totals) -> Drained {
+        Drained {
+            answered: end.answered.saturating_sub(self.at_start.answered),
+            cut: end.cut.saturating_sub(self.at_start.cut),
+            took: self.began.elapsed(),
+        }
+    }
+}
+
+/// Anything that shows that a request in flight gets nearer to its end.
+fn movement(totals: &Totals) -> (u64, u64, u64, u64) {
+    (totals.in_flight, totals.connections_open, totals.bytes_received, totals.bytes_sent)
+}
+
+fn seen(totals: &Totals) -> Seen {
+    Seen {
+        usual: totals.durations.quantile(NEARLY_ALL).unwrap_or_default(),
+        oldest: Duration::from_millis(totals.oldest_ms),
+    }
+}

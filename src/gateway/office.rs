@@ -1,0 +1,155 @@
+//! What the admin sockets can see and ask of this gateway.
+//!
+//! Promises: what is shown is what is served at this moment; a reload that was asked for is always
+//! answered, in the end with "the gateway is stopping".
+//! Must not know: how a reload is done, or HTTP.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::{mpsc, oneshot};
+
+use super::control::Input;
+use crate::admin::{self, Desk, Reload, Status, Verdict};
+use crate::config::settings::{Protocol, Service};
+use crate::connection::blueprint::Blueprint;
+use crate::handover::control::{Purpose, Start, Summary};
+use crate::lifecycle::Phase;
+use crate::listener::threads::Threads;
+use crate::telemetry::log;
+
+/// What control loop and admin sockets share, on one thread.
+pub struct Office {
+    pub phase: RefCell<Phase>,
+    pub blueprint: RefCell<Arc<Blueprint>>,
+    pub last_reload: RefCell<Option<Reload>>,
+    pub log: log::Handle,
+    start: StartedWith,
+    threads: Rc<Threads>,
+    queue: mpsc::UnboundedSender<Input>,
+    began: Instant,
+}
+
+struct StartedWith {
+    directory: std::path::PathBuf,
+    listeners: Vec<admin::Listener>,
+    replacements: u64,
+    threads: usize,
+    keeper_pid: u32,
+}
+
+impl Office {
+    pub fn new(
+        start: &Start,
+        blueprint: Arc<Blueprint>,
+        threads: Rc<Threads>,
+        log: log::Handle,
+        queue: mpsc::UnboundedSender<Input>,
+    ) -> Office {
+        Office {
+            phase: RefCell::new(Phase::starting(start.generation)),
+            start: StartedWith {
+                directory: start.directory.clone(),
+                listeners: start.sockets.iter().filter_map(listener).collect(),
+                replacements: start.replacements,
+                threads: blueprint.settings.daemon.threads,
+                keeper_pid: std::os::unix::process::parent_id(),
+            },
+            blueprint: RefCell::new(blueprint),
+            last_reload: RefCell::new(None),
+            log,
+            threads,
+            queue,
+            began: Instant::now(),
+        }
+    }
+
+    /// For the status line.
+    pub fn summary(&self) -> Summary {
+        let blueprint = self.blueprint.borrow();
+        let mut listeners: Vec<String> = self.start.listeners.iter().map(|l| l.name.clone()).collect();
+        let sockets = listeners.len();
+        listeners.dedup();
+        let services = blueprint.settings.services.len();
+        Summary { generation: blueprint.number, services, listeners, sockets }
+    }
+
+    /// Data threads are started once; a reload cannot change their number.
+    pub fn running_threads(&self) -> usize {
+        self.start.threads
+    }
+}
+
+impl Desk for Office {
+    fn readiness(&self) -> Result<(), Vec<String>> {
+        self.phase.borrow().readiness()
+    }
+
+    fn status(&self) -> Status {
+        let blueprint = self.blueprint.borrow();
+        let totals = self.threads.totals();
+        let readiness = self.readiness();
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            phase: self.phase.borrow().word().into(),
+            ready: readiness.is_ok(),
+            not_ready: readiness.err().unwrap_or_default(),
+            generation: blueprint.number,
+            pid: std::process::id(),
+            keeper_pid: self.start.keeper_pid,
+            uptime_seconds: self.began.elapsed().as_secs_f64(),
+            replacements: self.start.replacements,
+            threads: self.start.threads,
+            configuration: self.start.directory.clone(),
+            listeners: self.start.listeners.clone(),
+            services: blueprint.settings.services.iter().map(|service| describe(service)).collect(),
+            last_reload: self.last_reload.borrow().clone(),
+            residue: totals.residue(),
+            totals,
+            dropped_log_lines: self.log.dropped(),
+        }
+    }
+
+    fn reload(&self) -> LocalBoxFuture<'static, Verdict> {
+        let (answer, verdict) = oneshot::channel();
+        let _ = self.queue.send(Input::ReloadAsked(Some(answer)));
+        let generation = self.blueprint.borrow().number;
+        Box::pin(async move {
+            // Dropped unanswered when the control loop ends.
+            verdict.await.unwrap_or_else(|_| stopping(generation))
+        })
+    }
+}
+
+/// The verdict on a reload that will not be.
+pub fn stopping(generation: u64) -> Verdict {
+    let messages = vec!["cannot reload: hitless is stopping".into()];
+    Verdict { accepted: false, generation, messages }
+}
+
+fn listener(record: &crate::handover::control::SocketRecord) -> Option<admin::Listener> {
+    let Purpose::Listener(name) = &record.purpose else { return None };
+    let from = if record.passed { "systemd" } else { "configuration" };
+    Some(admin::Listener { name: name.clone(), address: record.address.clone(), from: from.into() })
+}
+
+fn describe(service: &Service) -> admin::Service {
+    let mut hosts: Vec<String> =
+        service.routes.iter().flat_map(|route| &route.hosts).map(ToString::to_string).collect();
+    hosts.sort();
+    hosts.dedup();
+    let protocol = match service.protocol {
+        Protocol::Http1 => "http1",
+        Protocol::H2c => "h2c",
+    };
+    admin::Service {
+        name: service.name.clone(),
+        hosts,
+        endpoints: service.endpoints.iter().map(ToString::to_string).collect(),
+        protocol: protocol.into(),
+        routes: service.routes.len(),
+    }
+}

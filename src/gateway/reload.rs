@@ -1,0 +1,292 @@
+//! From the files on disk to a new generation on every data thread, or to a refusal.
+//!
+//! Promises: files are read and checked off the control loop and the data threads; nothing changes
+//! before everything was accepted; whoever asked gets every message; requests during a reload wait
+//! for the next one, because the files may have changed after they were read.
+//! Must not know: TOML, or how threads swap.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::control::{Control, Input};
+use super::office;
+use crate::admin::{Reload, Verdict};
+use crate::config::settings::Settings;
+use crate::config::{self, Sources};
+use crate::connection::blueprint::Blueprint;
+use crate::handover::control::ToKeeper;
+use crate::handover::snapshot;
+use crate::lifecycle::Event;
+use crate::route::Table;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::{event, log};
+
+/// What came of reading the files.
+pub struct Loaded {
+    /// What they held, when they could be read.
+    sources: Option<Sources>,
+    result: Result<Draft, Refusal>,
+}
+
+/// Everything of a generation but its number.
+struct Draft {
+    settings: Arc<Settings>,
+    routes: Arc<Table>,
+    access: Arc<AccessLog>,
+    warnings: Vec<String>,
+}
+
+enum Refusal {
+    Errors(Vec<String>),
+    /// The files hold what they held the last time, and nobody waits for a verdict.
+    Unchanged,
+}
+
+/// Who waits for which reload, and how far the one under way is.
+pub struct Reloads {
+    /// For the verdict on the reload under way.
+    now: Vec<oneshot::Sender<Verdict>>,
+    /// For the verdict on the one after it.
+    next: Vec<oneshot::Sender<Verdict>>,
+    /// Somebody asked for the next one, by a signal or a socket, so that there must be a verdict.
+    wanted: bool,
+    /// What the files held the last time, accepted or not.
+    seen: Option<Sources>,
+    step: Step,
+}
+
+enum Step {
+    None,
+    Drafted(Draft),
+    Refused(Vec<String>),
+    Installing { blueprint: Arc<Blueprint>, warnings: Vec<String> },
+}
+
+impl Reloads {
+    /// At the start the files are taken to hold what was accepted from them.
+    pub fn new(sources: Sources) -> Reloads {
+        Reloads { now: vec![], next: vec![], wanted: false, seen: Some(sources), step: Step::None }
+    }
+
+    pub fn asked(&mut self, waiting: Option<oneshot::Sender<Verdict>>) {
+        self.next.extend(waiting);
+        self.wanted = true;
+    }
+
+    pub fn answer_everybody(&mut self, verdict: &Verdict) {
+        self.now.append(&mut self.next);
+        self.answer(verdict);
+    }
+
+    fn answer(&mut self, verdict: &Verdict) {
+        for waiting in self.now.drain(..) {
+            // A client that left does not want to know.
+            let _ = waiting.send(verdict.clone());
+        }
+    }
+}
+
+/// What a draft is made from.
+struct Plan {
+    directory: PathBuf,
+    /// What must be kept, because only a restart can change it.
+    current: Arc<Settings>,
+    names_passed: Vec<String>,
+    threads: usize,
+    log: log::Handle,
+    /// Refuse as unchanged when this is what the files hold.
+    unless: Option<Sources>,
+}
+
+impl Control {
+    pub(super) fn load(&mut self) {
+        self.reloads.now = std::mem::take(&mut self.reloads.next);
+        let wanted = std::mem::take(&mut self.reloads.wanted);
+        let plan = Plan {
+            directory: self.start.directory.clone(),
+            current: Arc::clone(&self.office.blueprint.borrow().settings),
+            names_passed: self.names_passed(),
+            threads: self.office.running_threads(),
+            log: self.office.log.clone(),
+            unless: if wanted { None } else { self.reloads.seen.clone() },
+        };
+        self.then(async move {
+            let loaded = tokio::task::spawn_blocking(move || plan.load()).await;
+            Input::Loaded(Box::new(loaded.unwrap_or_else(|_| Loaded::panicked())))
+        });
+    }
+
+    fn names_passed(&self) -> Vec<String> {
+        use crate::handover::control::Purpose;
+        let passed = self.start.sockets.iter().filter(|socket| socket.passed);
+        passed
+            .filter_map(|socket| match &socket.purpose {
+                Purpose::Listener(name) => Some(name.clone()),
+                Purpose::Admin | Purpose::AdminReadOnly => None,
+            })
+            .collect()
+    }
+
+    pub(super) fn loaded(&mut self, loaded: Loaded) {
+        if loaded.sources.is_some() {
+            self.reloads.seen = loaded.sources;
+        }
+        let (step, event) = match loaded.result {
+            Ok(draft) => (Step::Drafted(draft), Event::ReloadLoaded),
+            Err(Refusal::Errors(errors)) => (Step::Refused(errors), Event::ReloadRefused),
+            Err(Refusal::Unchanged) => (Step::None, Event::ReloadRefused),
+        };
+        self.reloads.step = step;
+        self.step(event);
+    }
+
+    pub(super) fn install(&mut self, number: u64) {
+        let Step::Drafted(draft) = std::mem::replace(&mut self.reloads.step, Step::None) else { return };
+        let Draft { settings, routes, access, warnings } = draft;
+        let blueprint = Arc::new(Blueprint { number, settings, routes, access });
+        let next = Arc::clone(&blueprint);
+        self.reloads.step = Step::Installing { blueprint, warnings };
+        let threads = Rc::clone(&self.threads);
+        self.then(async move {
+            threads.install(next).await;
+            Input::Installed
+        });
+    }
+
+    pub(super) fn announce_reloaded(&mut self, generation: u64) {
+        let Step::Installing { blueprint, warnings } = std::mem::replace(&mut self.reloads.step, Step::None)
+        else {
+            return;
+        };
+        self.office.log.set_level(blueprint.settings.log.level);
+        self.office.blueprint.replace(blueprint);
+        let summary = self.office.summary();
+        let line = summary.line(&self.start.directory);
+        tracing::info!(message_id = event::RELOADED, generation, "configuration reloaded: {line}");
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        match self.reloads.seen.as_ref().map(seal) {
+            Some(Ok(snapshot)) => self.outbox.send_with(ToKeeper::Reloaded(summary), vec![snapshot]),
+            Some(Err(error)) => tracing::error!("cannot seal the configuration: {error}"),
+            None => {}
+        }
+        self.watch_files();
+        self.verdict(Verdict { accepted: true, generation, messages: warnings });
+    }
+
+    pub(super) fn announce_refused(&mut self, generation: u64) {
+        let Step::Refused(messages) = std::mem::replace(&mut self.reloads.step, Step::None) else {
+            // Nobody asked, and nothing had changed.
+            return;
+        };
+        tracing::error!(
+            message_id = event::RELOAD_REFUSED,
+            generation,
+            "configuration refused, generation {generation} serves on:\n{}",
+            messages.join("\n")
+        );
+        let reason = messages.first().cloned().unwrap_or_default();
+        self.outbox.send(ToKeeper::Refused { generation, reason, messages: messages.len() });
+        self.verdict(Verdict { accepted: false, generation, messages });
+    }
+
+    pub(super) fn abandon_reload(&mut self) {
+        let generation = self.office.blueprint.borrow().number;
+        self.reloads.answer_everybody(&office::stopping(generation));
+    }
+
+    fn verdict(&mut self, verdict: Verdict) {
+        let at = jiff::Timestamp::now().to_string();
+        self.reloads.answer(&verdict);
+        self.office.last_reload.replace(Some(Reload { at, verdict }));
+    }
+}
+
+fn seal(sources: &Sources) -> std::io::Result<std::os::fd::OwnedFd> {
+    snapshot::seal(&serde_json::to_vec(sources)?)
+}
+
+impl Loaded {
+    fn panicked() -> Loaded {
+        let errors = vec!["cannot check the configuration: the check panicked, which is a bug".into()];
+        Loaded { sources: None, result: Err(Refusal::Errors(errors)) }
+    }
+}
+
+impl Plan {
+    fn load(&self) -> Loaded {
+        let sources = match config::read(&self.directory) {
+            Ok(sources) => sources,
+            Err(errors) => return Loaded { sources: None, result: Err(refused(&errors)) },
+        };
+        let result = if self.unless.as_ref() == Some(&sources) {
+            Err(Refusal::Unchanged)
+        } else {
+            self.draft(&sources)
+        };
+        Loaded { sources: Some(sources), result }
+    }
+
+    fn draft(&self, sources: &Sources) -> Result<Draft, Refusal> {
+        let loaded = config::parse(sources).map_err(|errors| refused(&errors))?;
+        let needs_restart =
+            needs_restart(&self.current, &loaded.settings, &self.names_passed, &self.directory);
+        if !needs_restart.is_empty() {
+            return Err(Refusal::Errors(needs_restart));
+        }
+        let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        warnings.extend(takes_effect_later(self.threads, &loaded.settings));
+        Ok(Draft {
+            routes: Arc::new(Table::new(&loaded.settings)),
+            access: AccessLog::new(&loaded.settings.log, &self.log),
+            settings: loaded.settings,
+            warnings,
+        })
+    }
+}
+
+fn refused(errors: &config::Errors) -> Refusal {
+    Refusal::Errors(errors.0.iter().map(ToString::to_string).collect())
+}
+
+/// Sockets belong to the keeper and to systemd, and are opened at the start only.
+fn needs_restart(current: &Settings, next: &Settings, passed: &[String], directory: &Path) -> Vec<String> {
+    let mut errors = vec![];
+    let mut refuse = |key: String, what: &str| {
+        errors.push(format!(
+            "{}: {key}: {what}, which a reload cannot do; restart to apply it: systemctl restart hitless",
+            directory.display()
+        ));
+    };
+    for listener in &next.listeners {
+        match current.listeners.iter().find(|known| known.name == listener.name) {
+            None => refuse(format!("listener.{}", listener.name), "needs a new socket"),
+            Some(known) if known.listen != listener.listen && !passed.contains(&listener.name) => {
+                refuse(format!("listener.{}.listen", listener.name), "changes its sockets");
+            }
+            Some(_) => {}
+        }
+    }
+    for listener in &current.listeners {
+        if !next.listeners.iter().any(|kept| kept.name == listener.name) {
+            refuse(format!("listener.{}", listener.name), "gives up a socket that is open");
+        }
+    }
+    if current.admin != next.admin {
+        refuse("admin".into(), "changes the admin sockets");
+    }
+    errors
+}
+
+fn takes_effect_later(threads: usize, next: &Settings) -> Option<String> {
+    (next.daemon.threads != threads).then(|| {
+        format!(
+            "daemon.threads: {} takes effect with the next restart, {threads} are running",
+            next.daemon.threads
+        )
+    })
+}

@@ -1,0 +1,150 @@
+//! The way from the control socket to a running control loop, and the end of it all.
+//!
+//! Promises: whatever was opened is closed, in reverse order, when the loop has ended or panicked;
+//! a start that fails is told to the keeper with the reason.
+//! Must not know: what happens in between.
+
+use std::os::fd::OwnedFd;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::mpsc;
+
+use super::Fatal;
+use super::control::{Control, Input, Outbox};
+use super::office::Office;
+use super::reload::Reloads;
+use super::resources::Resources;
+use crate::admin::{Access, Doors};
+use crate::config::{self, Sources};
+use crate::connection::blueprint::Blueprint;
+use crate::handover::control::{self, Purpose, SocketRecord, Start, ToGateway, ToKeeper};
+use crate::handover::mailbox::Mailbox;
+use crate::handover::snapshot;
+use crate::lifecycle::Blocker;
+use crate::listener::threads::{Socket, Threads};
+use crate::route::Table;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::{event, log};
+
+const LOG_LIMIT: Duration = Duration::from_secs(1);
+const OUTBOX_LIMIT: Duration = Duration::from_millis(500);
+const ADMIN_LIMIT: Duration = Duration::from_millis(500);
+const THREADS_LIMIT: Duration = Duration::from_secs(1);
+
+/// What came with the `Start` message.
+struct Received {
+    start: Start,
+    sources: Sources,
+    sockets: Vec<(SocketRecord, OwnedFd)>,
+}
+
+/// The whole life of a gateway.
+pub async fn live(socket: OwnedFd) -> Result<(), Fatal> {
+    let keeper = Mailbox::new(socket).map_err(|cause| Fatal::System("use the control socket", cause))?;
+    let keeper = Rc::new(keeper);
+    let mut resources = Resources::default();
+    let ended = match receive(&keeper).await {
+        Ok(Some(received)) => serve(&keeper, received, &mut resources).await,
+        // The keeper was stopped before it could say anything.
+        Ok(None) => Ok(()),
+        Err(reason) => Err(Fatal::Start(reason)),
+    };
+    if let Err(Fatal::Start(reason)) = &ended {
+        let reason = reason.clone();
+        let _ = control::send(&keeper, ToKeeper::StartFailed { reason }, &[]).await;
+    }
+    resources.close().await;
+    ended
+}
+
+async fn receive(keeper: &Mailbox) -> Result<Option<Received>, String> {
+    let message = control::receive::<ToGateway>(keeper).await.map_err(|error| error.to_string())?;
+    let Some((message, fds)) = message else { return Ok(None) };
+    let start = match message {
+        ToGateway::Start(start) => start,
+        ToGateway::Drain { .. } | ToGateway::End => return Ok(None),
+        ToGateway::Reload => return Err("the keeper asked for a reload before the start".into()),
+    };
+    let mut fds = fds.into_iter();
+    let snapshot = fds.next().ok_or("no configuration came with the start message")?;
+    let content = snapshot::open(snapshot).map_err(|error| error.to_string())?;
+    let sources = serde_json::from_slice(&content).map_err(|error| error.to_string())?;
+    if fds.len() != start.sockets.len() {
+        return Err(format!("{} sockets were announced and {} came", start.sockets.len(), fds.len()));
+    }
+    let sockets = start.sockets.iter().cloned().zip(fds).collect();
+    Ok(Some(Received { start, sources, sockets }))
+}
+
+async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resources) -> Result<(), Fatal> {
+    let Received { start, sources, sockets } = received;
+    let loaded = config::parse(&sources).map_err(|errors| Fatal::Start(errors.to_string()))?;
+    let settings = loaded.settings;
+    let log = log::init("gateway", settings.log.level);
+    let to_flush = log.clone();
+    resources.opened("the log", LOG_LIMIT * 2, move || async move { to_flush.flush(LOG_LIMIT) });
+    tracing::info!(message_id = event::STARTED, version = env!("CARGO_PKG_VERSION"), "gateway started");
+
+    let outbox = Outbox::open(Rc::clone(keeper));
+    let to_empty = outbox.clone();
+    resources.opened("the control socket", OUTBOX_LIMIT, move || async move { to_empty.emptied().await });
+
+    let blueprint = Arc::new(Blueprint {
+        number: start.generation,
+        routes: Arc::new(Table::new(&settings)),
+        access: AccessLog::new(&settings.log, &log),
+        settings: Arc::clone(&settings),
+    });
+    let (public, private) = sort(sockets);
+    let threads = Threads::start(settings.daemon.threads, public, Arc::clone(&blueprint))
+        .map_err(|error| Fatal::Start(format!("cannot start the data threads: {error}")))?;
+    let threads = Rc::new(threads);
+    let to_join = Rc::clone(&threads);
+    resources.opened("the data threads", THREADS_LIMIT, move || join(to_join));
+
+    let (queue, inputs) = mpsc::unbounded_channel();
+    let office = Rc::new(Office::new(&start, blueprint, Rc::clone(&threads), log, queue.clone()));
+    let doors = Doors::open(private, Rc::clone(&office) as _)
+        .map_err(|error| Fatal::Start(format!("cannot open the admin sockets: {error}")))?;
+    resources.opened("the admin sockets", ADMIN_LIMIT, move || doors.close());
+
+    let control = Control::new(start, office, threads, outbox, Reloads::new(sources), queue);
+    for blocker in [Blocker::Configuration, Blocker::Listeners, Blocker::Admin] {
+        control.tell(Input::BlockerGone(blocker));
+    }
+    control.listen_to(Rc::clone(keeper));
+    // After a panic the state may be half-changed, but all that is done with it is to drop it.
+    let ended = AssertUnwindSafe(control.run(inputs)).catch_unwind().await;
+    ended.map_err(|_| {
+        tracing::error!("the control loop panicked, closing everything: this is a bug");
+        Fatal::Panicked
+    })
+}
+
+/// Public sockets for the data threads, private ones for the admin API.
+fn sort(sockets: Vec<(SocketRecord, OwnedFd)>) -> (Vec<Socket>, Vec<(OwnedFd, Access)>) {
+    let (mut public, mut private) = (vec![], vec![]);
+    for (record, fd) in sockets {
+        match record.purpose {
+            Purpose::Listener(name) => public.push(Socket { name: name.into(), fd }),
+            Purpose::Admin => private.push((fd, Access::Everything)),
+            Purpose::AdminReadOnly => private.push((fd, Access::ReadOnly)),
+        }
+    }
+    (public, private)
+}
+
+/// Everything that still had a use for the threads was dropped with the control loop.
+async fn join(threads: Rc<Threads>) {
+    threads.cut();
+    match Rc::try_unwrap(threads) {
+        Ok(threads) => {
+            let _ = tokio::task::spawn_blocking(move || threads.join()).await;
+        }
+        Err(_) => tracing::warn!("cannot end the data threads in order: they are still in use"),
+    }
+}

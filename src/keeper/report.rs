@@ -1,0 +1,164 @@
+//! The line that `systemctl status` shows, in an operator's words.
+//!
+//! Promises: it says what is true now, and keeps saying what an operator should not miss: a refused
+//! configuration until the next good one, gateways that died.
+//! Must not know: how it is sent.
+
+use std::path::Path;
+
+use jiff::Zoned;
+
+use crate::handover::control::{Progress, Summary};
+
+/// What there is to say.
+#[derive(Debug, Default)]
+pub struct Report {
+    summary: Summary,
+    refused: Option<(String, String)>,
+    deaths: u64,
+    last_death: Option<(String, String)>,
+}
+
+impl Report {
+    pub fn serves(&mut self, summary: Summary) {
+        self.summary = summary;
+    }
+
+    /// A new generation serves, so what was refused is history.
+    pub fn reloaded(&mut self, summary: Summary) {
+        self.summary = summary;
+        self.refused = None;
+    }
+
+    pub fn refused(&mut self, reason: String, messages: usize) {
+        let more = if messages > 1 { format!(" (and {} more)", messages - 1) } else { String::new() };
+        self.refused = Some((now(), reason + &more));
+    }
+
+    pub fn died(&mut self, how: &str) {
+        self.deaths += 1;
+        self.last_death = Some((now(), how.to_owned()));
+    }
+
+    pub fn deaths(&self) -> u64 {
+        self.deaths
+    }
+
+    pub fn serving(&self, directory: &Path) -> String {
+        let generation = self.summary.generation;
+        let head = match &self.refused {
+            Some((at, reason)) => {
+                format!("configuration refused at {at}, generation {generation} serves on: {reason}")
+            }
+            None => self.summary.line(directory),
+        };
+        head + &self.history()
+    }
+
+    pub fn replacing(&self) -> String {
+        format!("replacing the gateway{}", self.history())
+    }
+
+    fn history(&self) -> String {
+        let Some((at, how)) = &self.last_death else { return String::new() };
+        let times = if self.deaths == 1 { "once".into() } else { format!("{} times", self.deaths) };
+        format!("; the gateway died {times}, last at {at}: it {how}")
+    }
+}
+
+impl Summary {
+    /// What is served, or what to do so that something is.
+    pub fn line(&self, directory: &Path) -> String {
+        if self.services == 0 {
+            let folder = directory.join("services.d");
+            return format!("no service yet: put a file into {}, see hitless.toml(5)", folder.display());
+        }
+        let services = count(self.services as u64, "service");
+        let sockets = count(self.sockets as u64, "socket");
+        let names = self.listeners.join(", ");
+        format!("serving {services} on {names} ({sockets}), generation {}", self.generation)
+    }
+}
+
+impl Progress {
+    /// What a drain waits for.
+    pub fn line(&self) -> String {
+        let mut waits = vec![];
+        if self.requests > 0 {
+            waits.push(count(self.requests, "request"));
+        }
+        if self.tunnels > 0 {
+            waits.push(count(self.tunnels, "tunnel"));
+        }
+        if waits.is_empty() {
+            waits.push(count(self.connections, "idle connection"));
+        }
+        let oldest = match self.oldest.as_secs_f64() {
+            0.0 => String::new(),
+            age => format!("oldest {age:.1} s, "),
+        };
+        format!("draining: {}, {oldest}{:.0} s left", waits.join(", "), self.left.as_secs_f64())
+    }
+}
+
+fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+fn now() -> String {
+    Zoned::now().strftime("%H:%M").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn summary(services: usize) -> Summary {
+        Summary { generation: 4, services, listeners: vec!["http".into()], sockets: 2 }
+    }
+
+    #[test]
+    fn the_status_says_what_is_served_or_what_to_do_next() {
+        let mut report = Report::default();
+        report.serves(summary(3));
+        let dir = Path::new("/etc/hitless");
+        assert_eq!(report.serving(dir), "serving 3 services on http (2 sockets), generation 4");
+        report.serves(summary(0));
+        assert_eq!(
+            report.serving(dir),
+            "no service yet: put a file into /etc/hitless/services.d, see hitless.toml(5)"
+        );
+    }
+
+    #[test]
+    fn a_refusal_stays_until_the_next_good_reload_and_deaths_stay() {
+        let dir = Path::new("/etc/hitless");
+        let mut report = Report::default();
+        report.serves(summary(1));
+        report.refused("shop.toml:3:1: port: found 'x'".into(), 3);
+        report.died("was killed by signal 9");
+        let text = report.serving(dir);
+        assert!(text.starts_with("configuration refused at "), "{text}");
+        assert!(text.contains(", generation 4 serves on: shop.toml:3:1: port: found 'x' (and 2 more); "), "{text}");
+        report.reloaded(summary(1));
+        let text = report.serving(dir);
+        assert!(text.starts_with("serving 1 service on http (2 sockets), generation 4; the gateway died once, "));
+        assert!(text.ends_with(": it was killed by signal 9"), "{text}");
+    }
+
+    #[test]
+    fn a_drain_says_what_it_waits_for_and_how_long_yet() {
+        let progress = Progress {
+            requests: 3,
+            tunnels: 0,
+            connections: 5,
+            oldest: Duration::from_millis(2100),
+            left: Duration::from_secs(40),
+            moved: true,
+        };
+        assert_eq!(progress.line(), "draining: 3 requests, oldest 2.1 s, 40 s left");
+        let idle = Progress { requests: 0, oldest: Duration::ZERO, ..progress };
+        assert_eq!(idle.line(), "draining: 5 idle connections, 40 s left");
+    }
+}

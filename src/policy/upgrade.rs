@@ -1,0 +1,109 @@
+//! Whether a request asks to go on in another protocol (RFC 9110, section 7.8).
+//!
+//! Promises: what comes out may be sent to an endpoint as it is: HTTP/1.1 only, asked for in both
+//! `Connection` and `Upgrade`, and never another HTTP, whose framing would run past this gateway
+//! (`h2c` smuggling; RFC 9113, section 3.1, has withdrawn it).
+//! Must not know: what the protocols do.
+
+use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
+use http::{Method, Version};
+
+use crate::response::hygiene::{lists, tokens};
+
+/// The protocols that a client would rather speak.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgrade {
+    /// The value of `Upgrade`, in the client's order of preference.
+    pub protocols: HeaderValue,
+}
+
+impl Upgrade {
+    /// RFC 6455, section 4.1: its tunnels can be closed with a reason.
+    pub fn is_websocket(&self) -> bool {
+        protocols(&self.protocols).any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+    }
+}
+
+/// What a request asks for; `None` when it asks for nothing that can be passed on.
+pub fn asked(method: &Method, version: Version, headers: &HeaderMap) -> Option<Upgrade> {
+    let may = version == Version::HTTP_11 && method != Method::CONNECT;
+    if !may || !headers.contains_key(UPGRADE) || !lists(headers, CONNECTION, "upgrade") {
+        return None;
+    }
+    let mut lines = headers.get_all(UPGRADE).iter();
+    if let (Some(only), None) = (lines.next(), lines.next())
+        && protocols(only).next().is_some()
+        && tokens(only).all(passes)
+    {
+        return Some(Upgrade { protocols: only.clone() });
+    }
+    let passing: Vec<&str> = headers.get_all(UPGRADE).iter().flat_map(protocols).collect();
+    let protocols = HeaderValue::try_from(passing.join(", ")).ok()?;
+    (!passing.is_empty()).then_some(Upgrade { protocols })
+}
+
+fn protocols(line: &HeaderValue) -> impl Iterator<Item = &str> {
+    tokens(line).filter(|protocol| passes(protocol))
+}
+
+/// `protocol-name ["/" protocol-version]`, but not HTTP in any spelling.
+fn passes(protocol: &str) -> bool {
+    let name = protocol.split('/').next().unwrap_or_default();
+    !["h2c", "h2", "h3", "http"].iter().any(|http| name.eq_ignore_ascii_case(http))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(version: Version, lines: &[(&'static str, &'static str)]) -> Option<String> {
+        let headers: HeaderMap =
+            lines.iter().map(|(name, text)| (name.parse().unwrap(), HeaderValue::from_static(text))).collect();
+        let upgrade = asked(&Method::GET, version, &headers)?;
+        Some(upgrade.protocols.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn an_upgrade_is_passed_on_as_it_was_asked_for() {
+        let table: &[(&[(&str, &str)], &str)] = &[
+            (&[("connection", "Upgrade"), ("upgrade", "websocket")], "websocket"),
+            (&[("connection", "keep-alive, upgrade"), ("upgrade", "WebSocket")], "WebSocket"),
+            (&[("connection", "keep-alive"), ("connection", "UPGRADE"), ("upgrade", "foo/2, bar")], "foo/2, bar"),
+            (&[("connection", "upgrade"), ("upgrade", "foo"), ("upgrade", "bar")], "foo, bar"),
+            (&[("connection", "upgrade"), ("upgrade", "h2c, websocket")], "websocket"),
+            (&[("connection", "upgrade"), ("upgrade", "H2C"), ("upgrade", "foo")], "foo"),
+        ];
+        for (lines, expected) in table {
+            assert_eq!(ask(Version::HTTP_11, lines).as_deref(), Some(*expected), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_upgrade_is_not_passed_on() {
+        let table: &[&[(&str, &str)]] = &[
+            &[],
+            &[("upgrade", "websocket")], // RFC 9110, section 7.8: it needs the connection option
+            &[("connection", "upgrade")],
+            &[("connection", "upgraded"), ("upgrade", "websocket")],
+            &[("connection", "upgrade"), ("upgrade", "h2c")],
+            &[("connection", "upgrade, http2-settings"), ("upgrade", "h2c")],
+            &[("connection", "upgrade"), ("upgrade", "HTTP/2.0")],
+            &[("connection", "upgrade"), ("upgrade", "")],
+            &[("connection", "upgrade"), ("upgrade", ", ,")],
+        ];
+        for lines in table {
+            assert_eq!(ask(Version::HTTP_11, lines), None, "{lines:?}");
+        }
+        let websocket = &[("connection", "upgrade"), ("upgrade", "websocket")];
+        for version in [Version::HTTP_10, Version::HTTP_2] {
+            assert_eq!(ask(version, websocket), None, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn a_websocket_is_recognised_in_any_case() {
+        let upgrade = |text| Upgrade { protocols: HeaderValue::from_static(text) };
+        assert!(upgrade("WebSocket").is_websocket());
+        assert!(!upgrade("websockets").is_websocket());
+    }
+}

@@ -1,0 +1,435 @@
+//! The content of a request on its way from the client to an endpoint.
+//!
+//! Promises: it streams (one frame at a time, only when the endpoint takes it), keeps an exact length
+//! exact and passes trailers on. A client that is gone or silent ends it with an error that says so.
+//! Content of a known length up to [`KEPT`] bytes is kept until the answer begins, so that it can be
+//! sent again; longer content is not, and [`ContentState::replayable`] tells. Must not know:
+//! endpoints, connections, when to send again.
+//!
+//! ```text
+//!  Waiting ⇄ Moving ──► Complete            the client's last frame was handed over
+//!     │         └─────► ClientGone, Malformed
+//!     └───────────────► ClientSilent        nothing for longer than the idle deadline
+//!  any ──(the attempt is over)──► the next poll fails, and the connection with it
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::response::Failure;
+
+/// The longest content that is kept for sending it again.
+pub const KEPT: u64 = 64 * 1024;
+
+/// One handle on the content of a request; the newest handle is the one that may be read.
+pub struct Content {
+    state: Rc<ContentState>,
+    /// How many handles were made before this one.
+    turn: u32,
+    /// Kept frames handed out by this handle.
+    replayed: usize,
+    begun: bool,
+    /// Armed only while nobody else watches the client (see [`ContentState::released`]).
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// What is known about the content, shared with whoever waits for the answer.
+pub struct ContentState {
+    source: RefCell<Source>,
+    /// Exact, when the client said it.
+    length: Option<u64>,
+    idle: Option<Duration>,
+    kept: RefCell<Vec<Kept>>,
+    keeping: Cell<bool>,
+    bytes: Cell<u64>,
+    touched: Cell<bool>,
+    end: Cell<Option<End>>,
+    waiting: Cell<bool>,
+    /// When the last frame moved, or the attempt began.
+    moved: Cell<Instant>,
+    turn: Cell<u32>,
+    /// Whether the newest handle is still somewhere.
+    held: Cell<bool>,
+    over: Cell<bool>,
+    supervised: Cell<bool>,
+    reader: RefCell<Option<Waker>>,
+    supervisor: RefCell<Option<Waker>>,
+}
+
+/// How the content ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Complete,
+    ClientGone,
+    ClientSilent,
+    /// The client broke the framing of its content (RFC 9112, section 7.1).
+    Malformed,
+}
+
+enum Source {
+    Empty,
+    Whole(Bytes),
+    Stream(Incoming),
+}
+
+enum Kept {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+/// Why no more content comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentError {
+    Ended(End),
+    /// The attempt that it was for is over.
+    Over,
+}
+
+/// Where the content is, for the deadlines of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The client has to send something; since when.
+    AwaitingClient(Instant),
+    /// The endpoint has to take something; since when.
+    AwaitingEndpoint(Instant),
+    /// All of it was handed over; when.
+    Sent(Instant),
+}
+
+impl Content {
+    /// A request without content.
+    pub fn empty() -> Content {
+        Content::new(Source::Empty, Some(0), None)
+    }
+
+    /// Content that is here already.
+    pub fn whole(bytes: Bytes) -> Content {
+        let length = bytes.len() as u64;
+        Content::new(if length == 0 { Source::Empty } else { Source::Whole(bytes) }, Some(length), None)
+    }
+
+    /// The client's content as it arrives; `idle` is the longest silence of the client.
+    pub fn stream(incoming: Incoming, idle: Option<Duration>) -> Content {
+        if incoming.is_end_stream() {
+            return Content::empty();
+        }
+        let length = incoming.size_hint().exact();
+        Content::new(Source::Stream(incoming), length, idle)
+    }
+
+    /// What is known about it, also after the content itself was handed over.
+    pub fn state(&self) -> Rc<ContentState> {
+        Rc::clone(&self.state)
+    }
+
+    fn new(source: Source, length: Option<u64>, idle: Option<Duration>) -> Content {
+        let end = matches!(source, Source::Empty).then_some(End::Complete);
+        let state = Rc::new(ContentState {
+            source: RefCell::new(source),
+            length,
+            idle,
+            kept: RefCell::new(Vec::new()),
+            keeping: Cell::new(length.is_some_and(|length| length <= KEPT)),
+            bytes: Cell::new(0),
+            touched: Cell::new(false),
+            end: Cell::new(end),
+            waiting: Cell::new(false),
+            moved: Cell::new(Instant::now()),
+            turn: Cell::new(0),
+            held: Cell::new(true),
+            over: Cell::new(false),
+            supervised: Cell::new(false),
+            reader: RefCell::new(None),
+            supervisor: RefCell::new(None),
+        });
+        Content { state, turn: 0, replayed: 0, begun: false, timer: None }
+    }
+
+    /// The next frame that an earlier handle has taken already.
+    fn replay(&mut self) -> Option<Frame<Bytes>> {
+        let kept = self.state.kept.borrow();
+        let frame = match kept.get(self.replayed)? {
+            Kept::Data(bytes) => Frame::data(bytes.clone()),
+            Kept::Trailers(fields) => Frame::trailers(fields.clone()),
+        };
+        self.replayed += 1;
+        Some(frame)
+    }
+
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(idle) = self.state.idle else { return Poll::Pending };
+        if self.state.supervised.get() {
+            return Poll::Pending;
+        }
+        let due = self.state.moved.get() + idle;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if timer.deadline() < due {
+            timer.as_mut().reset(due);
+        }
+        timer.as_mut().poll(cx)
+    }
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = ContentError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ContentError>>> {
+        let this = self.get_mut();
+        this.begun = true;
+        if this.turn != this.state.turn.get() || this.state.over.get() {
+            return Poll::Ready(Some(Err(ContentError::Over)));
+        }
+        if let Some(frame) = this.replay() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        let polled = this.state.poll_source(cx);
+        if polled.is_ready() {
+            if this.state.keeping.get() {
+                this.replayed = this.state.kept.borrow().len();
+            }
+            return polled;
+        }
+        if this.poll_silence(cx).is_ready() {
+            return Poll::Ready(Some(Err(this.state.ended(End::ClientSilent))));
+        }
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.replayed >= self.state.kept.borrow().len() && self.state.source.borrow().is_end()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.state.length {
+            Some(length) if !self.begun => SizeHint::with_exact(length),
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        if self.turn == self.state.turn.get() {
+            self.state.held.set(false);
+            self.state.let_go();
+        }
+    }
+}
+
+impl ContentState {
+    /// Whether any of it was handed over.
+    pub fn touched(&self) -> bool {
+        self.touched.get()
+    }
+
+    /// Bytes taken from the client so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// How it ended, if it did.
+    pub fn end(&self) -> Option<End> {
+        self.end.get()
+    }
+
+    /// The failure of a request whose content ended like this, if it was the client's.
+    pub fn failure(&self) -> Option<Failure> {
+        match self.end.get()? {
+            End::Complete => None,
+            End::ClientGone => Some(Failure::ClientGone),
+            End::ClientSilent => Some(Failure::ClientSilent),
+            End::Malformed => Some(Failure::BadRequest("the framing of the content is broken")),
+        }
+    }
+
+    /// Whether all of it can be sent from its start, and will stay so until the answer begins.
+    pub fn replayable(&self) -> bool {
+        self.length == Some(0) || self.keeping.get()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.length == Some(0)
+    }
+
+    /// A new handle from the start of the content, unless a part of it is lost.
+    pub(super) fn again(self: &Rc<Self>) -> Option<Content> {
+        if self.touched.get() && !self.replayable() {
+            return None;
+        }
+        let turn = self.turn.get() + 1;
+        self.turn.set(turn);
+        self.held.set(true);
+        Some(Content { state: Rc::clone(self), turn, replayed: 0, begun: false, timer: None })
+    }
+
+    /// An attempt begins and watches the client's silence until [`ContentState::released`].
+    pub(super) fn supervised(&self) {
+        self.supervised.set(true);
+        self.moved.set(Instant::now());
+    }
+
+    /// The answer has begun: nothing is kept any more, and the content watches the client by itself.
+    pub(super) fn released(&self) {
+        self.supervised.set(false);
+        self.keeping.set(false);
+        self.let_go();
+        if self.end.get().is_none() {
+            wake(&self.reader);
+        }
+    }
+
+    /// Frees what was kept once nobody can ask for it.
+    fn let_go(&self) {
+        if !self.keeping.get() && !self.held.get() {
+            self.kept.borrow_mut().clear();
+        }
+    }
+
+    /// The attempt is over: whoever still sends this content is told to stop.
+    pub(super) fn abandon(&self) {
+        self.over.set(true);
+        *self.source.borrow_mut() = Source::Empty;
+        wake(&self.reader);
+    }
+
+    /// The client was silent for too long.
+    pub(super) fn silent(&self) {
+        self.end.set(Some(End::ClientSilent));
+    }
+
+    pub(super) fn idle(&self) -> Option<Duration> {
+        self.idle
+    }
+
+    /// Where it is; `waker` is woken when it reaches [`Stage::Sent`].
+    pub(super) fn stage(&self, waker: &Waker) -> Stage {
+        let moved = self.moved.get();
+        if self.end.get().is_some() {
+            return Stage::Sent(moved);
+        }
+        self.supervisor.borrow_mut().get_or_insert_with(|| waker.clone()).clone_from(waker);
+        if self.waiting.get() { Stage::AwaitingClient(moved) } else { Stage::AwaitingEndpoint(moved) }
+    }
+
+    fn poll_source(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ContentError>>> {
+        let polled = self.source.borrow_mut().poll(cx);
+        self.waiting.set(polled.is_pending());
+        let Poll::Ready(frame) = polled else {
+            self.reader.borrow_mut().get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
+            return Poll::Pending;
+        };
+        self.touched.set(true);
+        self.moved.set(Instant::now());
+        match ready_frame(frame) {
+            Some(Ok(frame)) => {
+                self.note(&frame);
+                if self.source.borrow().is_end() {
+                    self.ended(End::Complete);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(end)) => Poll::Ready(Some(Err(self.ended(end)))),
+            None => {
+                self.ended(End::Complete);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn note(&self, frame: &Frame<Bytes>) {
+        if let Some(data) = frame.data_ref() {
+            self.bytes.set(self.bytes.get() + data.len() as u64);
+        }
+        if self.keeping.get() {
+            let kept = match (frame.data_ref(), frame.trailers_ref()) {
+                (Some(data), _) => Kept::Data(data.clone()),
+                (_, Some(fields)) => Kept::Trailers(fields.clone()),
+                _ => return,
+            };
+            self.kept.borrow_mut().push(kept);
+        } else if !self.kept.borrow().is_empty() {
+            self.kept.borrow_mut().clear();
+        }
+    }
+
+    fn ended(&self, end: End) -> ContentError {
+        if self.end.get().is_none() {
+            self.end.set(Some(end));
+            wake(&self.supervisor);
+        }
+        ContentError::Ended(end)
+    }
+}
+
+impl Source {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self {
+            Source::Empty => Poll::Ready(None),
+            Source::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Source::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Source::Stream(incoming) => Pin::new(incoming).poll_frame(cx),
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Source::Empty => true,
+            Source::Whole(_) => false,
+            Source::Stream(incoming) => incoming.is_end_stream(),
+        }
+    }
+}
+
+fn ready_frame(frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> Option<Result<Frame<Bytes>, End>> {
+    Some(frame?.map_err(|error| if is_malformed(&error) { End::Malformed } else { End::ClientGone }))
+}
+
+/// hyper reports broken chunks as an input error below its own.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause
+        .is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
+}
+
+fn wake(slot: &RefCell<Option<Waker>>) {
+    // Taken first: waking may run code that looks at the slot.
+    let waker = slot.borrow_mut().take();
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl fmt::Display for ContentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ContentError::Ended(End::Complete) => "the content is complete",
+            ContentError::Ended(End::ClientGone) => "the client is gone",
+            ContentError::Ended(End::ClientSilent) => "the client is silent",
+            ContentError::Ended(End::Malformed) => "the client's content is malformed",
+            ContentError::Over => "the attempt is over",
+        })
+    }
+}
+
+impl Error for ContentError {}

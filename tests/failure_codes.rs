@@ -1,0 +1,52 @@
+//! Every way in which a request can fail has a counter of its own.
+
+use std::time::Duration;
+
+use hitless::response::failure::{Deadline, Failure};
+use hitless::telemetry::counters::{CODES, OTHER};
+
+/// One of each. The match makes the compiler ask for a new variant here.
+fn every_failure() -> Vec<Failure> {
+    let text = String::new;
+    let all = vec![
+        Failure::BadRequest(""),
+        Failure::NoRoute,
+        Failure::Misdirected,
+        Failure::ConnectRefused,
+        Failure::ClientGone,
+        Failure::ClientSilent,
+        Failure::NoEndpoint,
+        Failure::Unreachable(text()),
+        Failure::Unsent(text()),
+        Failure::NoAnswer(text()),
+        Failure::BadAnswer(text()),
+        Failure::Truncated(text()),
+        Failure::BadUpgrade,
+        Failure::Late(Deadline::Connect, Duration::ZERO),
+        Failure::Late(Deadline::FirstByte, Duration::ZERO),
+        Failure::Late(Deadline::Idle, Duration::ZERO),
+        Failure::Late(Deadline::Request, Duration::ZERO),
+        Failure::Drained,
+        Failure::Panicked,
+    ];
+    for failure in &all {
+        match failure {
+            Failure::BadRequest(_) | Failure::NoRoute | Failure::Misdirected | Failure::ConnectRefused => {}
+            Failure::ClientGone | Failure::ClientSilent | Failure::NoEndpoint | Failure::Unreachable(_) => {}
+            Failure::Unsent(_) | Failure::NoAnswer(_) | Failure::BadAnswer(_) | Failure::Truncated(_) => {}
+            Failure::BadUpgrade | Failure::Drained | Failure::Panicked => {}
+            Failure::Late(
+                Deadline::Connect | Deadline::FirstByte | Deadline::Idle | Deadline::Request,
+                _,
+            ) => {}
+        }
+    }
+    all
+}
+
+#[test]
+fn every_code_of_the_table_of_failures_has_a_counter_and_no_counter_is_without_a_code() {
+    let codes: Vec<&str> = every_failure().iter().map(|failure| failure.verdict().code).collect();
+    let counted: Vec<&str> = CODES.into_iter().filter(|code| *code != OTHER).collect();
+    assert_eq!(codes, counted, "in the same order");
+}
