@@ -48,7 +48,8 @@ scripts:
 	shellcheck $$(grep -l '^#!/bin/sh' packaging/* .ci/* 2>/dev/null) debian/hitless.postinst debian/hitless.postrm
 
 test: deb lab
-	lintian --fail-on error,warning --info --pedantic --suppress-tags running-with-root-privileges target/deb/*.changes
+	lintian --allow-root --display-experimental --display-info --pedantic \
+	    --fail-on error,warning,info,pedantic,experimental target/deb/*.changes
 	packaging/test
 
 deb: rust
