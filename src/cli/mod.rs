@@ -1,1 +1,163 @@
 //! The verbs of the command line, one file each.
+//!
+//! Promises: one table of verbs and options ([`Arguments`]) gives the parser, `--help`, the man page
+//! and the completions; what a verb found goes to stdout, what stopped it is returned, to be
+//! printed by `main` and nowhere else. Exit codes are those of sysexits(3), see [`code`].
+//! Must not know: how anything is done.
+
+mod check;
+mod client;
+mod completions;
+mod generate;
+mod reload;
+mod run;
+mod status;
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// Where the configuration is, when nothing else is said.
+const DIRECTORY: &str = "/etc/hitless";
+/// The environment variable that says something else.
+const DIRECTORY_VARIABLE: &str = "HITLESS_CONFIG";
+
+/// The end of a verb that could not be done.
+#[derive(Debug)]
+pub struct Fatal {
+    pub code: u8,
+    /// For the user; empty when it was said already.
+    pub message: String,
+}
+
+impl Fatal {
+    fn new(code: u8, message: impl std::fmt::Display) -> Fatal {
+        Fatal { code, message: message.to_string() }
+    }
+}
+
+/// Exit codes: sysexits(3), and 1 for "done, and the answer is no".
+pub mod code {
+    pub const REFUSED: u8 = 1;
+    pub const USAGE: u8 = 64;
+    pub const UNAVAILABLE: u8 = 69;
+    pub const SOFTWARE: u8 = 70;
+    pub const IO: u8 = 74;
+    pub const CONFIG: u8 = 78;
+}
+
+/// Passes HTTP on to applications, and loses no request while things change.
+#[derive(Debug, Parser)]
+#[command(name = "hitless", version, disable_help_subcommand = true, max_term_width = 100)]
+pub struct Arguments {
+    /// The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]
+    #[arg(long, value_name = "DIR", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve, until told to stop; started by systemd, or by hand in a terminal
+    Run,
+    /// Serve for the keeper that started this process
+    #[command(hide = true)]
+    Gateway,
+    /// Load the configuration again, and say whether it was accepted
+    Reload(client::Where),
+    /// Say what is served and how it goes
+    Status(status::Options),
+    /// Check a configuration without touching what is running
+    Check(check::Options),
+    /// Print the completions of a shell
+    Completions(completions::Options),
+    /// Write man pages, completions and the example configuration into a folder
+    #[command(hide = true)]
+    Generate(generate::Options),
+}
+
+impl Arguments {
+    fn directory(&self) -> PathBuf {
+        let told = self.config.clone().or_else(|| env::var_os(DIRECTORY_VARIABLE).map(PathBuf::from));
+        told.unwrap_or_else(|| PathBuf::from(DIRECTORY))
+    }
+}
+
+/// Does what the arguments say.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Fatal> {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() => {
+            return Err(Fatal::new(code::USAGE, error.render().ansi_or_plain()));
+        }
+        // --help and --version.
+        Err(help) => return print(&help.render().ansi_or_plain()),
+    };
+    let directory = arguments.directory();
+    match arguments.verb {
+        Verb::Run => run::run(&directory),
+        Verb::Gateway => run::gateway(),
+        Verb::Reload(place) => reload::reload(&place, &directory),
+        Verb::Status(options) => status::status(&options, &directory),
+        Verb::Check(options) => check::check(&options, &directory),
+        Verb::Completions(options) => completions::completions(&options, Arguments::command()),
+        Verb::Generate(options) => generate::generate(&options, Arguments::command()),
+    }
+}
+
+/// Rendered for the terminal it goes to.
+trait Rendered {
+    fn ansi_or_plain(&self) -> String;
+}
+
+impl Rendered for clap::builder::StyledStr {
+    fn ansi_or_plain(&self) -> String {
+        use std::io::IsTerminal;
+        let plain = !std::io::stdout().is_terminal() || env::var_os("NO_COLOR").is_some();
+        if plain { self.to_string() } else { self.ansi().to_string() }
+    }
+}
+
+/// To stdout. A reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> Result<(), Fatal> {
+    use std::io::{ErrorKind, Write};
+    let mut out = std::io::stdout().lock();
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    match write!(out, "{text}{end}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Fatal::new(code::IO, format_args!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(arguments: &[&str]) -> Fatal {
+        run(arguments.iter().map(OsString::from)).unwrap_err()
+    }
+
+    #[test]
+    fn the_table_of_verbs_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_a_usage_error() {
+        assert_eq!(refused(&["hitless", "relaod"]).code, code::USAGE);
+        assert!(refused(&["hitless", "relaod"]).message.contains("'reload'"));
+        assert_eq!(refused(&["hitless"]).code, code::USAGE);
+    }
+
+    #[test]
+    fn a_gateway_cannot_be_started_by_hand() {
+        let fatal = refused(&["hitless", "gateway"]);
+        assert_eq!(fatal.code, code::USAGE);
+        assert_eq!(fatal.message, "cannot run by itself: it is started by 'hitless run'");
+    }
+}

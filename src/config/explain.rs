@@ -119,6 +119,12 @@ pub(super) fn wrapped(text: &str, indent: &str) -> String {
     lines
 }
 
+/// A summary as the beginning of a sentence.
+pub(super) fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,7 +134,6 @@ mod tests {
         let by_table = explain("service.NAME.hosts").unwrap();
         assert_eq!(explain("service.shop.hosts").unwrap(), by_table);
         assert_eq!(explain("service.shop.route[3].hosts").unwrap(), by_table);
-        assert_eq!(explain("[service.shop.route].hosts").unwrap_err().near, Some("hosts"));
         assert_eq!(explain("hosts").unwrap(), by_table);
         assert!(by_table.contains("example: hosts = [\"shop.example.com\"]"), "{by_table}");
     }

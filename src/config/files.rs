@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::message::{Errors, Message, quote};
+use super::message::{Message, quote};
 
 /// The biggest file that is read.
 const LARGEST: u64 = 16 * 1024 * 1024;
@@ -40,8 +40,8 @@ impl Source {
     }
 }
 
-/// Reads `<dir>/hitless.toml`, which may be absent, and `<dir>/services.d/*.toml`.
-pub fn read(dir: &Path) -> Result<Sources, Errors> {
+/// Reads what can be read, and says what cannot.
+pub(super) fn read(dir: &Path) -> (Sources, Vec<Message>) {
     let mut errors = Vec::new();
     let mut sources = Vec::new();
     let mut left = LARGEST_SUM;
@@ -54,7 +54,7 @@ pub fn read(dir: &Path) -> Result<Sources, Errors> {
             Err(refusal) => errors.push(refusal.about(&path)),
         }
     }
-    if errors.is_empty() { Ok(Sources(sources)) } else { Err(Errors(errors)) }
+    (Sources(sources), errors)
 }
 
 /// Why a file is not read.
@@ -186,6 +186,7 @@ fn cause(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::read;
     use super::*;
 
     fn names(sources: &Sources, dir: &Path) -> Vec<String> {

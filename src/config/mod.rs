@@ -26,11 +26,12 @@ mod tree;
 mod unique;
 mod value;
 
+use std::path::Path;
 use std::sync::Arc;
 
 pub use example::{example, example_service};
 pub use explain::{Unknown, explain};
-pub use files::{Source, Sources, read};
+pub use files::{Source, Sources};
 pub use keys::{KEYS, Key, Unset};
 pub use kind::Kind;
 pub use man::man;
@@ -58,12 +59,29 @@ pub struct Origins {
     places: Places,
 }
 
+/// Reads `<dir>/hitless.toml`, which may be absent, and `<dir>/services.d/*.toml`. When a file cannot be
+/// read, the errors in the others are reported along with it.
+pub fn read(dir: &Path) -> Result<Sources, Errors> {
+    let (sources, mut errors) = files::read(dir);
+    if errors.is_empty() {
+        return Ok(sources);
+    }
+    if let Err(others) = parse_part(&sources, false) {
+        errors.extend(others.0);
+    }
+    Err(Errors(errors))
+}
+
 /// Checks the text of all files and makes settings of them.
 pub fn parse(sources: &Sources) -> Result<Loaded, Errors> {
+    parse_part(sources, true)
+}
+
+/// `whole` says that no file is missing from the sources.
+fn parse_part(sources: &Sources, mut whole: bool) -> Result<Loaded, Errors> {
     let mut report = Report::default();
     let mut places = Places::default();
     let mut tables: Vec<Option<Table>> = Vec::new();
-    let mut whole = true;
     for (index, source) in sources.0.iter().enumerate() {
         places.add(&source.name, &source.text);
         let of_services = source.is_of_services();

@@ -74,7 +74,7 @@ impl Shape {
     }
 
     pub fn is_table(&self) -> bool {
-        matches!(self.kind(), Kind::Table { .. })
+        self.each.is_some() || matches!(self.kind(), Kind::Table { .. })
     }
 
     pub fn names(&self) -> impl Iterator<Item = &'static str> {

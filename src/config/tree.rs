@@ -79,13 +79,6 @@ impl<'a> Found<'a> {
             Found::Default(values) => values.iter().collect(),
         }
     }
-
-    pub fn mark(self) -> Option<Mark> {
-        match self {
-            Found::Written(branch) => Some(branch.mark),
-            Found::Default(_) => None,
-        }
-    }
 }
 
 impl<'a> Section<'a> {

@@ -86,7 +86,9 @@ async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resourc
     let settings = loaded.settings;
     let log = log::init("gateway", settings.log.level);
     let to_flush = log.clone();
-    resources.opened("the log", LOG_LIMIT * 2, move || async move { to_flush.flush(LOG_LIMIT) });
+    resources.opened("the log", LOG_LIMIT * 2, move || async move {
+        to_flush.flush(LOG_LIMIT);
+    });
     tracing::info!(message_id = event::STARTED, version = env!("CARGO_PKG_VERSION"), "gateway started");
 
     let outbox = Outbox::open(Rc::clone(keeper));

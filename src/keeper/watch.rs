@@ -51,7 +51,7 @@ pub fn run(household: Household) -> Result<(), Fatal> {
     let outcome = runtime.block_on(async {
         let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
             .map_err(|cause| Fatal::System("watch for signals", cause))?;
-        Ok(Keeper::new(household).run(signals).await)
+        Ok::<_, Fatal>(Keeper::new(household).run(signals).await)
     });
     runtime.shutdown_background();
     match outcome? {

@@ -22,3 +22,8 @@ mod line;
 pub mod log;
 mod queue;
 mod stderr;
+
+/// Whether stderr leads to the journal, where a line may begin with its `<priority>` (sd-daemon(3)).
+pub fn stderr_is_journal() -> bool {
+    journal::is_stderr()
+}

@@ -184,7 +184,7 @@ mod tests {
         for (text, remedy) in cases {
             assert_eq!(host(text).unwrap_err().remedy, remedy, "{text:?}");
         }
-        assert!(host(&"a".repeat(64)).is_err() && host(&"a.".repeat(127)).is_err());
+        assert!(host(&"a".repeat(64)).is_err() && host(&"a.".repeat(128)).is_err());
     }
 
     #[test]

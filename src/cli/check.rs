@@ -1,0 +1,58 @@
+//! `hitless check`: the same checks and messages as at the start and on a reload.
+
+use std::path::{Path, PathBuf};
+
+use super::{Fatal, code, print};
+use crate::config;
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Print the effective configuration, with where each value comes from
+    #[arg(long)]
+    show: bool,
+    /// Explain a key, such as drain.deadline
+    #[arg(long, value_name = "KEY", conflicts_with = "show")]
+    explain: Option<String>,
+    /// Print the JSON schema of the configuration files
+    #[arg(long, conflicts_with_all = ["show", "explain"])]
+    schema: bool,
+    /// The folder to check, instead of the one of --config
+    #[arg(value_name = "DIR")]
+    directory: Option<PathBuf>,
+}
+
+pub fn check(options: &Options, directory: &Path) -> Result<(), Fatal> {
+    if let Some(key) = &options.explain {
+        return explain(key);
+    }
+    if options.schema {
+        return print(&format!("{:#}", config::schema()));
+    }
+    let directory = options.directory.as_deref().unwrap_or(directory);
+    let refused = |errors: config::Errors| Fatal::new(code::CONFIG, errors);
+    let loaded = config::read(directory).and_then(|sources| config::parse(&sources)).map_err(refused)?;
+    if options.show {
+        return print(&config::show(&loaded));
+    }
+    print(&accepted(&loaded))
+}
+
+fn explain(key: &str) -> Result<(), Fatal> {
+    match config::explain(key) {
+        Ok(text) => print(&text),
+        Err(unknown) => Err(Fatal::new(code::USAGE, format_args!("cannot explain: {unknown}"))),
+    }
+}
+
+fn accepted(loaded: &config::Loaded) -> String {
+    let mut text: String = loaded.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+    let services = &loaded.settings.services;
+    let routes: usize = services.iter().map(|service| service.routes.len()).sum();
+    let plural = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    text.push_str(&format!(
+        "configuration accepted: {}, {}",
+        plural(services.len(), "service"),
+        plural(routes, "route")
+    ));
+    text
+}

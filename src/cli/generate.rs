@@ -1,0 +1,221 @@
+//! `hitless generate`: everything in the package that is written from the tables of verbs and keys.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use clap::Command;
+use clap_complete::Shell;
+
+use super::{Fatal, code, completions};
+use crate::config;
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The folder to write into
+    #[arg(value_name = "DIR")]
+    to: PathBuf,
+}
+
+pub fn generate(options: &Options, command: Command) -> Result<(), Fatal> {
+    let fatal = |path: &std::path::Path, error: io::Error| {
+        Fatal::new(code::IO, format_args!("cannot write '{}': {error}", path.display()))
+    };
+    let shell = |shell| completions::of(shell, command.clone());
+    let manual = manual(command.clone()).map_err(|error| fatal(&options.to, error))?;
+    let files = [
+        ("hitless.8", manual),
+        ("hitless.toml.5", config::man()),
+        ("hitless.toml", config::example()),
+        ("hitless.bash", shell(Shell::Bash)),
+        ("_hitless", shell(Shell::Zsh)),
+        ("hitless.fish", shell(Shell::Fish)),
+    ];
+    fs::create_dir_all(&options.to).map_err(|error| fatal(&options.to, error))?;
+    for (name, text) in files {
+        let path = options.to.join(name);
+        fs::write(&path, text).map_err(|error| fatal(&path, error))?;
+    }
+    Ok(())
+}
+
+/// hitless(8): the options from the table, the rest by hand.
+fn manual(command: Command) -> io::Result<String> {
+    let man = clap_mangen::Man::new(command.clone()).section("8").manual("System administration");
+    let mut text = vec![];
+    man.render_title(&mut text)?;
+    man.render_name_section(&mut text)?;
+    man.render_synopsis_section(&mut text)?;
+    let mut text = String::from_utf8_lossy(&text).into_owned();
+    text.push_str(DESCRIPTION);
+    text.push_str(&verbs(&command));
+    let mut options = vec![];
+    man.render_options_section(&mut options)?;
+    text.push_str(&String::from_utf8_lossy(&options));
+    text.push_str(REST);
+    Ok(text)
+}
+
+fn verbs(command: &Command) -> String {
+    let mut text = String::from(".SH COMMANDS\n");
+    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        let mut usage = format!("\\fBhitless {}\\fR", verb.get_name());
+        for argument in verb.get_arguments().filter(|argument| !argument.is_hide_set()) {
+            usage.push_str(&format!(" [{}]", roff(&argument_usage(argument))));
+        }
+        let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+        text.push_str(&format!(".TP\n{usage}\n{}.\n", roff(&about)));
+        for argument in verb.get_arguments().filter(|argument| !argument.is_hide_set()) {
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            if !help.is_empty() {
+                let name = roff(&argument_usage(argument));
+                text.push_str(&format!(".RS\n.TP\n\\fB{name}\\fR\n{}.\n.RE\n", roff(&help)));
+            }
+        }
+    }
+    text
+}
+
+fn argument_usage(argument: &clap::Arg) -> String {
+    let value = || {
+        let names = argument.get_value_names().unwrap_or_default();
+        names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    match argument.get_long() {
+        Some(long) if argument.get_action().takes_values() => format!("--{long} {}", value()),
+        Some(long) => format!("--{long}"),
+        None => value(),
+    }
+}
+
+/// A dash is a hyphen in roff, and a line must not begin with a dot or a quote.
+fn roff(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+}
+
+const DESCRIPTION: &str = r#".SH DESCRIPTION
+hitless accepts HTTP/1.1 and HTTP/2 on the sockets that systemd passes to it, and passes each request on to the application that the configuration names for its host and path.
+No request is lost while the configuration is reloaded, while hitless is restarted, or when its serving process dies and nothing was in flight.
+.PP
+Two processes run. The \fBkeeper\fR is the main process of the unit: it holds the listening sockets, watches the other one and reports to systemd.
+The \fBgateway\fR serves. When it dies, the keeper starts another one at once, with the configuration that was accepted last; connections wait in the kernel meanwhile.
+.PP
+Usually hitless is not started by hand: the package starts it, and
+.BR systemctl (1)
+controls it.
+In a terminal, \fBhitless run\fR needs \fBlistener.\fINAME\fB.listen\fR in the configuration; Ctrl\-C drains, a second one ends at once.
+"#;
+
+const REST: &str = r#".SH SIGNALS
+To the keeper:
+.TP
+.BR SIGTERM ", " SIGINT
+Drain: accept nothing new, answer what is in flight until the deadline, then exit. A second one ends at once; what was in flight is cut.
+.TP
+.B SIGHUP
+Load the configuration again. The verdict is in the journal and in \fBsystemctl status\fR; \fBsystemctl reload\fR and \fBhitless reload\fR also wait for it.
+.PP
+The gateway ignores them. A gateway that finds its keeper gone drains and exits.
+.SH EXIT STATUS
+.TP
+.B 0
+Done; for \fBrun\fR: stopped as told.
+.TP
+.B 1
+The reload was refused; the configuration from before serves on.
+.TP
+.B 64
+The command line is wrong.
+.TP
+.B 69
+hitless cannot be reached, a socket cannot be bound, or the gateway cannot start.
+.TP
+.B 70
+The gateway died while it drained or reloaded.
+.TP
+.B 74
+An input or output error.
+.TP
+.B 78
+The configuration is wrong, or does not fit the sockets that systemd passed. All errors are printed.
+.SH ENVIRONMENT
+.TP
+.B HITLESS_CONFIG
+The folder of the configuration, when \fB\-\-config\fR is not given.
+.TP
+.B MAINPID
+Set by systemd for \fBExecReload=\fR: \fBhitless reload\fR fails when this process ends.
+.TP
+.BR LISTEN_FDS ", " LISTEN_FDNAMES ", " LISTEN_PID
+The sockets that systemd passes, see
+.BR sd_listen_fds (3).
+.TP
+.BR NOTIFY_SOCKET ", " WATCHDOG_USEC ", " WATCHDOG_PID
+Where and how often to report to systemd, see
+.BR sd_notify (3).
+.TP
+.B NO_COLOR
+When set, help is printed without colours.
+.SH FILES
+.TP
+.I /etc/hitless/hitless.toml
+The daemon's own settings; may be absent.
+.TP
+.I /etc/hitless/services.d/*.toml
+The services, usually one file per application. See
+.BR hitless.toml (5).
+.TP
+.I /run/hitless/admin.sock
+Answers \fBhitless status\fR and \fBhitless reload\fR, and \fIGET /healthz\fR, \fIGET /readyz\fR, \fIGET /status\fR, \fIPOST /reload\fR over HTTP.
+.SH EXAMPLES
+The least useful service, in \fI/etc/hitless/services.d/blog.toml\fR:
+.PP
+.nf
+.RS
+[service.blog]
+hosts = ["blog.example.com"]
+endpoints = ["127.0.0.1:3000"]
+.RE
+.fi
+.PP
+Then:
+.PP
+.nf
+.RS
+hitless check && systemctl reload hitless
+.RE
+.fi
+.PP
+What happened, with explanations:
+.PP
+.nf
+.RS
+journalctl \-u hitless \-x
+.RE
+.fi
+.SH SEE ALSO
+.BR hitless.toml (5),
+.BR systemctl (1),
+.BR journalctl (1),
+.BR systemd.socket (5),
+.BR systemd.service (5)
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_manual_has_every_verb_and_section() {
+        let manual = manual(super::super::Arguments::command()).unwrap();
+        for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "COMMANDS", "OPTIONS", "SIGNALS", "FILES"] {
+            assert!(manual.contains(&format!(".SH {section}")), "{section}\n{manual}");
+        }
+        for verb in ["run", "reload", "status", "check", "completions"] {
+            assert!(manual.contains(&format!("\\fBhitless {verb}\\fR")), "{verb}");
+        }
+        assert!(!manual.contains("hitless generate") && !manual.contains("hitless gateway"));
+    }
+}

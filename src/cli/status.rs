@@ -1,0 +1,191 @@
+//! `hitless status`: what is served and how it goes, and what to do next.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use super::client::{self, Where};
+use super::{Fatal, code, print};
+use crate::admin::Status;
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// As JSON, for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Where,
+}
+
+pub fn status(options: &Options, directory: &Path) -> Result<(), Fatal> {
+    let answer = client::ask(&options.place, directory, "GET /status", "say how it goes")?;
+    let text = String::from_utf8_lossy(&answer.body);
+    if options.json {
+        return print(&text);
+    }
+    match serde_json::from_slice::<Status>(&answer.body) {
+        Ok(status) if answer.status == 200 => print(&describe(&status)),
+        _ => Err(Fatal::new(code::UNAVAILABLE, format_args!("cannot say how it goes: {}", text.trim()))),
+    }
+}
+
+fn describe(status: &Status) -> String {
+    let mut text = String::new();
+    // INVARIANT: writing to a String does not fail.
+    let _ = head(&mut text, status);
+    let _ = listeners(&mut text, status);
+    let _ = services(&mut text, status);
+    let _ = totals(&mut text, status);
+    let _ = reload(&mut text, status);
+    text
+}
+
+fn head(text: &mut String, status: &Status) -> std::fmt::Result {
+    let Status { version, phase, generation, pid, keeper_pid, .. } = status;
+    let up = age(Duration::from_secs_f64(status.uptime_seconds.max(0.0)));
+    writeln!(text, "hitless {version} is {phase}, generation {generation}, up {up} (gateway {pid}, keeper {keeper_pid})")?;
+    if !status.not_ready.is_empty() {
+        writeln!(text, "not ready: {}", status.not_ready.join(", "))?;
+    }
+    if status.replacements > 0 {
+        writeln!(text, "gateways that died: {}; see journalctl -u hitless -x", status.replacements)?;
+    }
+    Ok(())
+}
+
+fn listeners(text: &mut String, status: &Status) -> std::fmt::Result {
+    writeln!(text, "\nlisteners")?;
+    let width = status.listeners.iter().map(|listener| listener.name.len()).max().unwrap_or(0);
+    for listener in &status.listeners {
+        writeln!(text, "  {:width$}  {}  (from {})", listener.name, listener.address, listener.from)?;
+    }
+    Ok(())
+}
+
+fn services(text: &mut String, status: &Status) -> std::fmt::Result {
+    writeln!(text, "\nservices")?;
+    if status.services.is_empty() {
+        let folder = status.configuration.join("services.d");
+        let address = status.listeners.first().map_or("it", |listener| listener.address.as_str());
+        return write!(
+            text,
+            "  none yet: every request is answered with 404. What to do next:\n\
+             \x20 1. put a file into {folder}, for example {folder}/blog.toml:\n\n\
+             \x20      [service.blog]\n\
+             \x20      hosts = [\"blog.example.com\"]\n\
+             \x20      endpoints = [\"127.0.0.1:3000\"]\n\n\
+             \x20 2. hitless check && systemctl reload hitless\n\
+             \x20 3. curl -H 'Host: blog.example.com' http://{address}/\n\
+             \x20 hitless.toml(5) has all keys.\n",
+            folder = folder.display(),
+        );
+    }
+    let width = status.services.iter().map(|service| service.name.len()).max().unwrap_or(0);
+    for service in &status.services {
+        let (hosts, endpoints) = (service.hosts.join(", "), service.endpoints.join(", "));
+        let routes = if service.routes == 1 { "1 route".into() } else { format!("{} routes", service.routes) };
+        writeln!(text, "  {:width$}  {hosts}  →  {endpoints}  ({}, {routes})", service.name, service.protocol)?;
+    }
+    Ok(())
+}
+
+fn totals(text: &mut String, status: &Status) -> std::fmt::Result {
+    let totals = &status.totals;
+    writeln!(
+        text,
+        "\nrequests     {} admitted, {} in flight, {} answered, {} refused, {} broken off, {} left by the client, {} cut",
+        totals.admitted, totals.in_flight, totals.answered, totals.refused, totals.broken_off, totals.client_gone,
+        totals.cut,
+    )?;
+    writeln!(
+        text,
+        "connections  {} open, {} accepted; tunnels {} open, {} opened",
+        totals.connections_open, totals.connections_accepted, totals.tunnels_open, totals.tunnels_opened,
+    )?;
+    if let (Some(usual), Some(most)) = (totals.durations.quantile(0.5), totals.durations.quantile(0.99)) {
+        writeln!(text, "durations    half under {usual:?}, 99 % under {most:?}")?;
+    }
+    if !totals.failures.is_empty() {
+        let failures: Vec<String> = totals.failures.iter().map(|(code, count)| format!("{code} {count}")).collect();
+        writeln!(text, "failures     {}", failures.join(", "))?;
+    }
+    if status.dropped_log_lines > 0 {
+        writeln!(text, "log lines dropped because their reader was too slow: {}", status.dropped_log_lines)?;
+    }
+    Ok(())
+}
+
+fn reload(text: &mut String, status: &Status) -> std::fmt::Result {
+    let Some(reload) = &status.last_reload else { return Ok(()) };
+    let verdict = &reload.verdict;
+    if verdict.accepted {
+        return writeln!(text, "\nlast reload  {}, accepted as generation {}", reload.at, verdict.generation);
+    }
+    writeln!(text, "\nlast reload  {}, REFUSED, generation {} serves on:", reload.at, verdict.generation)?;
+    for message in &verdict.messages {
+        writeln!(text, "  {message}")?;
+    }
+    Ok(())
+}
+
+/// The two largest units.
+fn age(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, seconds) => format!("{seconds} s"),
+        (0, 0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (0, hours, minutes, _) => format!("{hours} h {minutes} min"),
+        (days, hours, ..) => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::{Listener, Reload, Service, Verdict};
+
+    fn status(services: Vec<Service>) -> Status {
+        Status {
+            version: "0.1.0".into(),
+            phase: "serving".into(),
+            generation: 4,
+            pid: 12,
+            keeper_pid: 11,
+            uptime_seconds: 7390.0,
+            configuration: "/etc/hitless".into(),
+            listeners: vec![Listener {
+                name: "http".into(),
+                address: "0.0.0.0:80".into(),
+                from: "systemd".into(),
+            }],
+            services,
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn without_a_service_it_says_what_to_do_next() {
+        let text = describe(&status(vec![]));
+        assert!(text.starts_with("hitless 0.1.0 is serving, generation 4, up 2 h 3 min (gateway 12, keeper 11)\n"));
+        assert!(text.contains("put a file into /etc/hitless/services.d, for example"), "{text}");
+        assert!(text.contains("      [service.blog]\n"), "{text}");
+    }
+
+    #[test]
+    fn a_refused_reload_is_told_with_its_messages() {
+        let service = Service {
+            name: "shop".into(),
+            hosts: vec!["shop.example.com".into()],
+            endpoints: vec!["127.0.0.1:3000".into()],
+            protocol: "http1".into(),
+            routes: 2,
+        };
+        let mut status = status(vec![service]);
+        let verdict = Verdict { accepted: false, generation: 4, messages: vec!["shop.toml:3:1: port: x".into()] };
+        status.last_reload = Some(Reload { at: "2026-11-21T12:03:00Z".into(), verdict });
+        let text = describe(&status);
+        assert!(text.contains("  shop  shop.example.com  →  127.0.0.1:3000  (http1, 2 routes)\n"), "{text}");
+        let refused = "REFUSED, generation 4 serves on:\n  shop.toml:3:1: port: x\n";
+        assert!(text.ends_with(refused), "{text}");
+    }
+}
