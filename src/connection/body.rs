@@ -133,7 +133,7 @@ impl http_body::Body for Body {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                let failure = Failure::Truncated(error.to_string());
+                let failure = crate::upstream::failure_of(&error);
                 Poll::Ready(Some(Err(this.break_off(Ending::BrokenOff, failure))))
             }
         }

@@ -16,12 +16,12 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{ACCEPT, CONNECTION, HOST, LOCATION};
+use http::header::{ACCEPT, CONNECTION, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -118,8 +118,13 @@ async fn answer(flight: &Rc<Flight>, request: Request<Incoming>) -> Result<Outco
     let route = find(flight, authority, &request)?;
     flight.routed(&route);
     match &route.settings.action {
-        Action::Redirect { status, .. } => redirect(&route, *status, authority, flight.uri()),
-        Action::Answer { .. } => Ok(Outcome::Own(answer::fixed(&route.settings.action))),
+        Action::Redirect { status, .. } => {
+            let location = route.location("http", authority, path_of(flight.uri()));
+            Ok(Outcome::Own(answer::redirect(*status, location)))
+        }
+        Action::Answer { status, content_type, body } => {
+            Ok(Outcome::Own(answer::fixed(*status, content_type, body)))
+        }
         Action::Forward => in_time(flight, forward(flight, identity, authority, &route, request)).await,
     }
 }
@@ -153,13 +158,9 @@ fn find(flight: &Flight, authority: &str, request: &Request<Incoming>) -> Result
     Ok(Arc::clone(route))
 }
 
-fn redirect(route: &Route, status: u16, authority: &str, uri: &Uri) -> Result<Outcome, Failure> {
-    let slash = PathAndQuery::from_static("/");
-    let location = route.location("http", authority, uri.path_and_query().unwrap_or(&slash));
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::PERMANENT_REDIRECT);
-    response.headers_mut().insert(LOCATION, location);
-    Ok(Outcome::Own(response))
+fn path_of(uri: &Uri) -> &PathAndQuery {
+    static ROOT: LazyLock<PathAndQuery> = LazyLock::new(|| PathAndQuery::from_static("/"));
+    uri.path_and_query().unwrap_or(&ROOT)
 }
 
 /// The deadline of the whole request, as far as the head of the answer; its content has its own watch.
@@ -214,10 +215,10 @@ fn prepare(
         trusted: Local::trusts(flight.generation(), address),
         scheme: "http",
     };
-    fields::for_upstream(&mut parts.headers, &client, authority, parts.version, identity, asked);
+    let protocol = flight.generation().blueprint.settings.services[route.service].protocol;
+    fields::for_upstream(&mut parts.headers, &client, authority, parts.version, identity, asked, protocol);
     if parts.method != Method::CONNECT {
-        let slash = PathAndQuery::from_static("/");
-        parts.uri = Uri::from(route.target(parts.uri.path_and_query().unwrap_or(&slash)));
+        parts.uri = Uri::from(route.target(path_of(&parts.uri)));
     }
     parts.extensions.clear();
 }
@@ -226,9 +227,10 @@ fn respond(guard: Guard, outcome: Outcome) -> Response<Body> {
     match outcome {
         Outcome::Own(response) => own(guard, response, Ending::Answered, None),
         Outcome::Endpoint(answer) => {
-            let answer = *answer;
+            let (answer, version) = (*answer, guard.flight().version());
             let (mut parts, incoming) = answer.response.into_parts();
-            clean(&guard, &mut parts.headers, false);
+            let upgrade = parts.status == StatusCode::UPGRADE_REQUIRED && version == Version::HTTP_11;
+            clean(&guard, &mut parts, upgrade);
             let expected = has_content(guard.flight().method(), parts.status);
             Response::from_parts(parts, Body::stream(incoming, answer.lease, guard, expected))
         }
@@ -236,11 +238,14 @@ fn respond(guard: Guard, outcome: Outcome) -> Response<Body> {
     }
 }
 
-fn clean(guard: &Guard, headers: &mut http::HeaderMap, upgrade: bool) {
+/// Makes the head of an endpoint's answer ready for the client; `upgrade`: it may speak of one.
+fn clean(guard: &Guard, parts: &mut http::response::Parts, upgrade: bool) {
     if let Some(identity) = guard.flight().identity() {
-        let version = guard.flight().version();
-        hygiene::for_client(headers, &identity.request_id, &identity.trace.header(), version, upgrade);
+        let trace = identity.trace.header();
+        hygiene::for_client(&mut parts.headers, &identity.request_id, &trace, parts.version, upgrade);
     }
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
 }
 
 /// RFC 9110, section 6.4.1.
@@ -256,7 +261,9 @@ fn own(
     failure: Option<Failure>,
 ) -> Response<Body> {
     let (mut parts, content) = response.into_parts();
-    clean(&guard, &mut parts.headers, false);
+    if let Some(identity) = guard.flight().identity() {
+        hygiene::identify(&mut parts.headers, &identity.request_id, &identity.trace.header());
+    }
     guard.plan(ending, failure);
     Response::from_parts(parts, Body::whole(content, guard))
 }
@@ -266,7 +273,7 @@ fn switch(guard: Guard, mut answer: Answer) -> Response<Body> {
     let flight = Rc::clone(guard.flight());
     let endpoint = hyper::upgrade::on(&mut answer.response);
     let (mut parts, _) = answer.response.into_parts();
-    clean(&guard, &mut parts.headers, true);
+    clean(&guard, &mut parts, true);
     flight.seat().switch_to(Tunnel {
         endpoint,
         websocket: is_websocket(&parts.headers),

@@ -18,7 +18,7 @@ use super::blueprint::Generation;
 use super::local::{Local, Stage};
 use super::seat::{self, Eviction, Seat};
 use crate::policy::identity::Identity;
-use crate::response::{Failure, Fault, Phase};
+use crate::response::{Failure, Fault};
 use crate::route::Route;
 use crate::telemetry::access::Entry;
 use crate::telemetry::counters::{Ending, Ticket};
@@ -310,8 +310,8 @@ impl Flight {
             protocol: protocol(self.version),
             status: self.status_told(verdict.map(|verdict| verdict.status)),
             code: verdict.map_or("ok", |verdict| verdict.code),
-            fault: verdict.map(|verdict| fault(verdict.fault)),
-            phase: verdict.map(|verdict| phase(verdict.phase)),
+            fault: verdict.map(|verdict| verdict.fault.word()),
+            phase: verdict.map(|verdict| verdict.phase.word()),
             sent: self.sent.get() + carried.0,
             received: self.content_received() + carried.1,
             duration: self.began.elapsed(),
@@ -390,27 +390,5 @@ fn protocol(version: Version) -> &'static str {
         Version::HTTP_11 => "HTTP/1.1",
         Version::HTTP_2 => "HTTP/2.0",
         _ => "HTTP",
-    }
-}
-
-fn fault(fault: Fault) -> &'static str {
-    match fault {
-        Fault::Client => "client",
-        Fault::Upstream => "upstream",
-        Fault::Policy => "policy",
-        Fault::Hitless => "hitless",
-    }
-}
-
-fn phase(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Accept => "accept",
-        Phase::Headers => "headers",
-        Phase::Route => "route",
-        Phase::Hold => "hold",
-        Phase::Connect => "connect",
-        Phase::Send => "send",
-        Phase::Await => "await",
-        Phase::Body => "body",
     }
 }

@@ -48,6 +48,7 @@ pub(crate) struct Local {
     pub(super) seats: Registry<Seat>,
     pub(super) flights: Registry<Flight>,
     pub(crate) counters: Arc<Counters>,
+    came: Notify,
     left: Notify,
     on_leave: Box<dyn Fn()>,
 }
@@ -65,6 +66,7 @@ impl Local {
             seats: Registry::new(),
             flights: Registry::new(),
             counters,
+            came: Notify::new(),
             left: Notify::new(),
             on_leave: Box::new(on_leave),
         })
@@ -105,8 +107,16 @@ impl Local {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.seats.is_empty()
+    /// Resolves when there is a connection.
+    pub(crate) async fn somebody(&self) {
+        while self.seats.is_empty() {
+            self.came.notified().await;
+        }
+    }
+
+    pub(super) fn seat_taken(&self, seat: &Rc<Seat>) -> usize {
+        self.came.notify_waiters();
+        self.seats.insert(Rc::clone(seat))
     }
 
     /// Resolves when a connection goes.

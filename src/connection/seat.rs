@@ -77,7 +77,7 @@ impl Seat {
             tunnel_idle: Cell::new(None),
             _open: local.counters.connection(),
         });
-        seat.key.set(local.seats.insert(Rc::clone(&seat)));
+        seat.key.set(local.seat_taken(&seat));
         Seated(seat)
     }
 

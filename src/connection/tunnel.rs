@@ -29,7 +29,7 @@ use super::local::Stage;
 use super::scratch;
 use super::seat::Seat;
 use super::websocket::{self, Frames};
-use crate::upstream::{Lease, Line};
+use crate::upstream::{Lease, UpgradedIo};
 
 /// A tunnel that begins when the client's connection has been given up by HTTP.
 pub(super) struct Tunnel {
@@ -66,7 +66,7 @@ impl Tunnel {
         guard.switch();
         let _open = seat.local().counters.tunnel();
         seat.tunnel_began(idle);
-        let (carried, end) = match upgraded.downcast::<TokioIo<Line>>() {
+        let (carried, end) = match upgraded.downcast::<UpgradedIo>() {
             Ok(parts) => {
                 let endpoint = Ahead { bytes: parts.read_buf, stream: parts.io.into_inner() };
                 relay(seat, client, endpoint, websocket).await

@@ -57,8 +57,10 @@ mod tests {
     use super::*;
 
     fn ask(version: Version, lines: &[(&'static str, &'static str)]) -> Option<String> {
-        let headers: HeaderMap =
-            lines.iter().map(|(name, text)| (name.parse().unwrap(), HeaderValue::from_static(text))).collect();
+        let headers: HeaderMap = lines
+            .iter()
+            .map(|(name, text)| (name.parse().unwrap(), HeaderValue::from_static(text)))
+            .collect();
         let upgrade = asked(&Method::GET, version, &headers)?;
         Some(upgrade.protocols.to_str().unwrap().to_owned())
     }
@@ -68,7 +70,10 @@ mod tests {
         let table: &[(&[(&str, &str)], &str)] = &[
             (&[("connection", "Upgrade"), ("upgrade", "websocket")], "websocket"),
             (&[("connection", "keep-alive, upgrade"), ("upgrade", "WebSocket")], "WebSocket"),
-            (&[("connection", "keep-alive"), ("connection", "UPGRADE"), ("upgrade", "foo/2, bar")], "foo/2, bar"),
+            (
+                &[("connection", "keep-alive"), ("connection", "UPGRADE"), ("upgrade", "foo/2, bar")],
+                "foo/2, bar",
+            ),
             (&[("connection", "upgrade"), ("upgrade", "foo"), ("upgrade", "bar")], "foo, bar"),
             (&[("connection", "upgrade"), ("upgrade", "h2c, websocket")], "websocket"),
             (&[("connection", "upgrade"), ("upgrade", "H2C"), ("upgrade", "foo")], "foo"),

@@ -4,6 +4,7 @@
 //! compiler checks that none is missing. A client's fault is a 4xx, an upstream's never is.
 //! Must not know: sockets, hyper, or how an answer is written.
 
+use std::fmt;
 use std::time::Duration;
 
 /// Whose fault it is.
@@ -123,6 +124,153 @@ impl Failure {
             Failure::Late(Deadline::Request, _) => row(Upstream, Await, Retry::Never, 504, "late-request"),
             Failure::Drained => row(Hitless, Await, Retry::Never, 503, "drained"),
             Failure::Panicked => row(Hitless, Headers, Retry::Never, 500, "panicked"),
+        }
+    }
+}
+
+impl Fault {
+    /// The word for it in logs and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Fault::Client => "client",
+            Fault::Upstream => "upstream",
+            Fault::Policy => "policy",
+            Fault::Hitless => "hitless",
+        }
+    }
+}
+
+impl Phase {
+    /// The word for it in logs and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Phase::Accept => "accept",
+            Phase::Headers => "headers",
+            Phase::Route => "route",
+            Phase::Hold => "hold",
+            Phase::Connect => "connect",
+            Phase::Send => "send",
+            Phase::Await => "await",
+            Phase::Body => "body",
+        }
+    }
+}
+
+/// One line for the operator's log; a client is told less.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::BadRequest(reason) => write!(f, "bad request: {reason}"),
+            Failure::NoRoute => f.write_str("no route fits"),
+            Failure::Misdirected => f.write_str("the host is not served here"),
+            Failure::ConnectRefused => f.write_str("no route allows CONNECT"),
+            Failure::ClientGone => f.write_str("the client went away"),
+            Failure::ClientSilent => f.write_str("the client stopped sending its content"),
+            Failure::NoEndpoint => f.write_str("the service has no endpoint"),
+            Failure::Unreachable(cause) => write!(f, "cannot connect to the endpoint: {cause}"),
+            Failure::Unsent(cause) => write!(f, "cannot send to the endpoint: {cause}"),
+            Failure::NoAnswer(cause) => write!(f, "the endpoint closed without an answer: {cause}"),
+            Failure::BadAnswer(cause) => write!(f, "the endpoint's answer is not HTTP: {cause}"),
+            Failure::Truncated(cause) => write!(f, "the endpoint's answer broke off: {cause}"),
+            Failure::BadUpgrade => f.write_str("the endpoint's answer to an upgrade cannot be passed on"),
+            Failure::Late(deadline, limit) => write!(f, "{} deadline of {limit:?} passed", deadline.word()),
+            Failure::Drained => f.write_str("cut at the drain's deadline"),
+            Failure::Panicked => f.write_str("panicked while serving the request"),
+        }
+    }
+}
+
+impl Deadline {
+    /// Its key in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Deadline::Connect => "connect",
+            Deadline::FirstByte => "first-byte",
+            Deadline::Idle => "idle",
+            Deadline::Request => "request",
+        }
+    }
+}
+
+/// One of each, with causes that no client may see.
+#[cfg(test)]
+pub(crate) fn every_failure() -> Vec<Failure> {
+    use Failure::*;
+    let cause = || "secret cause".to_owned();
+    let late = |deadline| Late(deadline, Duration::from_secs(3));
+    let all = vec![
+        BadRequest("no host"),
+        NoRoute,
+        Misdirected,
+        ConnectRefused,
+        ClientGone,
+        ClientSilent,
+        NoEndpoint,
+        Unreachable(cause()),
+        Unsent(cause()),
+        NoAnswer(cause()),
+        BadAnswer(cause()),
+        Truncated(cause()),
+        BadUpgrade,
+        late(Deadline::Connect),
+        late(Deadline::FirstByte),
+        late(Deadline::Idle),
+        late(Deadline::Request),
+        Drained,
+        Panicked,
+    ];
+    // A new variant or deadline does not compile here until it has a place above.
+    for failure in &all {
+        match failure {
+            BadRequest(_) | NoRoute | Misdirected | ConnectRefused | ClientGone | ClientSilent => {}
+            NoEndpoint | Unreachable(_) | Unsent(_) | NoAnswer(_) | BadAnswer(_) | Truncated(_) => {}
+            Late(Deadline::Connect | Deadline::FirstByte | Deadline::Idle | Deadline::Request, _) => {}
+            BadUpgrade | Drained | Panicked => {}
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn a_clients_fault_is_a_4xx_and_an_upstreams_never() {
+        for failure in every_failure() {
+            let Verdict { fault, status, .. } = failure.verdict();
+            match fault {
+                Fault::Client => assert!((400..500).contains(&status), "{failure:?}"),
+                Fault::Policy => assert!((400..600).contains(&status), "{failure:?}"),
+                Fault::Upstream | Fault::Hitless => assert!((500..600).contains(&status), "{failure:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_failure_has_its_own_code() {
+        let codes: HashSet<_> = every_failure().iter().map(|failure| failure.verdict().code).collect();
+        assert_eq!(codes.len(), every_failure().len());
+    }
+
+    #[test]
+    fn only_an_upstreams_failure_is_tried_again() {
+        for failure in every_failure() {
+            let verdict = failure.verdict();
+            assert!(verdict.retry == Retry::Never || verdict.fault == Fault::Upstream, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_deadline_says_which_one_it_was() {
+        for failure in every_failure() {
+            if let Failure::Late(deadline, _) = &failure {
+                let verdict = failure.verdict();
+                assert_eq!(verdict.status, 504, "RFC 9110, section 15.6.5");
+                assert!(verdict.code.ends_with(deadline.word()), "{failure:?}");
+                assert!(failure.to_string().contains(deadline.word()), "{failure}");
+            }
         }
     }
 }

@@ -116,7 +116,9 @@ impl Table {
             && !found.spells_odd_forms()
             && !found.agrees(&hosts.find(lookup, Some(lenient)))
         {
-            return Err(Failure::BadRequest("the path can be read in two ways that lead to different routes"));
+            return Err(Failure::BadRequest(
+                "the path can be read in two ways that lead to different routes",
+            ));
         }
         let connect = lookup.method == Method::CONNECT;
         match found {

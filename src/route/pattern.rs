@@ -75,7 +75,9 @@ mod tests {
 
     #[test]
     fn a_pattern_knows_when_it_spells_an_odd_form() {
-        for (text, odd) in [("/a;v=1", true), ("/a//b", true), ("/a%2Fb/*", true), ("/a/{id}/*", false), ("/", false)] {
+        for (text, odd) in
+            [("/a;v=1", true), ("/a//b", true), ("/a%2Fb/*", true), ("/a/{id}/*", false), ("/", false)]
+        {
             assert_eq!(Pattern::new(text).odd, odd, "{text}");
         }
     }

@@ -39,7 +39,8 @@ impl Rewrite {
             None => [&self.to, rest, slash, "", ""],
         };
         // Only a target beyond the 64 KiB that the `http` crate can hold fails here.
-        PathAndQuery::from_maybe_shared(bytes::Bytes::from(parts.concat())).unwrap_or_else(|_| original.clone())
+        PathAndQuery::from_maybe_shared(bytes::Bytes::from(parts.concat()))
+            .unwrap_or_else(|_| original.clone())
     }
 
     /// What follows the prefix: empty, or with its leading slash.
@@ -69,11 +70,11 @@ enum Piece {
     Query,
 }
 
-const PLACES: [(&str, fn() -> Piece); 4] = [
-    ("{scheme}", || Piece::Scheme),
-    ("{host}", || Piece::Host),
-    ("{path}", || Piece::Path),
-    ("{query}", || Piece::Query),
+const PLACES: [(&str, Piece); 4] = [
+    ("{scheme}", Piece::Scheme),
+    ("{host}", Piece::Host),
+    ("{path}", Piece::Path),
+    ("{query}", Piece::Query),
 ];
 
 impl Template {
@@ -81,11 +82,11 @@ impl Template {
         let mut pieces = Vec::new();
         let mut rest = text;
         while !rest.is_empty() {
-            let place = |(word, piece): &(&str, fn() -> Piece)| Some((rest.find(word)?, word.len(), *piece));
-            match PLACES.iter().filter_map(place).min_by_key(|(at, ..)| *at) {
+            let place = |(word, piece): (&str, Piece)| Some((rest.find(word)?, word.len(), piece));
+            match PLACES.into_iter().filter_map(place).min_by_key(|(at, ..)| *at) {
                 Some((at, length, piece)) => {
                     pieces.push(Piece::Text(rest[..at].to_owned()));
-                    pieces.push(piece());
+                    pieces.push(piece);
                     rest = &rest[at + length..];
                 }
                 None => {

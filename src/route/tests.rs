@@ -67,8 +67,7 @@ fn settings(routes: Vec<settings::Route>) -> Settings {
         pool: Pool { idle: Duration::from_secs(60), max_idle: 64 },
         routes,
     };
-    let listener =
-        |name: &str| Listener { name: name.into(), listen: vec![], backlog: 1 };
+    let listener = |name: &str| Listener { name: name.into(), listen: vec![], backlog: 1 };
     Settings {
         daemon: Daemon { threads: 1, reload_on_change: false },
         listeners: vec![listener("http"), listener("inside")],
@@ -189,7 +188,7 @@ fn the_most_specific_path_serves() {
         ("/staticx", "*/*"),
         ("/users/me", "*/users/me"),
         ("/users/7", "*/users/{id}"),
-        ("/users/", "*/*"), // a parameter is not empty
+        ("/users/", "*/*"),                        // a parameter is not empty
         ("/users/me/posts", "*/users/{id}/posts"), // the whole path before any prefix
         ("/users/me/x", "*/users/me/*"),
         ("/users/7/x", "*/{x}/{y}/*"),
@@ -293,8 +292,7 @@ fn a_target_without_a_path_meets_only_routes_for_everything() {
 
 #[test]
 fn a_path_that_applications_read_in_two_ways_is_served_only_when_both_lead_to_one_route() {
-    let table =
-        table(vec![route("*", "/*"), route("*", "/api/*"), route("*", "/admin"), route("*", "/v;1")]);
+    let table = table(vec![route("*", "/*"), route("*", "/api/*"), route("*", "/admin"), route("*", "/v;1")]);
     let served = [
         ("/api/group%2Fproject", "*/api/*"),
         ("/api//x", "*/api/*"),
@@ -306,9 +304,17 @@ fn a_path_that_applications_read_in_two_ways_is_served_only_when_both_lead_to_on
     for (path, expected) in served {
         assert_eq!(ask("h", path).of(&table), Ok(expected), "{path}");
     }
-    for path in
-        ["//api/x", "/api%2Fx", "/api%5cx", "/api\\x", "/api;x/y", "//admin", "/admin;x", "/%2fadmin", "/%61pi%2Fx"]
-    {
+    for path in [
+        "//api/x",
+        "/api%2Fx",
+        "/api%5cx",
+        "/api\\x",
+        "/api;x/y",
+        "//admin",
+        "/admin;x",
+        "/%2fadmin",
+        "/%61pi%2Fx",
+    ] {
         let refused = ask("h", path).of(&table);
         assert!(matches!(refused, Err(Failure::BadRequest(_))), "{path}: {refused:?}");
     }
@@ -316,7 +322,8 @@ fn a_path_that_applications_read_in_two_ways_is_served_only_when_both_lead_to_on
 
 #[test]
 fn a_route_that_no_request_can_fit_is_not_there() {
-    let table = table(vec![methods(route("a", "/*"), &["NOT A METHOD"]), field(route("b", "/*"), "not a name", "x")]);
+    let table =
+        table(vec![methods(route("a", "/*"), &["NOT A METHOD"]), field(route("b", "/*"), "not a name", "x")]);
     assert_eq!(ask("a", "/").of(&table), Err(Failure::NoRoute));
 }
 
@@ -393,15 +400,18 @@ fn naive<'r>(routes: &'r [settings::Route], ask: &Ask<'_>) -> Result<&'r str, Fa
     let here = |route: &&settings::Route| {
         route.listeners.is_empty() || route.listeners.iter().any(|name| name == ask.listener)
     };
-    let host = |route: &settings::Route| route.hosts.iter().filter_map(|host| naive_host(host, ask.host)).max();
+    let host =
+        |route: &settings::Route| route.hosts.iter().filter_map(|host| naive_host(host, ask.host)).max();
     let mut known = false;
     let mut fitting = Vec::new();
     for (order, route) in routes.iter().enumerate().filter(|(_, route)| here(route)) {
         let Some(host) = host(route) else { continue };
         known = true;
         let Some(path) = naive_path(&route.path.0, ask.path) else { continue };
-        let method = route.methods.is_empty() || route.methods.iter().any(|method| method == ask.method.as_str());
-        let fields = route.fields.iter().all(|(name, value)| ask.fields.get_all(name).iter().any(|v| v == value));
+        let method =
+            route.methods.is_empty() || route.methods.iter().any(|method| method == ask.method.as_str());
+        let fields =
+            route.fields.iter().all(|(name, value)| ask.fields.get_all(name).iter().any(|v| v == value));
         let conditions = usize::from(!route.methods.is_empty()) + route.fields.len();
         if method && fields {
             fitting.push(((host, path, conditions, Reverse(order)), route.id.as_str()));

@@ -319,7 +319,7 @@ impl ContentState {
         self.idle
     }
 
-    /// Where it is; `waker` is woken when it reaches [`Stage::Sent`].
+    /// Where it is; `waker` is woken when it reaches [`Stage::Sent`] or [`Stage::AwaitingClient`].
     pub(super) fn stage(&self, waker: &Waker) -> Stage {
         let moved = self.moved.get();
         if self.end.get().is_some() {
@@ -331,8 +331,11 @@ impl ContentState {
 
     fn poll_source(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ContentError>>> {
         let polled = self.source.borrow_mut().poll(cx);
-        self.waiting.set(polled.is_pending());
+        let waited = self.waiting.replace(polled.is_pending());
         let Poll::Ready(frame) = polled else {
+            if !waited {
+                wake(&self.supervisor);
+            }
             self.reader.borrow_mut().get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
             return Poll::Pending;
         };

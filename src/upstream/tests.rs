@@ -1,1 +1,1054 @@
+//! The promises of the upstream, against real sockets.
+//!
+//! Servers run on the same thread as what they test unless a race is what is tested, so that their
+//! steps come in the order in which they are written.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::poll_fn;
+use http_body::Body as _;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::config::settings::Address;
+use crate::response::Deadline;
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(60);
+
+fn on_one_thread<F: Future>(test: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let test = async { tokio::time::timeout(LONG * 3, test).await.expect("the test hangs") };
+    tokio::task::LocalSet::new().block_on(&runtime, test)
+}
+
+const PATIENT: Timeout =
+    Timeout { connect: LONG, first_byte: Some(LONG), idle: Some(LONG), request: None, tunnel_idle: None };
+
+fn service(endpoints: &[Address]) -> settings::Service {
+    settings::Service {
+        name: "shop".into(),
+        endpoints: endpoints.to_vec(),
+        protocol: Protocol::Http1,
+        pool: settings::Pool { idle: LONG, max_idle: 8 },
+        routes: Vec::new(),
+    }
+}
+
+fn upstream(endpoints: &[Address]) -> Rc<Upstream> {
+    Upstream::new(Arc::new(service(endpoints)))
+}
+
+fn h2c(endpoint: Address) -> Rc<Upstream> {
+    Upstream::new(Arc::new(settings::Service { protocol: Protocol::H2c, ..service(&[endpoint]) }))
+}
+
+fn request(method: &str, content: Content) -> Request<Content> {
+    let request = Request::builder().method(method).uri("/thing").header("host", "shop.example");
+    request.body(content).unwrap()
+}
+
+fn get() -> Request<Content> {
+    request("GET", Content::empty())
+}
+
+fn post(text: &'static str) -> Request<Content> {
+    request("POST", Content::whole(Bytes::from_static(text.as_bytes())))
+}
+
+async fn body(answer: Answer) -> Result<Bytes, Failure> {
+    let Answer { response, lease, .. } = answer;
+    let read = response.into_body().collect().await.map_err(|error| failure_of(&error));
+    drop(lease);
+    Ok(read?.to_bytes())
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::task::yield_now().await;
+        // Readiness is looked for when the runtime has nothing else to do.
+        tokio::time::sleep(Duration::from_micros(100)).await;
+    }
+}
+
+async fn listen() -> (TcpListener, Address) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = Address::Ip(listener.local_addr().unwrap());
+    (listener, address)
+}
+
+/// The endpoint's side of a connection.
+struct Peer<S> {
+    stream: S,
+    seen: Vec<u8>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
+    fn new(stream: S) -> Peer<S> {
+        Peer { stream, seen: Vec::new() }
+    }
+
+    /// The next request with its content (by its length), or nothing at the end of the stream.
+    async fn request(&mut self) -> Option<(String, String)> {
+        let head = loop {
+            if let Some(end) = find(&self.seen, b"\r\n\r\n") {
+                break end + 4;
+            }
+            self.more().await?;
+        };
+        let text = String::from_utf8(self.seen[..head].to_vec()).unwrap();
+        let length = length_of(&text);
+        while self.seen.len() < head + length {
+            self.more().await?;
+        }
+        let content = String::from_utf8(self.seen[head..head + length].to_vec()).unwrap();
+        self.seen.drain(..head + length);
+        Some((text, content))
+    }
+
+    /// Everything up to and with `end`.
+    async fn up_to(&mut self, end: &str) -> String {
+        while find(&self.seen, end.as_bytes()).is_none() {
+            self.more().await.expect("the stream ended early");
+        }
+        String::from_utf8(std::mem::take(&mut self.seen)).unwrap()
+    }
+
+    async fn more(&mut self) -> Option<()> {
+        let read = self.stream.read_buf(&mut self.seen).await.unwrap_or(0);
+        (read > 0).then_some(())
+    }
+
+    async fn say(&mut self, text: &str) {
+        let _ = self.stream.write_all(text.as_bytes()).await;
+    }
+}
+
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part)
+}
+
+fn length_of(head: &str) -> usize {
+    let line = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    line.map_or(0, |length| length.parse().unwrap())
+}
+
+async fn accept(listener: &TcpListener) -> Peer<TcpStream> {
+    Peer::new(listener.accept().await.unwrap().0)
+}
+
+/// Answers every request on every connection, `per_connection` times, and then closes unannounced;
+/// counts by content.
+async fn closing_after(
+    listener: TcpListener,
+    per_connection: usize,
+    seen: Rc<RefCell<HashMap<String, u32>>>,
+) {
+    loop {
+        let mut peer = accept(&listener).await;
+        let seen = Rc::clone(&seen);
+        tokio::task::spawn_local(async move {
+            for _ in 0..per_connection {
+                let Some((_, content)) = peer.request().await else { return };
+                *seen.borrow_mut().entry(content).or_default() += 1;
+                peer.say(OK).await;
+            }
+        });
+    }
+}
+
+/// Content that a real client streams to a real HTTP server: what is written to the returned socket
+/// after the head arrives as the content.
+async fn streamed(head: &str, idle: Option<Duration>) -> (TcpStream, Content) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (socket, _) = listener.accept().await.unwrap();
+    let (sender, content) = oneshot::channel();
+    let sender = RefCell::new(Some(sender));
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let _ = sender.borrow_mut().take().unwrap().send(request.into_body());
+        std::future::pending::<Result<Response<Empty<Bytes>>, std::convert::Infallible>>()
+    });
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+    tokio::task::spawn_local(connection);
+    client.write_all(format!("POST / HTTP/1.1\r\nhost: a\r\n{head}\r\n\r\n").as_bytes()).await.unwrap();
+    (client, Content::stream(content.await.unwrap(), idle))
+}
+
+#[test]
+fn a_connection_is_used_again_for_the_next_request() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream(&[address]);
+        let seen = Rc::default();
+        tokio::task::spawn_local(closing_after(listener, usize::MAX, Rc::clone(&seen)));
+        for _ in 0..5 {
+            let answer = upstream.send(get(), &PATIENT).await.unwrap();
+            assert_eq!(upstream.survey()[0].in_flight, 1);
+            assert_eq!(body(answer).await.unwrap(), "ok");
+            let survey = &upstream.survey()[0];
+            assert_eq!((survey.in_flight, survey.idle), (0, 1));
+        }
+    });
+}
+
+#[test]
+fn an_idle_connection_that_the_endpoint_closes_leaves_the_pool() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream(&[address]);
+        tokio::task::spawn_local(closing_after(listener, 1, Rc::default()));
+        body(upstream.send(get(), &PATIENT).await.unwrap()).await.unwrap();
+        until(|| upstream.survey()[0].idle == 0).await;
+    });
+}
+
+#[test]
+fn closing_kept_connections_unannounced_fails_no_request_and_doubles_none() {
+    on_one_thread(async {
+        for per_connection in [1, 2, 3, 7] {
+            let (listener, address) = listen().await;
+            let upstream = upstream(&[address]);
+            let seen = Rc::new(RefCell::new(HashMap::new()));
+            tokio::task::spawn_local(closing_after(listener, per_connection, Rc::clone(&seen)));
+            for number in 0..1000 {
+                let (method, content) = if number % 3 == 0 { ("GET", "") } else { ("POST", "order") };
+                let content = Bytes::from(format!("{content}{number}"));
+                let answer = upstream.send(request(method, Content::whole(content)), &PATIENT).await;
+                assert_eq!(body(answer.unwrap()).await.unwrap(), "ok");
+            }
+            assert_eq!(seen.borrow().len(), 1000);
+            assert!(seen.borrow().values().all(|times| *times == 1));
+        }
+    });
+}
+
+/// Like [`closing_after`], on threads of its own, so that a request may come between the last answer
+/// and the close. Such a request may have been read, so it may fail; it must never be doubled.
+fn racing_server(
+    per_connection: usize,
+    caught: Arc<AtomicUsize>,
+) -> (SocketAddr, Arc<std::sync::Mutex<Vec<String>>>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (log, caught) = (Arc::clone(&log), Arc::clone(&caught));
+            std::thread::spawn(move || race(stream.unwrap(), per_connection, &log, &caught));
+        }
+    });
+    (address, seen)
+}
+
+fn race(
+    mut stream: std::net::TcpStream,
+    per_connection: usize,
+    log: &std::sync::Mutex<Vec<String>>,
+    caught: &AtomicUsize,
+) {
+    let mut read = Vec::new();
+    for _ in 0..per_connection {
+        let (head, length) = loop {
+            if let Some(end) = find(&read, b"\r\n\r\n") {
+                let length = length_of(std::str::from_utf8(&read[..end + 4]).unwrap());
+                if read.len() >= end + 4 + length {
+                    break (end + 4, length);
+                }
+            }
+            let mut chunk = [0; 4096];
+            match stream.read(&mut chunk) {
+                Ok(0) | Err(_) => return,
+                Ok(count) => read.extend_from_slice(&chunk[..count]),
+            }
+        };
+        log.lock().unwrap().push(String::from_utf8(read[head..head + length].to_vec()).unwrap());
+        read.drain(..head + length);
+        if stream.write_all(OK.as_bytes()).is_err() {
+            return;
+        }
+    }
+    stream.set_nonblocking(true).unwrap();
+    if stream.peek(&mut [0; 1]).is_ok_and(|unread| unread > 0) {
+        caught.fetch_add(1, SeqCst);
+    }
+}
+
+#[test]
+fn racing_with_a_closing_endpoint_loses_no_get_and_doubles_no_post() {
+    let caught = Arc::new(AtomicUsize::new(0));
+    on_one_thread(async {
+        let (address, seen) = racing_server(3, Arc::clone(&caught));
+        let upstream = upstream(&[Address::Ip(address)]);
+        let mut lost = 0;
+        for number in 0..4000 {
+            let content = Content::whole(Bytes::from(format!("{number}")));
+            let method = if number % 2 == 0 { "GET" } else { "POST" };
+            match upstream.send(request(method, content), &PATIENT).await {
+                Ok(answer) => assert_eq!(body(answer).await.unwrap(), "ok"),
+                Err(Failure::NoAnswer(_)) if method == "POST" => lost += 1,
+                Err(failure) => panic!("{method} {number}: {failure:?}"),
+            }
+        }
+        let mut seen = seen.lock().unwrap().clone();
+        seen.retain(|number| number.parse::<u32>().unwrap() % 2 == 1);
+        let all = seen.len();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(all, seen.len(), "a POST was doubled");
+        // Only what was on its way into the closing socket may be lost: a handful of 2000.
+        assert!(lost <= caught.load(SeqCst) + 1, "{lost} lost, {} caught", caught.load(SeqCst));
+    });
+}
+
+#[test]
+fn a_fin_before_the_request_arrives_proves_it_unsent() {
+    on_one_thread(async {
+        let (mut line, mut peer) = connected().await;
+        line.write_all(b"first").await.unwrap();
+        let mark = line.written();
+        peer.up_to("first").await;
+        drop(peer);
+        line.write_all(b"second").await.unwrap();
+        assert_eq!(line.read(&mut [0; 8]).await.unwrap(), 0);
+        assert!(line.untaken_since(mark, true));
+        assert!(!line.usable());
+    });
+}
+
+#[test]
+fn a_close_after_reading_the_request_proves_nothing() {
+    on_one_thread(async {
+        let (mut line, mut peer) = connected().await;
+        let mark = line.written();
+        line.write_all(b"request").await.unwrap();
+        peer.up_to("request").await;
+        drop(peer);
+        assert_eq!(line.read(&mut [0; 8]).await.unwrap(), 0);
+        assert!(!line.untaken_since(mark, false));
+    });
+}
+
+#[test]
+fn a_reset_proves_nothing_even_when_a_write_has_swallowed_it() {
+    on_one_thread(async {
+        for write_first in [false, true] {
+            let (mut line, mut peer) = connected().await;
+            let mark = line.written();
+            line.write_all(b"request").await.unwrap();
+            // Half read, then closed: the kernel resets.
+            peer.stream.read_exact(&mut [0; 3]).await.unwrap();
+            drop(peer);
+            if write_first {
+                line.write_all(b"more").await.unwrap();
+            }
+            let _ = line.read(&mut [0; 8]).await;
+            assert!(!line.untaken_since(mark, false));
+        }
+    });
+}
+
+#[test]
+fn what_the_kernel_did_not_take_is_unsent() {
+    on_one_thread(async {
+        let (mut line, peer) = connected().await;
+        line.write_all(b"half").await.unwrap();
+        let mark = line.written();
+        drop(peer);
+        // The reset for the unread bytes is here; the next write meets it.
+        assert_eq!(line.pulse(), line::Pulse::Dead);
+        line.write_all(b"request").await.unwrap();
+        assert!(line.untaken_since(mark, true));
+    });
+}
+
+async fn connected() -> (Line, Peer<TcpStream>) {
+    let (listener, address) = listen().await;
+    let line = dial::dial(&address).await.unwrap();
+    (line, accept(&listener).await)
+}
+
+/// Serves `first` on a first connection with `then` after it; later connections answer everything.
+/// Returns how many requests arrived.
+async fn second_request_meets(
+    method: &str,
+    then: impl AsyncFnOnce(Peer<TcpStream>),
+) -> (Result<Bytes, Failure>, u32) {
+    let (listener, address) = listen().await;
+    let upstream = upstream(&[address]);
+    let warm_up = async {
+        let mut peer = accept(&listener).await;
+        peer.request().await.unwrap();
+        peer.say(OK).await;
+        peer
+    };
+    let (answer, peer) = tokio::join!(upstream.send(get(), &PATIENT), warm_up);
+    body(answer.unwrap()).await.unwrap();
+    let arrived = Rc::new(Cell::new(0));
+    let count = Rc::clone(&arrived);
+    tokio::task::spawn_local(async move {
+        loop {
+            let mut peer = accept(&listener).await;
+            while peer.request().await.is_some() {
+                count.set(count.get() + 1);
+                peer.say(OK).await;
+            }
+        }
+    });
+    let asked = async {
+        let answer = upstream.send(request(method, Content::whole("order".into())), &PATIENT).await?;
+        body(answer).await
+    };
+    let (answer, ()) = tokio::join!(asked, then(peer));
+    (answer, arrived.get())
+}
+
+#[test]
+fn a_post_that_was_read_is_never_sent_again() {
+    on_one_thread(async {
+        let read_and_close = async |mut peer: Peer<TcpStream>| {
+            peer.request().await.unwrap();
+        };
+        let (answer, again) = second_request_meets("POST", read_and_close).await;
+        assert!(matches!(answer, Err(Failure::NoAnswer(_))), "{answer:?}");
+        assert_eq!(again, 0);
+    });
+}
+
+#[test]
+fn a_post_that_was_reset_is_never_sent_again() {
+    on_one_thread(async {
+        let read_and_reset = async |mut peer: Peer<TcpStream>| {
+            peer.request().await.unwrap();
+            socket2::SockRef::from(&peer.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        };
+        let (answer, again) = second_request_meets("POST", read_and_reset).await;
+        assert!(matches!(answer, Err(Failure::NoAnswer(_))), "{answer:?}");
+        assert_eq!(again, 0);
+    });
+}
+
+#[test]
+fn a_put_that_was_reset_on_a_kept_connection_is_sent_again_once() {
+    on_one_thread(async {
+        let read_and_reset = async |mut peer: Peer<TcpStream>| {
+            peer.request().await.unwrap();
+            socket2::SockRef::from(&peer.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        };
+        let (answer, again) = second_request_meets("PUT", read_and_reset).await;
+        assert_eq!(answer.unwrap(), "ok");
+        assert_eq!(again, 1);
+    });
+}
+
+#[test]
+fn a_broken_answer_is_not_asked_for_again() {
+    on_one_thread(async {
+        let half_a_head = async |mut peer: Peer<TcpStream>| {
+            peer.request().await.unwrap();
+            peer.say("HTTP/1.1 200 OK\r\ncontent-").await;
+        };
+        let (answer, again) = second_request_meets("GET", half_a_head).await;
+        assert!(matches!(answer, Err(Failure::NoAnswer(_) | Failure::BadAnswer(_))), "{answer:?}");
+        assert_eq!(again, 0);
+    });
+}
+
+#[test]
+fn a_timeout_notice_on_a_kept_connection_is_not_taken_for_an_answer() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream(&[address]);
+        let server = async {
+            let mut first = accept(&listener).await;
+            first.request().await.unwrap();
+            first.say(OK).await;
+            first.request().await.unwrap();
+            first.say("HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+            drop(first);
+            let mut second = accept(&listener).await;
+            second.request().await.unwrap();
+            second.say(OK).await;
+        };
+        let asked = async {
+            body(upstream.send(get(), &PATIENT).await.unwrap()).await.unwrap();
+            upstream.send(get(), &PATIENT).await.unwrap().response.status()
+        };
+        assert_eq!(tokio::join!(asked, server).0, 200);
+    });
+}
+
+#[test]
+fn a_kept_connection_on_a_unix_socket_that_closes_fails_no_request() {
+    on_one_thread(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path: PathBuf = folder.path().join("app.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let upstream = upstream(&[Address::Unix(path)]);
+        tokio::task::spawn_local(async move {
+            loop {
+                let mut peer = Peer::new(listener.accept().await.unwrap().0);
+                tokio::task::spawn_local(async move {
+                    for _ in 0..3 {
+                        let Some(_) = peer.request().await else { return };
+                        peer.say(OK).await;
+                    }
+                });
+            }
+        });
+        for number in 0..300 {
+            let request = if number % 2 == 0 { get() } else { post("order") };
+            assert_eq!(body(upstream.send(request, &PATIENT).await.unwrap()).await.unwrap(), "ok");
+        }
+    });
+}
+
+#[test]
+fn an_unreachable_endpoint_is_passed_over_and_none_left_is_said() {
+    on_one_thread(async {
+        let (dead, nowhere) = listen().await;
+        drop(dead);
+        let (listener, address) = listen().await;
+        tokio::task::spawn_local(closing_after(listener, usize::MAX, Rc::default()));
+        let one_of_two = upstream(&[nowhere.clone(), address.clone()]);
+        for _ in 0..4 {
+            let answer = one_of_two.send(post("order"), &PATIENT).await.unwrap();
+            assert_eq!(answer.endpoint.as_ref(), address.to_string());
+        }
+        let none = upstream(&[nowhere.clone(), nowhere]);
+        assert!(matches!(none.send(get(), &PATIENT).await, Err(Failure::Unreachable(_))));
+        let empty = upstream(&[]);
+        assert!(matches!(empty.send(get(), &PATIENT).await, Err(Failure::NoEndpoint)));
+    });
+}
+
+#[test]
+fn a_name_is_resolved_at_connect() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        tokio::task::spawn_local(closing_after(listener, usize::MAX, Rc::default()));
+        let Address::Ip(address) = address else { unreachable!() };
+        let upstream = upstream(&[Address::Name { host: "localhost".into(), port: address.port() }]);
+        assert_eq!(body(upstream.send(get(), &PATIENT).await.unwrap()).await.unwrap(), "ok");
+    });
+}
+
+#[test]
+fn the_least_busy_endpoint_is_asked() {
+    on_one_thread(async {
+        let (first, one) = listen().await;
+        let (second, two) = listen().await;
+        tokio::task::spawn_local(closing_after(first, usize::MAX, Rc::default()));
+        tokio::task::spawn_local(closing_after(second, usize::MAX, Rc::default()));
+        let upstream = upstream(&[one, two]);
+        let held =
+            [upstream.send(get(), &PATIENT).await.unwrap(), upstream.send(get(), &PATIENT).await.unwrap()];
+        assert_ne!(held[0].endpoint, held[1].endpoint);
+        let [busy, free] = held;
+        drop(free.lease);
+        for _ in 0..3 {
+            let answer = upstream.send(get(), &PATIENT).await.unwrap();
+            assert_ne!(answer.endpoint, busy.endpoint);
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_does_not_begin_in_time_is_late() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream(&[address]);
+        let timeout = Timeout { first_byte: Some(SHORT), ..PATIENT };
+        let (answer, mut peer) = tokio::join!(upstream.send(get(), &timeout), accept(&listener));
+        assert_eq!(answer.err(), Some(Failure::Late(Deadline::FirstByte, SHORT)));
+        assert!(peer.request().await.is_some());
+        assert!(peer.request().await.is_none(), "the connection is closed");
+        assert_eq!(upstream.survey()[0].in_flight, 0);
+    });
+}
+
+#[test]
+fn the_time_to_the_first_byte_begins_when_the_content_is_sent() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream(&[address]);
+        let (mut client, content) = streamed("content-length: 4", Some(LONG)).await;
+        let timeout = Timeout { first_byte: Some(SHORT), ..PATIENT };
+        let server = async {
+            let mut peer = accept(&listener).await;
+            peer.up_to("\r\n\r\n").await;
+            tokio::time::sleep(SHORT * 2).await;
+            client.write_all(b"slow").await.unwrap();
+            peer.up_to("slow").await;
+            peer.say(OK).await;
+            peer
+        };
+        let (answer, mut peer) = tokio::join!(upstream.send(request("POST", content), &timeout), server);
+        assert_eq!(body(answer.unwrap()).await.unwrap(), "ok");
+        let (answer, _) = tokio::join!(upstream.send(get(), &timeout), peer.request());
+        assert_eq!(answer.err(), Some(Failure::Late(Deadline::FirstByte, SHORT)));
+    });
+}
+
+#[test]
+fn a_client_that_stops_sending_is_silent() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream(&[address]);
+        let (mut client, content) = streamed("content-length: 4", Some(SHORT)).await;
+        client.write_all(b"sl").await.unwrap();
+        let state = content.state();
+        let (answer, _) = tokio::join!(upstream.send(request("POST", content), &PATIENT), accept(&listener));
+        assert_eq!(answer.err(), Some(Failure::ClientSilent));
+        assert_eq!((state.end(), state.bytes()), (Some(End::ClientSilent), 2));
+    });
+}
+
+#[test]
+fn a_client_that_goes_away_is_gone() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream(&[address]);
+        let (mut client, content) = streamed("content-length: 4", Some(LONG)).await;
+        let server = async {
+            let mut peer = accept(&listener).await;
+            peer.up_to("\r\n\r\n").await;
+            client.write_all(b"sl").await.unwrap();
+            drop(client);
+            peer.up_to("sl").await;
+            while peer.more().await.is_some() {}
+        };
+        let (answer, ()) = tokio::join!(upstream.send(request("POST", content), &PATIENT), server);
+        assert_eq!(answer.err(), Some(Failure::ClientGone));
+    });
+}
+
+#[test]
+fn broken_framing_is_the_clients_fault() {
+    on_one_thread(async {
+        let (_listener, address) = listen().await;
+        let upstream = upstream(&[address]);
+        let (mut client, content) = streamed("transfer-encoding: chunked", Some(LONG)).await;
+        client.write_all(b"4\r\nslow\r\nnonsense\r\n").await.unwrap();
+        let answer = upstream.send(request("POST", content), &PATIENT).await;
+        assert!(matches!(answer, Err(Failure::BadRequest(_))));
+    });
+}
+
+#[test]
+fn an_endpoint_that_takes_no_content_is_late() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream(&[address]);
+        let content = Content::whole(vec![b'x'; 64 << 20].into());
+        let timeout = Timeout { idle: Some(SHORT), first_byte: Some(SHORT), ..PATIENT };
+        let (answer, _peer) =
+            tokio::join!(upstream.send(request("POST", content), &timeout), accept(&listener));
+        assert!(matches!(answer, Err(Failure::Late(_, SHORT))));
+    });
+}
+
+#[test]
+fn content_keeps_its_exact_length() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream(&[address]);
+        let (mut client, content) = streamed("content-length: 10", Some(LONG)).await;
+        client.write_all(b"0123456789").await.unwrap();
+        let server = async {
+            let mut peer = accept(&listener).await;
+            let request = peer.request().await.unwrap();
+            peer.say(OK).await;
+            request
+        };
+        let (answer, (head, content)) =
+            tokio::join!(upstream.send(request("POST", content), &PATIENT), server);
+        assert!(head.contains("content-length: 10\r\n") && !head.contains("transfer-encoding"), "{head}");
+        assert_eq!(content, "0123456789");
+        assert_eq!(answer.unwrap().lease.content().end(), Some(End::Complete));
+    });
+}
+
+#[test]
+fn trailers_of_the_content_pass() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream(&[address]);
+        let head = "transfer-encoding: chunked\r\ntrailer: x-sum";
+        let (mut client, content) = streamed(head, Some(LONG)).await;
+        client.write_all(b"4\r\nslow\r\n0\r\nx-sum: 7\r\n\r\n").await.unwrap();
+        let mut sent = request("POST", content);
+        sent.headers_mut().insert("trailer", "x-sum".parse().unwrap());
+        let server = async {
+            let mut peer = accept(&listener).await;
+            let text = peer.up_to("x-sum: 7\r\n\r\n").await;
+            peer.say(OK).await;
+            text
+        };
+        let (answer, text) = tokio::join!(upstream.send(sent, &PATIENT), server);
+        assert!(text.contains("4\r\nslow\r\n0\r\n"), "{text}");
+        assert_eq!(body(answer.unwrap()).await.unwrap(), "ok");
+    });
+}
+
+#[test]
+fn an_answer_before_the_end_of_the_content_is_passed_on_and_its_connection_is_not_used_again() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream(&[address]);
+        let (mut client, content) = streamed("content-length: 1000000", Some(LONG)).await;
+        client.write_all(b"some").await.unwrap();
+        let server = async {
+            let mut peer = accept(&listener).await;
+            peer.up_to("some").await;
+            peer.say("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n").await;
+            peer
+        };
+        let (answer, mut peer) = tokio::join!(upstream.send(request("POST", content), &PATIENT), server);
+        let answer = answer.unwrap();
+        assert_eq!(answer.response.status(), 413);
+        body(answer).await.unwrap();
+        assert!(peer.request().await.is_none(), "the connection is closed");
+        assert_eq!(upstream.survey()[0].idle, 0);
+    });
+}
+
+#[test]
+fn an_answer_that_came_before_a_reset_is_passed_on() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream(&[address]);
+        let content = Content::whole(vec![b'x'; 8 << 20].into());
+        let server = async {
+            let mut peer = accept(&listener).await;
+            peer.up_to("\r\n\r\n").await;
+            peer.say("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                .await;
+        };
+        let (answer, ()) = tokio::join!(upstream.send(request("POST", content), &PATIENT), server);
+        assert_eq!(answer.unwrap().response.status(), 413);
+    });
+}
+
+async fn answered_with(text: &str) -> Result<Answer, Failure> {
+    let (listener, address) = listen().await;
+    let upstream = upstream(&[address]);
+    let server = async {
+        let mut peer = accept(&listener).await;
+        peer.request().await.unwrap();
+        peer.say(text).await;
+    };
+    tokio::join!(upstream.send(get(), &PATIENT), server).0
+}
+
+#[test]
+fn what_is_not_http_is_a_bad_answer() {
+    on_one_thread(async {
+        for text in ["220 mail.example ESMTP\r\n\r\n", "hello, world\n\n", "\0\u{1}\u{2}\r\n\r\n"] {
+            assert!(matches!(answered_with(text).await, Err(Failure::BadAnswer(_))), "{text:?}");
+        }
+        let endless = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(1 << 20));
+        assert!(matches!(answered_with(&endless).await, Err(Failure::BadAnswer(_))));
+    });
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_truncated() {
+    on_one_thread(async {
+        for text in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n",
+        ] {
+            let answer = answered_with(text).await.unwrap();
+            assert!(matches!(body(answer).await, Err(Failure::Truncated(_))), "{text:?}");
+        }
+    });
+}
+
+#[test]
+fn dropping_the_request_closes_the_connection() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream(&[address]);
+        let mut peer = {
+            let timeout = PATIENT;
+            let mut asked = pin!(upstream.send(get(), &timeout));
+            let mut arrived = pin!(async {
+                let mut peer = accept(&listener).await;
+                peer.request().await.unwrap();
+                peer
+            });
+            poll_fn(|cx| {
+                assert!(asked.as_mut().poll(cx).is_pending());
+                arrived.as_mut().poll(cx)
+            })
+            .await
+        };
+        assert!(peer.request().await.is_none());
+        assert_eq!(upstream.survey()[0].in_flight, 0);
+    });
+}
+
+#[test]
+fn dropping_the_answer_closes_the_connection() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream(&[address]);
+        let server = async {
+            let mut peer = accept(&listener).await;
+            peer.request().await.unwrap();
+            peer.say("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nbegin").await;
+            peer
+        };
+        let (answer, mut peer) = tokio::join!(upstream.send(get(), &PATIENT), server);
+        drop(answer.unwrap());
+        assert!(peer.request().await.is_none());
+    });
+}
+
+#[test]
+fn an_upgrade_hands_over_the_socket_with_the_bytes_that_came_with_it() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream(&[address]);
+        let mut asked = get();
+        asked.headers_mut().insert("connection", "upgrade".parse().unwrap());
+        asked.headers_mut().insert("upgrade", "echo".parse().unwrap());
+        let server = async {
+            let mut peer = accept(&listener).await;
+            peer.request().await.unwrap();
+            peer.say("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nearly")
+                .await;
+            peer
+        };
+        let (answer, mut peer) = tokio::join!(upstream.send(asked, &PATIENT), server);
+        let answer = answer.unwrap();
+        assert_eq!(answer.response.status(), 101);
+        let upgraded = hyper::upgrade::on(answer.response).await.unwrap();
+        let parts = upgraded.downcast::<UpgradedIo>().unwrap();
+        assert_eq!(parts.read_buf, "early");
+        let mut line = parts.io.into_inner();
+        line.write_all(b"ping").await.unwrap();
+        peer.up_to("ping").await;
+        peer.say("pong").await;
+        let mut pong = [0; 4];
+        line.read_exact(&mut pong).await.unwrap();
+        assert_eq!(&pong, b"pong");
+        assert_eq!((upstream.survey()[0].idle, upstream.survey()[0].in_flight), (0, 1));
+        drop(answer.lease);
+        assert_eq!(upstream.survey()[0].in_flight, 0);
+    });
+}
+
+#[test]
+fn idle_connections_close_after_their_time_and_above_their_number() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let pool = settings::Pool { idle: SHORT, max_idle: 2 };
+        let upstream = Upstream::new(Arc::new(settings::Service { pool, ..service(&[address]) }));
+        tokio::task::spawn_local(closing_after(listener, usize::MAX, Rc::default()));
+        let at_once = (0..4).map(|_| upstream.send(get(), &PATIENT));
+        for answer in futures_util::future::join_all(at_once).await {
+            body(answer.unwrap()).await.unwrap();
+        }
+        assert_eq!(upstream.survey()[0].idle, 2);
+        until(|| upstream.survey()[0].idle == 0).await;
+    });
+}
+
+#[test]
+fn a_connection_is_not_used_when_the_endpoint_announced_to_close_it() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream(&[address]);
+        let server = async {
+            for _ in 0..2 {
+                let mut peer = accept(&listener).await;
+                peer.request().await.unwrap();
+                peer.say("HTTP/1.1 200 OK\r\nkeep-alive: timeout=1\r\ncontent-length: 2\r\n\r\nok").await;
+            }
+        };
+        let asked = async {
+            for _ in 0..2 {
+                body(upstream.send(get(), &PATIENT).await.unwrap()).await.unwrap();
+            }
+        };
+        tokio::join!(asked, server);
+    });
+}
+
+#[test]
+fn an_upstream_serves_on_while_its_endpoints_stay() {
+    on_one_thread(async {
+        let (_listener, address) = listen().await;
+        let before = service(&[address]);
+        let upstream = Upstream::new(Arc::new(before.clone()));
+        assert!(upstream.serves(&settings::Service { name: "renamed".into(), ..before.clone() }));
+        assert!(!upstream.serves(&settings::Service { protocol: Protocol::H2c, ..before.clone() }));
+        assert!(!upstream.serves(&settings::Service { endpoints: Vec::new(), ..before }));
+    });
+}
+
+/// An HTTP/2 endpoint that hands each connection to `serve`.
+async fn h2_endpoint<F>(
+    serve: impl Fn(h2::server::Connection<TcpStream, Bytes>, u32) -> F + 'static,
+) -> Address
+where
+    F: Future<Output = ()> + 'static,
+{
+    let (listener, address) = listen().await;
+    tokio::task::spawn_local(async move {
+        for number in 0.. {
+            let (socket, _) = listener.accept().await.unwrap();
+            let connection = h2::server::handshake(socket).await.unwrap();
+            tokio::task::spawn_local(serve(connection, number));
+        }
+    });
+    address
+}
+
+fn answer_h2(mut respond: h2::server::SendResponse<Bytes>) {
+    let mut body = respond.send_response(Response::new(()), false).unwrap();
+    body.send_data("ok".into(), true).unwrap();
+}
+
+#[test]
+fn requests_share_one_h2c_connection() {
+    on_one_thread(async {
+        let connections = Rc::new(Cell::new(0));
+        let count = Rc::clone(&connections);
+        let address = h2_endpoint(move |mut connection, number| {
+            count.set(number + 1);
+            async move {
+                while let Some(Ok((request, respond))) = connection.accept().await {
+                    assert_eq!(request.uri(), "http://shop.example/thing");
+                    answer_h2(respond);
+                }
+            }
+        })
+        .await;
+        let upstream = h2c(address);
+        let timeout = PATIENT;
+        let all = (0..20).map(|_| async { body(upstream.send(post("x"), &timeout).await?).await });
+        for answer in futures_util::future::join_all(all).await {
+            assert_eq!(answer.unwrap(), "ok");
+        }
+        assert_eq!(connections.get(), 1);
+        assert_eq!((upstream.survey()[0].in_flight, upstream.survey()[0].idle), (0, 1));
+    });
+}
+
+#[test]
+fn a_post_refused_by_an_h2c_endpoint_is_sent_again() {
+    on_one_thread(async {
+        let address = h2_endpoint(|mut connection, number| async move {
+            let mut served = 0;
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                served += 1;
+                if number == 0 && served > 1 {
+                    respond.send_reset(h2::Reason::REFUSED_STREAM);
+                } else {
+                    answer_h2(respond);
+                }
+            }
+        })
+        .await;
+        let upstream = h2c(address);
+        for _ in 0..3 {
+            assert_eq!(body(upstream.send(post("x"), &PATIENT).await.unwrap()).await.unwrap(), "ok");
+        }
+    });
+}
+
+#[test]
+fn an_h2c_connection_that_goes_away_or_closes_is_dialled_anew() {
+    on_one_thread(async {
+        for politely in [true, false] {
+            let address = h2_endpoint(move |mut connection, _| async move {
+                for _ in 0..3 {
+                    let Some(Ok((_, respond))) = connection.accept().await else { return };
+                    answer_h2(respond);
+                }
+                if politely {
+                    connection.graceful_shutdown();
+                    while connection.accept().await.is_some() {}
+                } else {
+                    // Flush the last answer, then vanish.
+                    poll_fn(|cx| {
+                        let _ = connection.poll_accept(cx);
+                        std::task::Poll::Ready(())
+                    })
+                    .await;
+                }
+            })
+            .await;
+            let upstream = h2c(address);
+            for number in 0..100 {
+                let answer = upstream.send(post("x"), &PATIENT).await;
+                let answer = answer.unwrap_or_else(|failure| panic!("{politely} {number}: {failure:?}"));
+                assert_eq!(body(answer).await.unwrap(), "ok", "{politely} {number}");
+            }
+        }
+    });
+}
+
+#[test]
+fn an_h2c_endpoint_that_speaks_something_else_is_a_failure_of_its_own() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        tokio::task::spawn_local(async move {
+            loop {
+                let mut peer = accept(&listener).await;
+                peer.say("HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").await;
+                while peer.more().await.is_some() {}
+            }
+        });
+        let failure = h2c(address).send(get(), &PATIENT).await.err().unwrap();
+        assert_eq!(failure.verdict().status, 502, "{failure:?}");
+    });
+}
+
+#[test]
+fn a_hyper_server_answers_over_h2c() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        tokio::task::spawn_local(async move {
+            let (socket, _) = listener.accept().await.unwrap();
+            let echo = hyper::service::service_fn(async |request: Request<Incoming>| {
+                let content = request.into_body().collect().await.unwrap().to_bytes();
+                Ok::<_, std::convert::Infallible>(Response::new(http_body_util::Full::new(content)))
+            });
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let _ = server.serve_connection(TokioIo::new(socket), echo).await;
+        });
+        let content = Bytes::from(vec![b'x'; 3 << 20]);
+        let answer = h2c(address).send(request("POST", Content::whole(content.clone())), &PATIENT).await;
+        assert_eq!(body(answer.unwrap()).await.unwrap(), content);
+    });
+}
+
+#[test]
+fn content_ends_when_its_attempt_is_over() {
+    on_one_thread(async {
+        let (_client, mut content) = streamed("content-length: 4", Some(LONG)).await;
+        assert_eq!(content.size_hint().exact(), Some(4));
+        content.state().abandon();
+        assert_eq!(content.frame().await.unwrap().err(), Some(ContentError::Over));
+    });
+}

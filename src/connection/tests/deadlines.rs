@@ -1,0 +1,66 @@
+//! Deadlines of requests, and who is told about them.
+
+use std::time::Duration;
+
+use super::world::*;
+
+const SHORT: Duration = Duration::from_millis(50);
+
+#[test]
+fn a_request_that_takes_too_long_is_a_504_that_says_so() {
+    let origin = Origin::start();
+    let mut app = service("app", &origin);
+    app.routes[0].timeout.request = Some(SHORT);
+    let gateway = gateway(settings(vec![app]));
+    let mut client = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    let (head, content) = client.answer();
+    assert!(head.starts_with("http/1.1 504 "), "{head}");
+    assert!(content.contains("late-request"), "{content}");
+    endpoint.ended();
+}
+
+#[test]
+fn an_endpoint_that_falls_silent_in_its_answer_breaks_it_off() {
+    let origin = Origin::start();
+    let mut app = service("app", &origin);
+    app.routes[0].timeout.idle = Some(SHORT);
+    let gateway = gateway(settings(vec![app]));
+    let mut client = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    endpoint.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+    client.head();
+    assert_eq!(client.rest().0, b"half");
+    endpoint.ended();
+    let totals = gateway.until(|totals| totals.in_flight == 0);
+    assert_eq!((totals.broken_off, totals.failures.get("late-idle")), (1, Some(&1)));
+}
+
+#[test]
+fn a_client_that_does_not_read_for_the_idle_time_is_given_up() {
+    let origin = Origin::start();
+    let mut app = service("app", &origin);
+    app.routes[0].timeout.idle = Some(Duration::from_millis(400));
+    let gateway = gateway(settings(vec![app]));
+    let client = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    endpoint.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+    // The endpoint pushes until the gateway lets go of it.
+    endpoint.send_until_refused();
+    let totals = gateway.until(|totals| totals.in_flight == 0);
+    assert_eq!((totals.client_gone, totals.residue()), (1, 0));
+    drop(client);
+}
+
+#[test]
+fn a_client_that_falls_silent_in_its_upload_is_a_408() {
+    let origin = Origin::start();
+    let mut app = service("app", &origin);
+    app.routes[0].timeout.idle = Some(SHORT);
+    let gateway = gateway(settings(vec![app]));
+    let mut client = gateway.ask("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 100\r\n\r\nhalf");
+    let (mut endpoint, _) = origin.request();
+    endpoint.until("half");
+    let (head, _) = client.answer();
+    assert!(head.starts_with("http/1.1 408 ") && head.contains("connection: close\r\n"), "{head}");
+}

@@ -1,0 +1,200 @@
+//! What a drain and a cut do to connections.
+
+use super::world::*;
+
+#[test]
+fn a_request_in_flight_is_answered_with_connection_close() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    gateway.drain(AT_ONCE);
+    endpoint.send(OK);
+    let (head, content) = client.answer();
+    assert!(head.contains("connection: close\r\n"), "{head}");
+    assert_eq!((content.as_str(), client.ended()), ("ok", End::Closed));
+    let totals = gateway.finish();
+    assert_eq!((totals.answered, totals.cut), (1, 0));
+}
+
+#[test]
+fn an_idle_connection_is_served_in_its_grace_and_its_answer_is_the_last() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut kept = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    endpoint.send(OK);
+    kept.answer();
+    let mut fresh = gateway.connect();
+    gateway.until(|totals| totals.connections_open == 2);
+    gateway.drain(GRACE);
+    for client in [&mut kept, &mut fresh] {
+        client.send(GET);
+        endpoint.head();
+        endpoint.send(OK);
+        let (head, content) = client.answer();
+        assert!(head.contains("connection: close\r\n"), "{head}");
+        assert_eq!((content.as_str(), client.ended()), ("ok", End::Closed));
+    }
+    assert_eq!(gateway.finish().answered, 3);
+}
+
+#[test]
+fn http_1_0_is_told_close_in_a_drain_even_if_it_asked_to_be_kept() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = gateway.ask("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    let (mut endpoint, _) = origin.request();
+    gateway.drain(GRACE);
+    endpoint.send(OK);
+    let (head, _) = client.answer();
+    assert!(!head.contains("keep-alive"), "{head}");
+    assert_eq!(client.ended(), End::Closed);
+}
+
+#[test]
+fn idle_connections_are_closed_when_the_grace_is_over() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut kept = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    endpoint.send(OK);
+    kept.answer();
+    let mut silent = gateway.connect();
+    gateway.until(|totals| totals.connections_open == 2);
+    gateway.drain(AT_ONCE);
+    assert_eq!((kept.ended(), silent.ended()), (End::Closed, End::Closed));
+    drop((kept, silent));
+    gateway.finish();
+}
+
+/// The naive way loses this one: the request is on its way while the connection is closed for
+/// being idle.
+#[test]
+fn a_request_that_races_the_end_of_the_grace_is_served() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut kept = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    endpoint.send(OK);
+    kept.answer();
+    let mut fresh = gateway.connect();
+    gateway.until(|totals| totals.connections_open == 2);
+    // The thread sees the requests and the order in the same turn.
+    let release = gateway.threads.wedge(0);
+    kept.send(GET);
+    fresh.send(GET);
+    gateway.threads.drain(AT_ONCE);
+    drop(release);
+    let (mut one, mut two) = (endpoint, origin.accept());
+    for endpoint in [&mut one, &mut two] {
+        endpoint.head();
+        endpoint.send(OK);
+    }
+    for client in [&mut kept, &mut fresh] {
+        let (head, content) = client.answer();
+        assert!(head.contains("connection: close\r\n"), "{head}");
+        assert_eq!(content, "ok");
+        client.ended();
+    }
+    assert_eq!(gateway.finish().answered, 3);
+}
+
+#[test]
+fn half_a_head_that_came_before_the_end_of_the_grace_may_be_completed() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let (start, rest) = GET.split_at(20);
+    let mut kept = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    endpoint.send(OK);
+    kept.answer();
+    let release = gateway.threads.wedge(0);
+    kept.send(start);
+    gateway.threads.drain(AT_ONCE);
+    drop(release);
+    gateway.settle();
+    kept.send(rest);
+    endpoint.head();
+    endpoint.send(OK);
+    let (head, content) = kept.answer();
+    assert!(head.contains("connection: close\r\n"), "{head}");
+    assert_eq!(content, "ok");
+}
+
+#[test]
+fn a_draining_gateway_accepts_nothing() {
+    let origin = Origin::start();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let kept_elsewhere = listener.try_clone().unwrap();
+    let first = Gateway::on(listener, only(&origin));
+    first.drain(AT_ONCE);
+    // It waits in the kernel for whoever comes next.
+    let mut waiting = Peer::connect(address);
+    waiting.send(GET);
+    assert_eq!(first.finish().connections_accepted, 0);
+    let second = Gateway::on(kept_elsewhere, only(&origin));
+    let (mut endpoint, _) = origin.request();
+    endpoint.send(OK);
+    assert_eq!(waiting.answer().1, "ok");
+    drop(second);
+}
+
+#[test]
+fn what_has_not_been_answered_at_the_deadline_is_a_503() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    gateway.drain(AT_ONCE);
+    gateway.cut();
+    let (head, _) = client.answer();
+    assert!(head.starts_with("http/1.1 503 ") && head.contains("connection: close\r\n"), "{head}");
+    client.ended();
+    endpoint.ended();
+    let totals = gateway.finish();
+    assert_eq!((totals.cut, totals.failures.get("drained")), (1, Some(&1)));
+}
+
+#[test]
+fn an_answer_that_has_begun_is_broken_off_at_the_deadline() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    endpoint.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+    client.head();
+    client.until("half");
+    gateway.drain(AT_ONCE);
+    gateway.cut();
+    assert_eq!(client.rest().0, b"");
+    endpoint.ended();
+    assert_eq!(gateway.finish().cut, 1);
+}
+
+#[test]
+fn a_client_that_does_not_read_does_not_outlive_the_deadline() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let client = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    endpoint.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+    endpoint.send_until_stuck();
+    gateway.drain(AT_ONCE);
+    gateway.cut();
+    assert_eq!(gateway.finish().cut, 1);
+    drop(client);
+}
+
+#[test]
+fn an_answer_is_not_destroyed_by_what_the_client_still_sends() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = gateway.ask("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 60000\r\n\r\n");
+    let (mut endpoint, _) = origin.request();
+    endpoint.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno");
+    gateway.until(|totals| totals.answered == 1);
+    client.send([b'x'; 60000]);
+    assert_eq!(client.answer().1, "no");
+}

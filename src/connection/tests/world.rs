@@ -1,0 +1,387 @@
+//! A gateway's front with a client on one side and an endpoint on the other.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::settings::{
+    self, AccessLog, AccessSink, Action, Address, Admin, Daemon, Drain, DrainDeadline, HostPattern, Listener,
+    LogLevel, PathPattern, Pool, Protocol, Settings, Timeout,
+};
+use crate::connection::{Blueprint, DrainOrder};
+use crate::listener::{Socket, Threads};
+use crate::route::Table;
+use crate::telemetry::counters::Totals;
+
+/// Longer than anything that works takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One data thread in front of one service, unless told otherwise.
+pub(super) struct Gateway {
+    pub(super) threads: Threads,
+    address: SocketAddr,
+    unix: Option<(tempfile::TempDir, PathBuf)>,
+    beats: std::cell::Cell<u64>,
+}
+
+/// A drain whose grace and jitter are over at once.
+pub(super) const AT_ONCE: DrainOrder =
+    DrainOrder { idle_grace: Duration::ZERO, tunnel_jitter: Duration::ZERO };
+
+/// A drain whose grace no test outlives.
+pub(super) const GRACE: DrainOrder =
+    DrainOrder { idle_grace: Duration::from_secs(600), tunnel_jitter: Duration::ZERO };
+
+pub(super) fn gateway(settings: Settings) -> Gateway {
+    Gateway::start(1, settings, false)
+}
+
+impl Gateway {
+    pub(super) fn start(threads: usize, settings: Settings, with_unix: bool) -> Gateway {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = tcp.local_addr().unwrap();
+        let mut sockets = vec![Socket { name: "http".into(), fd: tcp.into() }];
+        let unix = with_unix.then(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("http.sock");
+            let listener = UnixListener::bind(&path).unwrap();
+            sockets.push(Socket { name: "http".into(), fd: listener.into() });
+            (folder, path)
+        });
+        let threads = Threads::start(threads, sockets, blueprint(1, settings)).unwrap();
+        Gateway { threads, address, unix, beats: std::cell::Cell::new(0) }
+    }
+
+    /// A second way to start: on a socket that others hold too.
+    pub(super) fn on(listener: TcpListener, settings: Settings) -> Gateway {
+        let address = listener.local_addr().unwrap();
+        let sockets = vec![Socket { name: "http".into(), fd: listener.into() }];
+        let threads = Threads::start(1, sockets, blueprint(1, settings)).unwrap();
+        Gateway { threads, address, unix: None, beats: std::cell::Cell::new(0) }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) fn connect(&self) -> Peer {
+        Peer::new(Stream::Tcp(TcpStream::connect(self.address).unwrap()))
+    }
+
+    pub(super) fn connect_unix(&self) -> Peer {
+        let (_, path) = self.unix.as_ref().unwrap();
+        Peer::new(Stream::Unix(UnixStream::connect(path).unwrap()))
+    }
+
+    /// Connects and sends a request.
+    pub(super) fn ask(&self, head: &str) -> Peer {
+        let mut client = self.connect();
+        client.send(head);
+        client
+    }
+
+    /// Waits until every thread has come round, so that what it was told before has happened.
+    pub(super) fn settle(&self) {
+        let beat = self.beats.get() + 1;
+        self.beats.set(beat);
+        self.threads.beat(beat);
+        while !self.threads.beaten(beat) {
+            std::thread::yield_now();
+        }
+    }
+
+    pub(super) fn drain(&self, order: DrainOrder) {
+        self.threads.drain(order);
+        self.settle();
+    }
+
+    pub(super) fn cut(&self) {
+        self.threads.cut();
+        self.settle();
+    }
+
+    pub(super) fn install(&self, number: u64, settings: Settings) {
+        block_on(self.threads.install(blueprint(number, settings)));
+    }
+
+    /// Waits until no connection is left, and gives what was counted.
+    pub(super) fn finish(self) -> Totals {
+        block_on(self.threads.finished());
+        let totals = self.threads.totals();
+        assert_eq!(totals.residue(), 0, "{totals:?}");
+        assert_eq!((totals.in_flight, totals.tunnels_open), (0, 0), "{totals:?}");
+        self.threads.join();
+        totals
+    }
+
+    /// Waits until the counters say so.
+    pub(super) fn until(&self, told: impl Fn(&Totals) -> bool) -> Totals {
+        let began = std::time::Instant::now();
+        loop {
+            self.settle();
+            let totals = self.threads.totals();
+            if told(&totals) {
+                return totals;
+            }
+            assert!(began.elapsed() < PATIENCE, "{totals:?}");
+        }
+    }
+}
+
+pub(super) fn block_on<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await.unwrap() })
+}
+
+fn blueprint(number: u64, settings: Settings) -> Arc<Blueprint> {
+    let settings = Arc::new(settings);
+    let routes = Arc::new(Table::new(&settings));
+    Arc::new(Blueprint { number, settings, routes, access: crate::telemetry::access::AccessLog::silent() })
+}
+
+/// These services on one listener.
+pub(super) fn settings(services: Vec<settings::Service>) -> Settings {
+    Settings {
+        daemon: Daemon { threads: 1, reload_on_change: false },
+        listeners: vec![Listener { name: "http".into(), listen: Vec::new(), backlog: 64 }],
+        admin: Admin { socket: PathBuf::new(), listen: Vec::new() },
+        drain: Drain {
+            deadline: DrainDeadline::Fixed(PATIENCE),
+            idle_grace: Duration::ZERO,
+            lame_duck: Duration::ZERO,
+            extend: false,
+            tunnel_jitter: Duration::ZERO,
+        },
+        log: settings::Log {
+            level: LogLevel::Info,
+            access: AccessLog::Off,
+            access_to: AccessSink::Journal { namespace: None },
+        },
+        trusted_proxies: Vec::new(),
+        services: services.into_iter().map(Arc::new).collect(),
+    }
+}
+
+/// One service for everything at `endpoint`.
+pub(super) fn only(endpoint: &Origin) -> Settings {
+    settings(vec![service("app", endpoint)])
+}
+
+pub(super) fn service(name: &str, endpoint: &Origin) -> settings::Service {
+    settings::Service {
+        name: name.into(),
+        endpoints: vec![Address::Ip(endpoint.address)],
+        protocol: Protocol::Http1,
+        pool: Pool { idle: Duration::from_secs(60), max_idle: 8 },
+        routes: vec![route(name)],
+    }
+}
+
+pub(super) fn route(service: &str) -> settings::Route {
+    settings::Route {
+        id: format!("{service}[0]"),
+        listeners: Vec::new(),
+        hosts: vec![HostPattern::Any],
+        path: PathPattern("/*".into()),
+        methods: Vec::new(),
+        fields: Default::default(),
+        action: Action::Forward,
+        rewrite: None,
+        connect: false,
+        timeout: Timeout {
+            connect: PATIENCE,
+            first_byte: None,
+            idle: None,
+            request: None,
+            tunnel_idle: None,
+        },
+    }
+}
+
+/// An endpoint that does what the test says.
+pub(super) struct Origin {
+    listener: TcpListener,
+    pub(super) address: SocketAddr,
+}
+
+impl Origin {
+    pub(super) fn start() -> Origin {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        Origin { listener, address }
+    }
+
+    /// The next connection of the gateway.
+    pub(super) fn accept(&self) -> Peer {
+        Peer::new(Stream::Tcp(self.listener.accept().unwrap().0))
+    }
+
+    /// The next connection with the head that came on it.
+    pub(super) fn request(&self) -> (Peer, String) {
+        let mut peer = self.accept();
+        let head = peer.head();
+        (peer, head)
+    }
+
+    /// Whether the gateway has connected again.
+    pub(super) fn was_called(&self) -> bool {
+        self.listener.set_nonblocking(true).unwrap();
+        let called = self.listener.accept().is_ok();
+        self.listener.set_nonblocking(false).unwrap();
+        called
+    }
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// One end of a connection, with what was read too far.
+pub(super) struct Peer {
+    stream: Stream,
+    read: Vec<u8>,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Closed,
+    Reset,
+}
+
+impl Peer {
+    fn new(stream: Stream) -> Peer {
+        match &stream {
+            Stream::Tcp(stream) => stream.set_read_timeout(Some(PATIENCE)).unwrap(),
+            Stream::Unix(stream) => stream.set_read_timeout(Some(PATIENCE)).unwrap(),
+        }
+        Peer { stream, read: Vec::new() }
+    }
+
+    pub(super) fn connect(address: SocketAddr) -> Peer {
+        Peer::new(Stream::Tcp(TcpStream::connect(address).unwrap()))
+    }
+
+    pub(super) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        match &mut self.stream {
+            Stream::Tcp(stream) => stream.write_all(bytes.as_ref()).unwrap(),
+            Stream::Unix(stream) => stream.write_all(bytes.as_ref()).unwrap(),
+        }
+    }
+
+    /// No more is sent.
+    pub(super) fn end(&mut self) {
+        match &mut self.stream {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+        }
+    }
+
+    /// Sends until the other side takes no more; returns how much that was.
+    pub(super) fn send_until_stuck(&mut self) -> usize {
+        let Stream::Tcp(stream) = &mut self.stream else { unreachable!() };
+        stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        let chunk = [b'x'; 64 * 1024];
+        let mut sent = 0;
+        loop {
+            match stream.write(&chunk) {
+                Ok(count) => sent += count,
+                Err(error) => {
+                    assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+                    return sent;
+                }
+            }
+        }
+    }
+
+    /// Sends until the other side breaks the connection.
+    pub(super) fn send_until_refused(&mut self) {
+        let Stream::Tcp(stream) = &mut self.stream else { unreachable!() };
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let chunk = [b'x'; 64 * 1024];
+        while let Err(error) = stream.write_all(&chunk).map(|()| ()) {
+            assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
+            return;
+        }
+        self.send_until_refused();
+    }
+
+    fn more(&mut self) -> Result<usize, End> {
+        let mut space = [0; 4096];
+        let read = match &mut self.stream {
+            Stream::Tcp(stream) => stream.read(&mut space),
+            Stream::Unix(stream) => stream.read(&mut space),
+        };
+        match read {
+            Ok(0) => Err(End::Closed),
+            Ok(count) => {
+                self.read.extend_from_slice(&space[..count]);
+                Ok(count)
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(End::Reset),
+            Err(error) => panic!("{error}; read so far: {:?}", String::from_utf8_lossy(&self.read)),
+        }
+    }
+
+    /// Everything up to and including `mark`.
+    pub(super) fn until(&mut self, mark: &str) -> String {
+        loop {
+            if let Some(at) = find(&self.read, mark.as_bytes()) {
+                let rest = self.read.split_off(at + mark.len());
+                return String::from_utf8(std::mem::replace(&mut self.read, rest)).unwrap();
+            }
+            if let Err(end) = self.more() {
+                panic!("{end:?} before {mark:?}: {:?}", String::from_utf8_lossy(&self.read));
+            }
+        }
+    }
+
+    /// A head, in lower case.
+    pub(super) fn head(&mut self) -> String {
+        self.until("\r\n\r\n").to_lowercase()
+    }
+
+    pub(super) fn exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.read.len() < count {
+            self.more().unwrap();
+        }
+        let rest = self.read.split_off(count);
+        std::mem::replace(&mut self.read, rest)
+    }
+
+    /// An answer with `content-length`: its head, and its content as text.
+    pub(super) fn answer(&mut self) -> (String, String) {
+        let head = self.head();
+        let length = head.split("content-length: ").nth(1).map_or(0, |rest| {
+            rest.split("\r\n").next().unwrap().parse().unwrap()
+        });
+        (head, String::from_utf8(self.exactly(length)).unwrap())
+    }
+
+    /// What comes until the end, and how it ends.
+    pub(super) fn rest(&mut self) -> (Vec<u8>, End) {
+        loop {
+            if let Err(end) = self.more() {
+                return (std::mem::take(&mut self.read), end);
+            }
+        }
+    }
+
+    /// Waits for the end, before which nothing comes.
+    pub(super) fn ended(&mut self) -> End {
+        let (rest, end) = self.rest();
+        assert_eq!(String::from_utf8_lossy(&rest), "");
+        end
+    }
+}
+
+fn find(bytes: &[u8], mark: &[u8]) -> Option<usize> {
+    bytes.windows(mark.len()).position(|window| window == mark)
+}
+
+pub(super) const GET: &str = "GET / HTTP/1.1\r\nHost: app.example\r\n\r\n";
+pub(super) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";

@@ -1,0 +1,137 @@
+//! Accepting on one listening socket, on one data thread.
+//!
+//! Promises: when accepting is impossible for now (no descriptors, no memory) it pauses until a
+//! connection of this thread has gone or a moment has passed, and says so once; it never spins.
+//! What one connection did wrong before it was accepted is nobody else's problem.
+//! Must not know: what is done with a connection.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{SocketAddrAny, SocketFlags};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::connection::Accepted;
+
+/// How long a pause lasts when no connection goes before.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// One listening socket, registered with this thread's reactor.
+pub(super) struct Acceptor {
+    name: Arc<str>,
+    socket: AsyncFd<OwnedFd>,
+    /// Whether the pause has been told.
+    paused: bool,
+}
+
+/// What an error of accept(2) calls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remedy {
+    Retry,
+    Pause,
+}
+
+impl Acceptor {
+    pub(super) fn new(name: Arc<str>, socket: OwnedFd) -> io::Result<Acceptor> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        // SAFETY: the descriptor is owned, open, and neither replaced nor closed while the AsyncFd
+        // owns it: nothing here takes it out again.
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? };
+        Ok(Acceptor { name, socket, paused: false })
+    }
+
+    /// The next connection. `one_left` resolves when a connection of this thread goes.
+    pub(super) async fn next(&mut self, one_left: impl AsyncFn()) -> Accepted {
+        loop {
+            match self.accept().await {
+                Ok((socket, address)) => {
+                    self.resumed();
+                    return Accepted { socket, address, listener: Arc::clone(&self.name) };
+                }
+                Err(error) if remedy(error) == Remedy::Pause => {
+                    self.tell_pause(error);
+                    let _ = tokio::time::timeout(PAUSE, one_left()).await;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn accept(&self) -> Result<(OwnedFd, Option<IpAddr>), Errno> {
+        loop {
+            let mut ready = match self.socket.readable().await {
+                Ok(ready) => ready,
+                // The reactor is shutting down with the thread.
+                Err(_) => std::future::pending().await,
+            };
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            match rustix::net::acceptfrom_with(self.socket.get_ref(), flags) {
+                Ok((socket, address)) => return Ok((socket, ip_of(address))),
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn tell_pause(&mut self, error: Errno) {
+        if !self.paused {
+            self.paused = true;
+            tracing::warn!(
+                listener = &*self.name,
+                "cannot accept a connection on '{}': {}, pausing until one has gone; raise LimitNOFILE= if this goes on",
+                self.name,
+                io::Error::from(error),
+            );
+        }
+    }
+
+    fn resumed(&mut self) {
+        if self.paused {
+            self.paused = false;
+            tracing::info!(listener = &*self.name, "accepting connections on '{}' again", self.name);
+        }
+    }
+}
+
+fn ip_of(address: Option<SocketAddrAny>) -> Option<IpAddr> {
+    let address: std::net::SocketAddr = address?.try_into().ok()?;
+    Some(address.ip().to_canonical())
+}
+
+/// accept(2): errors that are pending on the new socket are passed on and are to be retried.
+fn remedy(error: Errno) -> Remedy {
+    match error {
+        Errno::INTR
+        | Errno::CONNABORTED
+        | Errno::PROTO
+        | Errno::NETDOWN
+        | Errno::NOPROTOOPT
+        | Errno::HOSTDOWN
+        | Errno::NONET
+        | Errno::HOSTUNREACH
+        | Errno::OPNOTSUPP
+        | Errno::NETUNREACH
+        | Errno::PERM => Remedy::Retry,
+        _ => Remedy::Pause,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_out_of_anything_is_a_pause_and_a_broken_newcomer_is_not() {
+        for error in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::INVAL] {
+            assert_eq!(remedy(error), Remedy::Pause, "{error}");
+        }
+        for error in [Errno::CONNABORTED, Errno::INTR, Errno::NETUNREACH, Errno::PERM] {
+            assert_eq!(remedy(error), Remedy::Retry, "{error}");
+        }
+    }
+}

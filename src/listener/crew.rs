@@ -1,0 +1,161 @@
+//! What the data threads know of one another, and the gateway of them.
+//!
+//! Promises: a load counts a connection from the moment at which a thread is chosen for it until
+//! it is gone, so none is ever between two threads; a thread that has died is known as dead.
+//! Must not know: what a connection is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, oneshot};
+
+use crate::connection::{Accepted, Blueprint, DrainOrder};
+use crate::telemetry::counters::Counters;
+
+/// What a data thread is told.
+pub(super) enum Command {
+    Serve(Accepted),
+    Install(Arc<Blueprint>, oneshot::Sender<()>),
+    Beat(u64),
+    Drain(DrainOrder),
+    Cut,
+    Stop,
+    /// Waits on its thread until it is told to go on: a wedged thread, for the tests.
+    #[cfg(test)]
+    Wedge(std::sync::mpsc::Receiver<()>),
+}
+
+/// One data thread, as others see it.
+pub(super) struct Member {
+    pub(super) commands: UnboundedSender<Command>,
+    pub(super) counters: Arc<Counters>,
+    load: AtomicUsize,
+    beaten: AtomicU64,
+    draining: AtomicBool,
+    dead: AtomicBool,
+}
+
+/// All data threads.
+pub(super) struct Crew {
+    pub(super) members: Vec<Member>,
+    /// A load fell, or a thread began to drain or died, while somebody may wait for the end.
+    pub(super) changed: Notify,
+}
+
+/// A thread is left alone unless another one has this many connections fewer.
+const IMBALANCE: usize = 2;
+
+impl Member {
+    pub(super) fn new(commands: UnboundedSender<Command>) -> Member {
+        Member {
+            commands,
+            counters: Counters::new(),
+            load: AtomicUsize::new(0),
+            beaten: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
+        }
+    }
+
+    /// A thread that has gone cannot be told anything, and does not have to be.
+    pub(super) fn tell(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+
+    pub(super) fn has_beaten(&self, beat: u64) -> bool {
+        self.beaten.load(Ordering::Acquire) >= beat
+    }
+
+    pub(super) fn beat(&self, beat: u64) {
+        self.beaten.store(beat, Ordering::Release);
+    }
+
+    /// `None`: it can serve nothing.
+    fn seen_load(&self) -> Option<usize> {
+        (!self.dead.load(Ordering::Relaxed)).then(|| self.load.load(Ordering::Relaxed))
+    }
+
+    fn is_over(&self) -> bool {
+        let empty = self.draining.load(Ordering::SeqCst) && self.load.load(Ordering::SeqCst) == 0;
+        empty || self.dead.load(Ordering::SeqCst)
+    }
+}
+
+impl Crew {
+    /// The thread for a connection that `own` has accepted; it counts there from now on.
+    pub(super) fn place(&self, own: usize) -> usize {
+        let chosen = choose(own, self.members.iter().map(Member::seen_load));
+        self.joined(chosen);
+        chosen
+    }
+
+    /// A connection counts at `index` from now on.
+    pub(super) fn joined(&self, index: usize) {
+        self.members[index].load.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A connection counted at `index` has gone, or could not be handed over.
+    pub(super) fn left(&self, index: usize) {
+        let member = &self.members[index];
+        let before = member.load.fetch_sub(1, Ordering::SeqCst);
+        if before == 1 && member.draining.load(Ordering::SeqCst) {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// This thread accepts nothing any more.
+    pub(super) fn drains(&self, index: usize) {
+        self.members[index].draining.store(true, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn died(&self, index: usize) {
+        self.members[index].dead.store(true, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    /// Whether no thread has or will have a connection.
+    pub(super) fn is_over(&self) -> bool {
+        self.members.iter().all(Member::is_over)
+    }
+}
+
+/// The least loaded one when `own` has clearly more, otherwise `own`.
+fn choose(own: usize, loads: impl Iterator<Item = Option<usize>>) -> usize {
+    let mut own_load = usize::MAX;
+    let mut least = (usize::MAX, own);
+    for (index, load) in loads.enumerate() {
+        let Some(load) = load else { continue };
+        if index == own {
+            own_load = load;
+        }
+        if load < least.0 {
+            least = (load, index);
+        }
+    }
+    if own_load > least.0.saturating_add(IMBALANCE) { least.1 } else { own }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(own: usize, loads: &[Option<usize>]) -> usize {
+        choose(own, loads.iter().copied())
+    }
+
+    #[test]
+    fn a_connection_stays_where_it_was_accepted_unless_another_thread_is_clearly_less_loaded() {
+        assert_eq!(chosen(0, &[Some(2), Some(0)]), 0);
+        assert_eq!(chosen(0, &[Some(3), Some(0)]), 1);
+        assert_eq!(chosen(1, &[Some(5), Some(9), Some(4)]), 2);
+        assert_eq!(chosen(0, &[Some(7)]), 0);
+    }
+
+    #[test]
+    fn a_dead_thread_is_not_chosen() {
+        assert_eq!(chosen(0, &[Some(9), None, Some(1)]), 2);
+        assert_eq!(chosen(0, &[Some(9), None]), 0);
+    }
+}

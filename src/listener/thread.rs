@@ -1,0 +1,155 @@
+//! One data thread: its runtime, its accept loops, its commands.
+//!
+//! Promises: it says that it is ready when every socket is registered with its reactor; its beats
+//! are answered by the same loop of events that serves connections, so a wedged thread does not
+//! beat; a thread that dies of a panic says so and counts as gone.
+//! Must not know: HTTP.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
+
+use super::accept::Acceptor;
+use super::crew::{Command, Crew};
+use crate::connection::local::Local;
+use crate::connection::{self, Accepted, Blueprint, DrainOrder};
+
+/// How often what is silent is looked for, while there are connections. Timers for later than
+/// that cost no system call, because this one is always earlier.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What a data thread begins with.
+pub(super) struct Beginning {
+    pub(super) index: usize,
+    pub(super) crew: Arc<Crew>,
+    pub(super) sockets: Vec<(Arc<str>, OwnedFd)>,
+    pub(super) blueprint: Arc<Blueprint>,
+    pub(super) commands: UnboundedReceiver<Command>,
+    pub(super) ready: mpsc::Sender<io::Result<()>>,
+}
+
+/// The life of a data thread.
+pub(super) fn run(beginning: Beginning) {
+    let (index, crew) = (beginning.index, Arc::clone(&beginning.crew));
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| serve(beginning))) {
+        let words = connection::words_of(&*panic);
+        tracing::error!(thread = index, "data thread {index} died of a panic: {words}");
+    }
+    crew.died(index);
+}
+
+fn serve(beginning: Beginning) {
+    let ready = beginning.ready.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default());
+    match runtime {
+        Ok(runtime) => runtime.block_on(live(beginning)),
+        // Whoever started this thread waits for the answer, or has given up.
+        Err(error) => drop(ready.send(Err(error))),
+    }
+}
+
+async fn live(beginning: Beginning) {
+    let Beginning { index, crew, sockets, blueprint, mut commands, ready } = beginning;
+    let counters = Arc::clone(&crew.members[index].counters);
+    let on_leave = {
+        let crew = Arc::clone(&crew);
+        move || crew.left(index)
+    };
+    let local = Local::new(blueprint, counters, on_leave);
+    let thread = Rc::new(Thread { index, crew, local });
+    let mut accepting = match thread.accept_on(sockets) {
+        Ok(accepting) => accepting,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    tokio::task::spawn_local(sweep(Rc::clone(&thread)));
+    if ready.send(Ok(())).is_err() {
+        return;
+    }
+    drop(ready);
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Serve(accepted) => connection::begin(&thread.local, accepted),
+            Command::Install(blueprint, done) => {
+                thread.local.install(blueprint);
+                let _ = done.send(());
+            }
+            Command::Beat(beat) => thread.crew.members[index].beat(beat),
+            Command::Drain(order) => thread.drain(order, &mut accepting).await,
+            Command::Cut => thread.local.cut(),
+            Command::Stop => return,
+            #[cfg(test)]
+            Command::Wedge(until) => drop(until.recv()),
+        }
+    }
+}
+
+struct Thread {
+    index: usize,
+    crew: Arc<Crew>,
+    local: Rc<Local>,
+}
+
+impl Thread {
+    fn accept_on(self: &Rc<Self>, sockets: Vec<(Arc<str>, OwnedFd)>) -> io::Result<Vec<JoinHandle<()>>> {
+        let acceptors = sockets.into_iter().map(|(name, socket)| Acceptor::new(name, socket));
+        let acceptors = acceptors.collect::<io::Result<Vec<_>>>()?;
+        let accept = |acceptor| tokio::task::spawn_local(accept(Rc::clone(self), acceptor));
+        Ok(acceptors.into_iter().map(accept).collect())
+    }
+
+    /// Stops accepting, so that what comes waits in the kernel, and only then counts as draining.
+    async fn drain(&self, order: DrainOrder, accepting: &mut Vec<JoinHandle<()>>) {
+        for accept in accepting.drain(..) {
+            accept.abort();
+            // Cancelled, or dead already: its socket is closed either way.
+            let _ = accept.await;
+        }
+        self.local.drain(order);
+        self.crew.drains(self.index);
+    }
+
+    /// Hands a connection to the thread that shall serve it.
+    fn place(&self, accepted: Accepted) {
+        self.local.counters.accepted();
+        let chosen = self.crew.place(self.index);
+        if chosen == self.index {
+            return connection::begin(&self.local, accepted);
+        }
+        let sent = self.crew.members[chosen].commands.send(Command::Serve(accepted));
+        if let Err(refused) = sent {
+            self.crew.left(chosen);
+            self.keep(refused.0);
+        }
+    }
+
+    /// The other thread has just died.
+    fn keep(&self, command: Command) {
+        if let Command::Serve(accepted) = command {
+            self.crew.joined(self.index);
+            connection::begin(&self.local, accepted);
+        }
+    }
+}
+
+async fn accept(thread: Rc<Thread>, mut acceptor: Acceptor) {
+    loop {
+        let accepted = acceptor.next(async || thread.local.one_left().await).await;
+        thread.place(accepted);
+    }
+}
+
+async fn sweep(thread: Rc<Thread>) {
+    loop {
+        thread.local.somebody().await;
+        tokio::time::sleep(SWEEP).await;
+        thread.local.sweep();
+    }
+}

@@ -1,0 +1,169 @@
+//! The handle on all data threads.
+//!
+//! ```text
+//!   start ─▶ (install, beat)* ─▶ drain ─▶ finished ─▶ join
+//!                                  └─▶ cut ──▲
+//! ```
+//! Promises: [`Threads::start`] returns when every thread accepts on every socket, or starts
+//! nothing; [`Threads::install`] when every thread has swapped; [`Threads::finished`] when no
+//! connection is left anywhere. Nothing here waits for a wedged thread except those two and `join`.
+//! Must not know: why it is told to drain.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::oneshot;
+
+use super::crew::{Command, Crew, Member};
+use super::thread::{self, Beginning};
+use crate::connection::{Blueprint, DrainOrder};
+use crate::telemetry::counters::Totals;
+
+/// A listening socket, TCP or Unix, with the name of its listener.
+#[derive(Debug)]
+pub struct Socket {
+    pub name: Arc<str>,
+    pub fd: OwnedFd,
+}
+
+pub struct Threads {
+    crew: Arc<Crew>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// Starts `count` threads that accept on all `sockets` and serve `first`.
+    pub fn start(count: usize, sockets: Vec<Socket>, first: Arc<Blueprint>) -> io::Result<Threads> {
+        let (members, commands): (Vec<_>, Vec<_>) = (0..count.max(1))
+            .map(|_| {
+                let (sender, receiver) = unbounded_channel();
+                (Member::new(sender), receiver)
+            })
+            .unzip();
+        let crew = Arc::new(Crew { members, changed: tokio::sync::Notify::new() });
+        let mut threads = Threads { crew, handles: Vec::new() };
+        let (ready, started) = mpsc::channel();
+        for (index, commands) in commands.into_iter().enumerate() {
+            threads.spawn(index, commands, &sockets, &first, ready.clone())?;
+        }
+        drop(ready);
+        for _ in 0..threads.handles.len() {
+            started.recv().map_err(|_| io::Error::other("a data thread died while it started"))??;
+        }
+        Ok(threads)
+    }
+
+    fn spawn(
+        &mut self,
+        index: usize,
+        commands: UnboundedReceiver<Command>,
+        sockets: &[Socket],
+        first: &Arc<Blueprint>,
+        ready: mpsc::Sender<io::Result<()>>,
+    ) -> io::Result<()> {
+        let own = |socket: &Socket| Ok((Arc::clone(&socket.name), socket.fd.try_clone()?));
+        let sockets = sockets.iter().map(own).collect::<io::Result<Vec<_>>>()?;
+        let (crew, blueprint) = (Arc::clone(&self.crew), Arc::clone(first));
+        let beginning = Beginning { index, crew, sockets, blueprint, commands, ready };
+        let builder = std::thread::Builder::new().name(format!("data-{index}"));
+        self.handles.push(builder.spawn(move || thread::run(beginning))?);
+        Ok(())
+    }
+
+    /// Makes `next` the generation of all requests that begin from now on.
+    pub async fn install(&self, next: Arc<Blueprint>) {
+        let mut swapped = Vec::with_capacity(self.crew.members.len());
+        for member in &self.crew.members {
+            let (done, swap) = oneshot::channel();
+            member.tell(Command::Install(Arc::clone(&next), done));
+            swapped.push(swap);
+        }
+        for swap in swapped {
+            // A dead thread does not answer, and serves nothing.
+            let _ = swap.await;
+        }
+    }
+
+    /// Asks every thread for a sign of life; `beat` grows from call to call.
+    pub fn beat(&self, beat: u64) {
+        self.tell(|| Command::Beat(beat));
+    }
+
+    /// Whether every thread has come round since [`Threads::beat`] was called with `beat`.
+    pub fn beaten(&self, beat: u64) -> bool {
+        self.crew.members.iter().all(|member| member.has_beaten(beat))
+    }
+
+    /// Stops accepting; everything here comes to its end in its own time.
+    pub fn drain(&self, order: DrainOrder) {
+        self.tell(|| Command::Drain(order));
+    }
+
+    /// Ends at once what a drain has not ended: 503 where no byte was sent, otherwise broken off.
+    pub fn cut(&self) {
+        self.tell(|| Command::Cut);
+    }
+
+    /// Resolves when the threads drain and no connection is left.
+    pub async fn finished(&self) {
+        loop {
+            let changed = self.crew.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
+            if self.crew.is_over() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// What all threads have counted.
+    pub fn totals(&self) -> Totals {
+        self.crew.members.iter().map(|member| &*member.counters).sum()
+    }
+
+    /// The age of the oldest request in flight, as far as it was noted in the last second.
+    pub fn oldest(&self) -> Option<Duration> {
+        let totals = self.totals();
+        (totals.in_flight > 0).then(|| Duration::from_millis(totals.oldest_ms))
+    }
+
+    /// Ends the threads with whatever they still have, and waits for them.
+    pub fn join(mut self) {
+        self.tell(|| Command::Stop);
+        for handle in self.handles.drain(..) {
+            // Its panic has been told by itself.
+            let _ = handle.join();
+        }
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for member in &self.crew.members {
+            member.tell(command());
+        }
+    }
+
+    /// The connections of each thread.
+    #[cfg(test)]
+    pub(crate) fn loads(&self) -> Vec<u64> {
+        self.crew.members.iter().map(|member| member.counters.connections_open()).collect()
+    }
+
+    /// A thread that does nothing until the sender sends or goes.
+    #[cfg(test)]
+    pub(crate) fn wedge(&self, index: usize) -> mpsc::Sender<()> {
+        let (release, until) = mpsc::channel();
+        self.crew.members[index].tell(Command::Wedge(until));
+        release
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.tell(|| Command::Stop);
+    }
+}

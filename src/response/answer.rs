@@ -1,0 +1,351 @@
+//! The answers that hitless gives itself: failures, redirects and fixed answers.
+//!
+//! Promises: an error is said in the form that the client prefers (RFC 9110, section 12.5.1): plain
+//! text, problem details (RFC 9457) or a small page; it carries the request id, so that a user can
+//! quote it, and is never stored. Causes, addresses and file names stay in the log. The body of an
+//! answer to `HEAD` is left out by the connection, which knows the method.
+//! Must not know: routes, or how bytes are written.
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use super::failure::{Deadline, Failure};
+use super::hygiene::tokens;
+
+/// The answer to a request that failed before its answer began.
+pub fn error(failure: &Failure, request_id: &HeaderValue, accept: Option<&HeaderValue>) -> Response<Bytes> {
+    let status = status_of(failure);
+    let page = Page {
+        kind: "about:blank",
+        title: status.canonical_reason().unwrap_or("Error"),
+        status: status.as_u16(),
+        detail: detail(failure),
+        code: failure.verdict().code,
+        request_id: request_id.to_str().unwrap_or_default(),
+    };
+    let form = Form::preferred(accept);
+    let mut answer = Response::new(form.write(&page));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(form.content_type()));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_REQUEST_ID, request_id.clone());
+    require(status, headers);
+    answer
+}
+
+/// A configured answer. Where the status allows no content (RFC 9110, sections 15.3.5, 15.3.6 and
+/// 15.4.5), there is none.
+pub fn fixed(status: u16, content_type: &str, body: &str) -> Response<Bytes> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let bare =
+        matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
+    let mut answer = Response::new(if bare { Bytes::new() } else { Bytes::copy_from_slice(body.as_bytes()) });
+    *answer.status_mut() = status;
+    if !answer.body().is_empty()
+        && let Ok(content_type) = HeaderValue::from_str(content_type)
+    {
+        answer.headers_mut().insert(CONTENT_TYPE, content_type);
+    }
+    answer
+}
+
+/// A configured redirect.
+pub fn redirect(status: u16, location: HeaderValue) -> Response<Bytes> {
+    let mut answer = fixed(status, "", "");
+    answer.headers_mut().insert(LOCATION, location);
+    answer
+}
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The status to send. 499 is a word for logs only: its client is gone.
+fn status_of(failure: &Failure) -> StatusCode {
+    match failure.verdict().status {
+        499 => StatusCode::BAD_REQUEST,
+        status => StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+/// The fields that a status demands or makes useful.
+fn require(status: StatusCode, headers: &mut HeaderMap) {
+    match status {
+        // RFC 9110, section 15.5.6. Only CONNECT is answered 405, and everything else may be tried.
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+            headers.insert(ALLOW, HeaderValue::from_static(methods));
+        }
+        // RFC 9110, section 10.2.3. What is away for a reload or restart is back within a second.
+        StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        _ => {}
+    }
+}
+
+/// What a user is told: no address, no cause of an operating system, no file.
+fn detail(failure: &Failure) -> Cow<'static, str> {
+    let text = match failure {
+        Failure::BadRequest(reason) => return format!("The request cannot be understood: {reason}.").into(),
+        Failure::Late(deadline, limit) => return late(*deadline, *limit).into(),
+        Failure::NoRoute => "Nothing is served at this address.",
+        Failure::Misdirected => "This host is not served here.",
+        Failure::ConnectRefused => "Tunnels are not allowed here.",
+        Failure::ClientGone => "The client closed the request.",
+        Failure::ClientSilent => "The rest of the request did not arrive in time.",
+        Failure::NoEndpoint => "The application is not running.",
+        Failure::Unreachable(_) => "The application cannot be reached.",
+        Failure::Unsent(_) | Failure::NoAnswer(_) => {
+            "The application closed the connection without an answer."
+        }
+        Failure::BadAnswer(_) => "The application gave an answer that cannot be understood.",
+        Failure::Truncated(_) => "The application's answer broke off.",
+        Failure::BadUpgrade => {
+            "The application answered a change of protocol in a way that cannot be passed on."
+        }
+        Failure::Drained => "The gateway is stopping and could not wait any longer for this request.",
+        Failure::Panicked => "The gateway failed while serving this request.",
+    };
+    text.into()
+}
+
+fn late(deadline: Deadline, limit: Duration) -> String {
+    match deadline {
+        Deadline::Connect => format!("The application could not be reached within {limit:?} (connect)."),
+        Deadline::FirstByte => {
+            format!("The application did not begin to answer within {limit:?} (first-byte).")
+        }
+        Deadline::Idle => format!("Nothing was received for {limit:?} (idle)."),
+        Deadline::Request => format!("The request took longer than {limit:?} (request)."),
+    }
+}
+
+/// An error as it is shown; the order is that of the problem details.
+#[derive(Serialize)]
+struct Page<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: Cow<'static, str>,
+    code: &'static str,
+    request_id: &'a str,
+}
+
+/// How an error is written. A tie goes to the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Text,
+    Problem,
+    Html,
+}
+
+impl Form {
+    /// The acceptable form of the highest quality, then of the most specific range, then listed first.
+    fn preferred(accept: Option<&HeaderValue>) -> Form {
+        let Some(accept) = accept else { return Form::Text };
+        let forms = [Form::Text, Form::Problem, Form::Html].into_iter();
+        let rated = forms.filter_map(|form| Some((form.rating(accept)?, form)));
+        // `max_by_key` would give a tie to the last.
+        rated
+            .reduce(|best, next| if next.0 > best.0 { next } else { best })
+            .map_or(Form::Text, |(_, form)| form)
+    }
+
+    /// Quality in thousandths, specificity and place of the most specific range that has this form.
+    fn rating(self, accept: &HeaderValue) -> Option<(u16, u8, Reverse<usize>)> {
+        let ranges = tokens(accept).enumerate().filter_map(|(place, range)| {
+            let mut parts = range.split(';').map(str::trim);
+            let specificity = self.matches(&parts.next()?.to_ascii_lowercase())?;
+            Some((specificity, Reverse(place), quality(parts)))
+        });
+        let (specificity, place, quality) = ranges.max()?;
+        (quality > 0).then_some((quality, specificity, place))
+    }
+
+    /// How specific a media range (in lower case) is for this form; `None`: not this form.
+    fn matches(self, range: &str) -> Option<u8> {
+        let (kind, subtype) = range.split_once('/')?;
+        let named = match self {
+            Form::Text => range == "text/plain",
+            // Who wants any JSON is best served by the JSON of problems.
+            Form::Problem => kind == "application" && (subtype == "json" || subtype.ends_with("+json")),
+            Form::Html => range == "text/html",
+        };
+        let family = if self == Form::Problem { "application" } else { "text" };
+        match (named, subtype) {
+            (true, _) => Some(2),
+            (_, "*") if kind == family => Some(1),
+            (_, "*") if kind == "*" => Some(0),
+            _ => None,
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Form::Text => "text/plain; charset=utf-8",
+            Form::Problem => "application/problem+json",
+            Form::Html => "text/html; charset=utf-8",
+        }
+    }
+
+    fn write(self, page: &Page<'_>) -> Bytes {
+        match self {
+            Form::Text => text(page).into(),
+            // INVARIANT: a struct of strings and numbers can always be written as JSON.
+            Form::Problem => serde_json::to_vec(page).unwrap_or_default().into(),
+            Form::Html => html(page).into(),
+        }
+    }
+}
+
+/// `q=` of a range in thousandths (RFC 9110, section 12.4.2); 1 when there is none.
+fn quality<'a>(parameters: impl Iterator<Item = &'a str>) -> u16 {
+    let mut weights = parameters.filter_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("q").then(|| value.trim().parse::<f32>().unwrap_or(0.0))
+    });
+    // A cast of a float that is no number gives 0.
+    (weights.next().unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u16
+}
+
+fn text(page: &Page<'_>) -> String {
+    let Page { status, title, detail, request_id, .. } = page;
+    format!("{status} {title}\n\n{detail}\n\nrequest id: {request_id}\n")
+}
+
+fn html(page: &Page<'_>) -> String {
+    let Page { status, title, detail, request_id, .. } = page;
+    let (detail, request_id) = (escape(detail), escape(request_id));
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{status} {title}</title>\n\
+         <h1>{status} {title}</h1>\n<p>{detail}</p>\n<p><small>request id: <code>{request_id}</code></small></p>\n"
+    )
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::response::failure::every_failure;
+
+    fn say(failure: &Failure, accept: &'static str) -> Response<Bytes> {
+        let accept = (!accept.is_empty()).then(|| HeaderValue::from_static(accept));
+        error(failure, &HeaderValue::from_static("id-1"), accept.as_ref())
+    }
+
+    fn body(answer: &Response<Bytes>) -> &str {
+        std::str::from_utf8(answer.body()).unwrap()
+    }
+
+    fn field<'a>(answer: &'a Response<Bytes>, name: &str) -> Option<&'a str> {
+        answer.headers().get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[test]
+    fn an_error_is_plain_text_by_default() {
+        let answer = say(&Failure::NoRoute, "");
+        assert_eq!(answer.status(), 404);
+        assert_eq!(field(&answer, "content-type"), Some("text/plain; charset=utf-8"));
+        let expected = "404 Not Found\n\nNothing is served at this address.\n\nrequest id: id-1\n";
+        assert_eq!(body(&answer), expected);
+    }
+
+    #[test]
+    fn an_error_is_a_problem_for_programs() {
+        let answer =
+            say(&Failure::Late(Deadline::FirstByte, Duration::from_millis(1500)), "application/json");
+        assert_eq!(field(&answer, "content-type"), Some("application/problem+json")); // RFC 9457, section 3
+        assert_eq!(
+            body(&answer),
+            r#"{"type":"about:blank","title":"Gateway Timeout","status":504,"detail":"The application did not begin to answer within 1.5s (first-byte).","code":"late-first-byte","request_id":"id-1"}"#
+        );
+    }
+
+    #[test]
+    fn an_error_is_a_page_for_browsers() {
+        let answer = say(&Failure::BadRequest("<b>"), "text/html,application/xhtml+xml,*/*;q=0.8");
+        assert_eq!(field(&answer, "content-type"), Some("text/html; charset=utf-8"));
+        assert!(body(&answer).contains("<title>400 Bad Request</title>"));
+        assert!(body(&answer).contains("<code>id-1</code>"));
+        assert!(body(&answer).contains("&lt;b&gt;") && !body(&answer).contains("<b>"));
+    }
+
+    #[test]
+    fn the_form_that_the_client_prefers_is_chosen() {
+        // RFC 9110, section 12.5.1.
+        let table = [
+            ("*/*", Form::Text),
+            ("text/*", Form::Text),
+            ("text/html", Form::Html),
+            ("TEXT/HTML", Form::Html),
+            ("application/*", Form::Problem),
+            ("application/json, text/plain, */*", Form::Problem),
+            ("application/vnd.api+json", Form::Problem),
+            ("text/plain;q=0.5, text/html;q=0.9, application/json;q=0.1", Form::Html),
+            ("text/html;q=0.1, */*;q=0.8", Form::Text),
+            ("text/plain;q=0, */*", Form::Problem),
+            ("text/*;q=0.2, application/problem+json ; q=0.3", Form::Problem),
+            ("image/png", Form::Text),
+            ("text/html;q=nan", Form::Text),
+            ("garbage", Form::Text),
+            (",", Form::Text),
+        ];
+        for (accept, form) in table {
+            assert_eq!(Form::preferred(Some(&HeaderValue::from_static(accept))), form, "{accept}");
+        }
+    }
+
+    #[test]
+    fn every_error_can_be_quoted_and_is_never_stored() {
+        for failure in every_failure() {
+            for accept in ["text/plain", "application/json", "text/html"] {
+                let answer = say(&failure, accept);
+                let verdict = failure.verdict();
+                assert!(verdict.status == 499 || answer.status() == verdict.status, "{failure:?}");
+                assert_ne!(answer.status(), 499);
+                assert_eq!(field(&answer, "cache-control"), Some("no-store"));
+                assert_eq!(field(&answer, "x-request-id"), Some("id-1"));
+                assert!(body(&answer).contains("id-1"), "{failure:?}");
+                assert!(!body(&answer).contains("secret"), "a cause is for the log only: {failure:?}");
+                assert_eq!(field(&answer, "retry-after").is_some(), answer.status() == 503);
+                assert_eq!(field(&answer, "allow").is_some(), answer.status() == 405);
+            }
+        }
+    }
+
+    #[test]
+    fn a_fixed_answer_is_given_as_configured() {
+        let answer = fixed(200, "text/html", "hello");
+        assert_eq!((answer.status().as_u16(), body(&answer)), (200, "hello"));
+        assert_eq!(field(&answer, "content-type"), Some("text/html"));
+    }
+
+    #[test]
+    fn a_status_without_content_has_none() {
+        for status in [204, 205, 304] {
+            let answer = fixed(status, "text/plain", "hello");
+            assert_eq!((answer.status().as_u16(), body(&answer)), (status, ""));
+            assert_eq!(field(&answer, "content-type"), None);
+        }
+    }
+
+    #[test]
+    fn a_redirect_has_a_location() {
+        let answer = redirect(308, HeaderValue::from_static("https://example.com/"));
+        assert_eq!(answer.status(), 308);
+        assert_eq!(field(&answer, "location"), Some("https://example.com/"));
+    }
+}
