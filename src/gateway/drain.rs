@@ -11,7 +11,7 @@ use crate::config::settings;
 use crate::handover::control::{Drained, Progress, ToKeeper};
 use crate::lifecycle::deadline::{self, Seen};
 use crate::lifecycle::{DrainStage, Event, Phase};
-use crate::listener::threads::DrainOrder;
+use crate::connection::DrainOrder;
 use crate::telemetry::counters::Totals;
 use crate::telemetry::event;
 

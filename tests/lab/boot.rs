@@ -1,17 +1,22 @@
 //! Boots one container and ends it.
 //!
 //! Promises: no mount is made in the machine's own mount namespace, so none can be left behind;
-//! the container dies with the process that booted it (parent-death signal), however that ends.
+//! the container dies with the process that booted it, however that ends.
 //!
 //! ```text
-//! this process ── unshare(mount) → sh: cgroup, tmpfs, overlay → systemd-nspawn ── PID 1 (leader)
+//! this process ── unshare ── sh: cgroup, tmpfs, overlay → systemd-nspawn ── PID 1 (leader)
+//!                            └──────── mount and pid namespace of its own ────────┘
 //! ```
+//!
+//! Two parent-death signals, one to unshare and one from it to nspawn; nspawn is the first
+//! process of a pid namespace, so its end is the end of all. (nspawn alone, killed, would leave
+//! its container running.)
 
 use super::{BOUND, Release, leftovers};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags};
 use std::fs::{self, File};
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -24,7 +29,7 @@ use std::sync::{OnceLock, mpsc};
 const BECOME_NSPAWN: &str = r#"
 set -e
 folder=$1 base=$2; shift 2
-for procs in $CGROUPS; do echo $$ >"$procs/cgroup.procs"; done
+for cgroup in $CGROUPS; do echo 0 >"$cgroup/cgroup.procs"; done
 mount -t tmpfs -o size=4G,mode=755 hitless-lab "$folder/fs"
 mkdir "$folder/fs/upper" "$folder/fs/work" "$folder/fs/root"
 mount -t overlay -o "lowerdir=$base,upperdir=$folder/fs/upper,workdir=$folder/fs/work" hitless-lab "$folder/fs/root"
@@ -34,22 +39,26 @@ exec systemd-nspawn --directory="$folder/fs/root" "$@"
 pub struct Container {
     /// The container's PID 1, as this machine sees it.
     pub leader: u32,
-    nspawn: Child,
-    folder: PathBuf,
+    leader_fd: Option<OwnedFd>,
+    unshare: Child,
+    pub folder: PathBuf,
     cgroups: Vec<PathBuf>,
 }
 
 impl Container {
     pub fn boot(release: Release) -> Container {
-        leftovers::remove();
+        leftovers::remove_once();
         let folder = leftovers::new_folder();
         fs::create_dir_all(folder.join("fs")).unwrap();
         let notify = UnixDatagram::bind(folder.join("notify")).unwrap();
         let cgroups = own_cgroups(&folder);
-        let nspawn = spawn(command(&folder, &base(release), &cgroups));
-        fs::write(folder.join("nspawn"), leftovers::identity(nspawn.id())).unwrap();
-        let mut container = Container { leader: 0, nspawn, folder, cgroups };
-        container.leader = container.await_ready(&notify);
+        let unshare = spawn(command(&folder, &base(release), &cgroups));
+        fs::write(folder.join("unshare"), leftovers::identity(unshare.id())).unwrap();
+        let mut container = Container { leader: 0, leader_fd: None, unshare, folder, cgroups };
+        container.await_ready(&notify);
+        // unshare → nspawn → the container's PID 1; each has one child.
+        container.leader = only_child(only_child(container.unshare.id()));
+        container.leader_fd = Some(pidfd(container.leader));
         container
     }
 
@@ -58,27 +67,19 @@ impl Container {
         fs::read_to_string(self.folder.join("console")).unwrap_or_default()
     }
 
-    /// nspawn tells the leader's pid, and later passes on the READY=1 of the systemd inside.
-    fn await_ready(&self, notify: &UnixDatagram) -> u32 {
-        let pid = Pid::from_child(&self.nspawn);
-        let exit = rustix::process::pidfd_open(pid, PidfdFlags::empty()).unwrap();
+    /// nspawn passes on the READY=1 of the systemd inside.
+    fn await_ready(&self, notify: &UnixDatagram) {
+        let exit = pidfd(self.unshare.id());
         let bound = Timespec { tv_sec: BOUND.as_secs() as i64, tv_nsec: 0 };
-        let mut leader = None;
         loop {
-            let mut events =
-                [PollFd::new(notify, PollFlags::IN), PollFd::from_borrowed_fd(exit.as_fd(), PollFlags::IN)];
+            let mut events = [PollFd::new(notify, PollFlags::IN), PollFd::new(&exit, PollFlags::IN)];
             let happened = poll(&mut events, Some(&bound)).unwrap();
             assert!(happened > 0, "the host did not boot within {BOUND:?}:\n{}", self.console());
             assert!(events[1].revents().is_empty(), "systemd-nspawn ended:\n{}", self.console());
             let mut record = [0; 4096];
             let length = notify.recv(&mut record).unwrap();
-            let text = String::from_utf8_lossy(&record[..length]).into_owned();
-            for line in text.lines() {
-                match line.split_once('=') {
-                    Some(("X_NSPAWN_LEADER_PID", pid)) => leader = pid.parse().ok(),
-                    Some(("READY", "1")) => return leader.expect("nspawn names the leader first"),
-                    _ => {}
-                }
+            if record[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+                return;
             }
         }
     }
@@ -86,15 +87,11 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        // The end of nspawn is the end of PID 1, and that the end of everything inside.
-        self.nspawn.kill().ok();
-        self.nspawn.wait().ok();
-        if let Some(leader) = Pid::from_raw(self.leader as i32) {
-            rustix::process::kill_process(leader, Signal::KILL).ok();
-            if let Ok(exit) = rustix::process::pidfd_open(leader, PidfdFlags::empty()) {
-                poll(&mut [PollFd::new(&exit, PollFlags::IN)], Some(&Timespec { tv_sec: 10, tv_nsec: 0 }))
-                    .ok();
-            }
+        self.unshare.kill().ok();
+        self.unshare.wait().ok();
+        if let Some(leader) = &self.leader_fd {
+            let bound = Timespec { tv_sec: 10, tv_nsec: 0 };
+            poll(&mut [PollFd::new(leader, PollFlags::IN)], Some(&bound)).ok();
         }
         self.cgroups.iter().for_each(|cgroup| leftovers::remove_cgroup(cgroup));
         fs::remove_dir_all(&self.folder).ok();
@@ -106,7 +103,8 @@ fn command(folder: &Path, base: &Path, cgroups: &[PathBuf]) -> Command {
     let cgroups = cgroups.iter().map(|cgroup| cgroup.display().to_string()).collect::<Vec<_>>().join(" ");
     let mut command = Command::new("unshare");
     command
-        .args(["--mount", "--propagation", "private", "--", "sh", "-c", BECOME_NSPAWN, "sh"])
+        .args(["--mount", "--propagation=private", "--pid", "--mount-proc", "--fork", "--kill-child=KILL"])
+        .args(["--", "sh", "-c", BECOME_NSPAWN, "sh"])
         .args([folder, base])
         .args([
             "--quiet",
@@ -173,6 +171,16 @@ pub fn cgroups() -> Vec<PathBuf> {
     }
     let hybrid = ["unified", "systemd"].map(|name| unified.join(name));
     hybrid.into_iter().filter(|root| root.join("cgroup.procs").exists()).collect()
+}
+
+fn only_child(pid: u32) -> u32 {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    children.trim().parse().unwrap_or_else(|_| panic!("children of {pid}: {children}"))
+}
+
+fn pidfd(pid: u32) -> OwnedFd {
+    let pid = Pid::from_raw(pid as i32).unwrap();
+    rustix::process::pidfd_open(pid, PidfdFlags::empty()).unwrap()
 }
 
 fn own_cgroups(folder: &Path) -> Vec<PathBuf> {

@@ -58,11 +58,22 @@ impl Host {
     /// Requests without a pause, half on fresh connections, half on kept-alive ones, until
     /// [`Steady::stop`].
     pub fn steady(&self, authority: &str, path: &str, clients: usize) -> Steady {
+        self.start(authority, path, clients, u64::MAX)
+    }
+
+    /// A number of requests by that many clients, without a pause.
+    pub fn ask(&self, authority: &str, path: &str, clients: usize, requests: u64) -> Tally {
+        self.start(authority, path, clients, requests / clients as u64).end()
+    }
+
+    fn start(&self, authority: &str, path: &str, clients: usize, each: u64) -> Steady {
         let stop = Arc::new(AtomicBool::new(false));
         let start = |index: usize| {
             let (leader, stop) = (self.leader(), Arc::clone(&stop));
             let (authority, path) = (authority.to_owned(), path.to_owned());
-            std::thread::spawn(move || steady(leader, &authority, &path, index % 2 == 0, &stop))
+            std::thread::spawn(move || {
+                steady(leader, &authority, &path, index.is_multiple_of(2), each, &stop)
+            })
         };
         let clients = (0..clients).map(start).collect();
         Steady { stop, clients }
@@ -78,6 +89,10 @@ pub struct Steady {
 impl Steady {
     pub fn stop(self) -> Tally {
         self.stop.store(true, Ordering::Relaxed);
+        self.end()
+    }
+
+    fn end(self) -> Tally {
         self.clients.into_iter().map(|client| client.join().unwrap()).fold(Tally::default(), Tally::and)
     }
 }
@@ -109,10 +124,13 @@ impl Tally {
     }
 }
 
-fn steady(leader: u32, authority: &str, path: &str, fresh: bool, stop: &AtomicBool) -> Tally {
+fn steady(leader: u32, authority: &str, path: &str, fresh: bool, requests: u64, stop: &AtomicBool) -> Tally {
     let mut tally = Tally::default();
     let mut kept: Option<BufReader<TcpStream>> = None;
-    while !stop.load(Ordering::Relaxed) {
+    for _ in 0..requests {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
         let began = Instant::now();
         let reuse = kept.take().map_or_else(|| connect(leader, 80).map(BufReader::new), Ok);
         let asked = reuse.and_then(|mut stream| {

@@ -28,6 +28,11 @@ impl Host {
         self.container.leader
     }
 
+    /// The folder of this machine that is this host's own.
+    pub fn folder(&self) -> &Path {
+        &self.container.folder
+    }
+
     /// Runs a command to its end.
     #[track_caller]
     pub fn run<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Output {

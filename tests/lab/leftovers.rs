@@ -25,22 +25,30 @@ pub fn identity(pid: u32) -> String {
 }
 
 /// Removes what killed runs left; once per process.
-pub fn remove() {
+pub fn remove_once() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        for entry in fs::read_dir(HOME).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.rsplit_once('-').is_some_and(|(maker, _)| !lives(maker)) {
-                remove_host(&name, &entry.path());
-            }
-        }
+        remove();
     });
 }
 
+/// Removes what killed runs left; how many hosts that were.
+pub fn remove() -> usize {
+    let mut removed = 0;
+    for entry in fs::read_dir(HOME).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.rsplit_once('-').is_some_and(|(maker, _)| !lives(maker)) {
+            remove_host(&name, &entry.path());
+            removed += 1;
+        }
+    }
+    removed
+}
+
 fn remove_host(name: &str, folder: &Path) {
-    let nspawn = fs::read_to_string(folder.join("nspawn")).unwrap_or_default();
-    if lives(&nspawn) {
-        let pid = nspawn.split_once('-').and_then(|(pid, _)| Pid::from_raw(pid.parse().ok()?));
+    let unshare = fs::read_to_string(folder.join("unshare")).unwrap_or_default();
+    if lives(&unshare) {
+        let pid = unshare.split_once('-').and_then(|(pid, _)| Pid::from_raw(pid.parse().ok()?));
         pid.map(|pid| rustix::process::kill_process(pid, Signal::KILL));
     }
     for root in boot::cgroups() {

@@ -23,7 +23,7 @@ mod boot;
 mod client;
 mod host;
 mod journal;
-mod leftovers;
+pub mod leftovers;
 mod process;
 
 pub use availability::{run, unavailable};
@@ -96,6 +96,7 @@ macro_rules! on_both_releases {
         fn $name($host: $crate::lab::Host) $body
 
         mod $name {
+            #[allow(unused_imports)] // whatever PREPARE is written with
             use super::*;
             use $crate::lab::{Release, run};
 

@@ -1,3 +1,19 @@
 //! The systemd tier: promises that only the built package on a booted systemd can prove.
+//!
+//! Each test has a host of its own (see `tests/lab`) and runs on Debian 12 and 13. It needs
+//! `make deb` first, and root; `make test` sees to both.
+
 #[path = "../lab/mod.rs"]
 mod lab;
+
+mod crash;
+mod drain;
+mod host;
+mod install;
+mod journal;
+mod reload;
+mod scene;
+mod sockets;
+mod units;
+mod upgrade;
+mod watchdog;

@@ -1,0 +1,56 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_hitless_global_optspecs
+    string join \n config= h/help V/version
+end
+
+function __fish_hitless_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_hitless_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_hitless_using_subcommand
+    set -l cmd (__fish_hitless_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c hitless -n "__fish_hitless_needs_command" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_needs_command" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_needs_command" -s V -l version -d 'Print version'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "run" -d 'Serve, until told to stop; started by systemd, or by hand in a terminal'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "gateway" -d 'Serve for the keeper that started this process'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "reload" -d 'Load the configuration again, and say whether it was accepted'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "status" -d 'Say what is served and how it goes'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "check" -d 'Check a configuration without touching what is running'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "completions" -d 'Print the completions of a shell'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "generate" -d 'Write man pages, completions and the example configuration into a folder'
+complete -c hitless -n "__fish_hitless_using_subcommand run" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand run" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand gateway" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand gateway" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand reload" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand reload" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand reload" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand status" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand status" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand status" -l json -d 'As JSON, for programs'
+complete -c hitless -n "__fish_hitless_using_subcommand status" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand check" -l explain -d 'Explain a key, such as drain.deadline' -r
+complete -c hitless -n "__fish_hitless_using_subcommand check" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand check" -l show -d 'Print the effective configuration, with where each value comes from'
+complete -c hitless -n "__fish_hitless_using_subcommand check" -l schema -d 'Print the JSON schema of the configuration files'
+complete -c hitless -n "__fish_hitless_using_subcommand check" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand completions" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand completions" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand generate" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand generate" -s h -l help -d 'Print help'

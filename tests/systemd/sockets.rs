@@ -1,0 +1,62 @@
+//! Sockets by name: what systemd passes and what the configuration names must be the same.
+
+use crate::lab::Host;
+use crate::on_both_releases;
+use crate::scene::{self, SHOP};
+
+const EXTRA_SOCKET: &str = "[Socket]\nListenStream=8081\nFileDescriptorName=extra\nService=hitless.service\n";
+
+/// A socket unit cannot be started while its service runs, so the service's start starts it.
+fn add_extra_socket(host: &Host) {
+    host.write("/etc/systemd/system/extra.socket", EXTRA_SOCKET);
+    host.write(
+        "/etc/systemd/system/hitless.service.d/extra.conf",
+        "[Unit]\nWants=extra.socket\nAfter=extra.socket\n[Service]\nSockets=hitless.socket extra.socket\n",
+    );
+    host.run(["systemctl", "daemon-reload"]).ok();
+}
+
+fn last_words(host: &Host) -> String {
+    let entries = host.journal(["--unit", "hitless", "_COMM=hitless"]);
+    entries.iter().rev().take(5).map(|entry| entry.message() + "\n").collect()
+}
+
+on_both_releases! {
+    with scene::shop;
+
+    fn a_socket_that_the_configuration_does_not_name_is_an_error_with_a_remedy(host: Host) {
+        add_extra_socket(&host);
+
+        let _ = host.run(["systemctl", "restart", "hitless"]).fails();
+
+        assert_eq!(host.show("hitless.service", "ExecMainStatus"), "78");
+        let said = last_words(&host);
+        assert!(said.contains("extra") && said.contains("listener"), "{said}");
+
+        let waiting = host.get_later(SHOP, "/");
+        host.write("/etc/hitless/hitless.toml", "[listener.http]\n[listener.extra]\n");
+        assert_eq!(waiting.join().unwrap().unwrap().status, 200, "the next attempt takes the mended file");
+        host.connect(8081).unwrap();
+    }
+
+    fn a_listener_that_systemd_does_not_pass_is_an_error_with_a_remedy(host: Host) {
+        host.write("/etc/hitless/hitless.toml", "[listener.http]\n[listener.extra]\n");
+
+        let _ = host.run(["systemctl", "reload", "hitless"]).fails();
+        assert_eq!(host.get(SHOP, "/").status, 200, "a reload changes nothing");
+        let _ = host.run(["systemctl", "restart", "hitless"]).fails();
+
+        assert_eq!(host.show("hitless.service", "ExecMainStatus"), "78");
+        let said = last_words(&host);
+        assert!(said.contains("extra") && said.contains(".socket"), "{said}");
+    }
+
+    fn sockets_of_one_name_are_one_listener(host: Host) {
+        host.write("/etc/systemd/system/hitless.socket.d/more.conf", "[Socket]\nListenStream=8080\nListenStream=/run/front.sock\n");
+        host.shell("systemctl daemon-reload && systemctl restart hitless.socket hitless.service").ok();
+        for way in ["http://127.0.0.1/", "http://[::1]:8080/", "--unix-socket /run/front.sock http://x/"] {
+            let words = ["curl", "--silent", "--fail", "--header", "Host: shop.example"];
+            host.run(words.into_iter().chain(way.split(' '))).ok();
+        }
+    }
+}
