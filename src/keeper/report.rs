@@ -140,10 +140,15 @@ mod tests {
         report.died("was killed by signal 9");
         let text = report.serving(dir);
         assert!(text.starts_with("configuration refused at "), "{text}");
-        assert!(text.contains(", generation 4 serves on: shop.toml:3:1: port: found 'x' (and 2 more); "), "{text}");
+        assert!(
+            text.contains(", generation 4 serves on: shop.toml:3:1: port: found 'x' (and 2 more); "),
+            "{text}"
+        );
         report.reloaded(summary(1));
         let text = report.serving(dir);
-        assert!(text.starts_with("serving 1 service on http (2 sockets), generation 4; the gateway died once, "));
+        assert!(
+            text.starts_with("serving 1 service on http (2 sockets), generation 4; the gateway died once, ")
+        );
         assert!(text.ends_with(": it was killed by signal 9"), "{text}");
     }
 
