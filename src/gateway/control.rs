@@ -186,9 +186,8 @@ impl Control {
     }
 
     fn announce_ready(&mut self) {
-        let summary = self.office.summary();
-        tracing::info!(message_id = event::READY, "{}", summary.line(&self.start.directory));
-        self.outbox.send(ToKeeper::Ready(summary));
+        // The keeper tells it to everybody.
+        self.outbox.send(ToKeeper::Ready(self.office.summary()));
         self.threads.beat(self.beat);
         self.beat();
     }

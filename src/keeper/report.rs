@@ -91,7 +91,10 @@ impl Progress {
             waits.push(count(self.tunnels, "tunnel"));
         }
         if waits.is_empty() {
-            waits.push(count(self.connections, "idle connection"));
+            waits.push(match self.connections {
+                0 => "nothing in flight".into(),
+                connections => count(connections, "idle connection"),
+            });
         }
         let oldest = match self.oldest.as_secs_f64() {
             0.0 => String::new(),
@@ -140,10 +143,15 @@ mod tests {
         report.died("was killed by signal 9");
         let text = report.serving(dir);
         assert!(text.starts_with("configuration refused at "), "{text}");
-        assert!(text.contains(", generation 4 serves on: shop.toml:3:1: port: found 'x' (and 2 more); "), "{text}");
+        assert!(
+            text.contains(", generation 4 serves on: shop.toml:3:1: port: found 'x' (and 2 more); "),
+            "{text}"
+        );
         report.reloaded(summary(1));
         let text = report.serving(dir);
-        assert!(text.starts_with("serving 1 service on http (2 sockets), generation 4; the gateway died once, "));
+        assert!(
+            text.starts_with("serving 1 service on http (2 sockets), generation 4; the gateway died once, ")
+        );
         assert!(text.ends_with(": it was killed by signal 9"), "{text}");
     }
 
