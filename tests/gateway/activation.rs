@@ -75,7 +75,7 @@ fn the_watchdog_hears_from_a_gateway_that_is_well_and_not_from_one_that_is_stuck
         daemon.told("WATCHDOG=1");
     }
     let gateway = daemon.gateway();
-    gateway.signal(rustix::process::Signal::STOP);
+    gateway.stop();
     assert!(daemon.falls_silent(), "a stopped gateway is reported as well");
     gateway.signal(rustix::process::Signal::CONT);
     daemon.told("WATCHDOG=1");

@@ -95,11 +95,15 @@ impl Folder {
         self.start_as(command)
     }
 
-    pub fn start_as(self, mut command: Command) -> Daemon {
-        command.env("NOTIFY_SOCKET", self.path().join("notify")).stdin(Stdio::null());
-        command.stderr(fs::File::create(self.path().join("log")).unwrap());
-        let keeper = command.spawn().unwrap();
+    pub fn start_as(self, command: Command) -> Daemon {
+        let keeper = self.spawn(command);
         Daemon { folder: self, keeper, heard: vec![] }
+    }
+
+    fn spawn(&self, mut command: Command) -> Child {
+        command.env("NOTIFY_SOCKET", self.path().join("notify")).stdin(Stdio::null());
+        let log = fs::File::options().create(true).append(true).open(self.path().join("log")).unwrap();
+        command.stderr(log).spawn().unwrap()
     }
 
     /// As systemd would, with these listening sockets, all of one name.
@@ -166,6 +170,11 @@ impl Daemon {
         self.status()["listeners"][0]["address"].as_str().unwrap().to_owned()
     }
 
+    /// Another keeper in the same folder, after the end of the first.
+    pub fn starts_again(&mut self) {
+        self.keeper = self.folder.spawn(self.folder.command("run"));
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.keeper), signal).unwrap();
     }
@@ -210,6 +219,19 @@ impl Process {
 
     pub fn signal(&self, signal: Signal) {
         rustix::process::pidfd_send_signal(&self.pidfd, signal).unwrap();
+    }
+
+    /// Stops it, and waits until each of its threads has stopped; the kernel tells only parents.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+        let stopped = |task: fs::DirEntry| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+        };
+        let tasks = || fs::read_dir(format!("/proc/{}/task", self.pid)).unwrap().map_while(Result::ok);
+        while !tasks().all(stopped) {
+            std::thread::yield_now();
+        }
     }
 
     pub fn ends(&self) {

@@ -12,7 +12,7 @@ fn a_gateway_that_is_killed_is_replaced_and_waiting_connections_are_served() {
     let mut daemon = folder.start().ready();
     let (address, gateway) = (daemon.address(), daemon.gateway());
     // Stopped, so that what comes now waits in the kernel.
-    gateway.signal(Signal::STOP);
+    gateway.stop();
     let waiting: Vec<_> = (0..10).map(|_| ask(&address, "blog.test", "/")).collect();
     gateway.signal(Signal::KILL);
     for asking in waiting {
@@ -84,4 +84,25 @@ fn signals_meant_for_the_whole_group_do_not_stop_the_gateway() {
     }
     assert!(get(&address, "blog.test", "/").ends_with("\r\n\r\nhello"));
     assert_eq!(daemon.gateway().pid, gateway.pid);
+}
+
+#[test]
+fn a_start_does_not_wait_for_a_gateway_that_outlived_its_keeper() {
+    let origin = Origin::start();
+    let folder = Folder::listening();
+    folder.service("blog", &format!("hosts = [\"blog.test\"]\nendpoints = [\"{}\"]", origin.address));
+    let mut daemon = folder.start().ready();
+    let gateway = daemon.gateway();
+    let slow = ask(&daemon.address(), "blog.test", "/slow");
+    origin.has_one();
+    daemon.signal(Signal::KILL);
+    daemon.ends();
+    // Asked until the gateway has noticed: its end of the control socket is not ours to watch.
+    while std::os::unix::net::UnixStream::connect(daemon.folder.admin()).is_ok() {}
+    daemon.starts_again();
+    daemon.told("READY=1");
+    assert_ne!(daemon.gateway().pid, gateway.pid);
+    origin.release();
+    assert!(slow.answer().ends_with("\r\n\r\ndone"));
+    gateway.ends();
 }

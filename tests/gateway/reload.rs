@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::daemon::{Folder, ask, get, stderr};
+use crate::daemon::{Folder, Process, admin, ask, get, stderr};
 use crate::origin::Origin;
 
 #[test]
@@ -118,24 +118,25 @@ fn reloads(count: usize) {
     let folder = Folder::listening();
     folder.answering("blog", "one");
     folder.answering("shop", "shop");
-    let daemon = folder.start().ready();
-    let (gateway, keeper) = (daemon.gateway(), crate::daemon::Process::open(daemon.keeper.id() as i32));
-    let reload = |count: usize| {
-        for _ in 0..count {
-            let answer = crate::daemon::admin(&daemon.folder, "POST /reload");
+    let mut daemon = folder.start().ready();
+    let processes = [daemon.gateway(), Process::open(daemon.keeper.id() as i32)];
+    let measure = || processes.each_ref().map(|process| (process.resident_kib(), process.open_descriptors()));
+    let mut reload = |from: usize, to: usize| {
+        for generation in from..=to {
+            let answer = admin(&daemon.folder, "POST /reload");
             assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            daemon.told(&format!("generation {generation}\n"));
         }
     };
     // Buffers and arenas have found their size.
-    reload(100);
-    daemon.status();
-    let before = [&gateway, &keeper].map(|process| (process.resident_kib(), process.open_descriptors()));
-    reload(count);
-    daemon.status();
-    let after = [&gateway, &keeper].map(|process| (process.resident_kib(), process.open_descriptors()));
+    reload(2, 101);
+    let before = measure();
+    reload(102, 101 + count);
+    let after = measure();
     for (before, after) in before.iter().zip(after) {
         assert!(after.0 < before.0 + 2048, "grew from {before:?} to {after:?} KiB, descriptors");
-        assert_eq!(before.1, after.1, "descriptors");
+        // The last admin connection may still be closing.
+        assert!(after.1 <= before.1 + 2, "grew from {before:?} to {after:?} KiB, descriptors");
     }
 }
 

@@ -87,7 +87,7 @@ fn a_gateway_that_does_not_end_is_killed() {
     let origin = Origin::start();
     let mut daemon = serving(&origin, "deadline = \"100ms\"");
     let gateway = daemon.gateway();
-    gateway.signal(Signal::STOP);
+    gateway.stop();
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.ends().code(), Some(0));
     gateway.ends();
