@@ -89,3 +89,36 @@ fn a_watchdog_meant_for_another_process_is_not_ours() {
     let mut daemon = folder.start_as(command).ready();
     assert!(daemon.falls_silent());
 }
+
+#[test]
+fn what_an_earlier_start_has_stored_is_told_from_listening_sockets() {
+    let folder = Folder::new("");
+    let (address, socket) = listener();
+    let (stored, _other_end) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    let daemon = folder.start_with("http:queue", vec![socket, stored.into()]).ready();
+    assert_eq!(daemon.status()["listeners"].as_array().unwrap().len(), 1);
+    assert!(get(&address, "blog.test", "/").starts_with("HTTP/1.1 404 "));
+}
+
+#[test]
+fn a_descriptor_that_is_no_listening_socket_ends_the_start() {
+    let (stored, _other_end) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    let mut daemon = Folder::listening().start_with("http", vec![stored.into()]);
+    assert_eq!(daemon.ends().code(), Some(78));
+    assert!(
+        daemon.log().contains("it is not a listening stream socket; use ListenStream="),
+        "{}",
+        daemon.log()
+    );
+}
+
+#[test]
+fn the_gateway_inherits_nothing_but_what_it_needs() {
+    let (_, socket) = listener();
+    let daemon = Folder::new("").start_with("http", vec![socket]).ready();
+    let environment = std::fs::read(format!("/proc/{}/environ", daemon.gateway().pid)).unwrap();
+    let environment = String::from_utf8_lossy(&environment).into_owned();
+    for name in ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"] {
+        assert!(!environment.contains(name), "{environment}");
+    }
+}

@@ -106,14 +106,15 @@ impl Folder {
         command.stderr(log).spawn().unwrap()
     }
 
-    /// As systemd would, with these listening sockets, all of one name.
+    /// As systemd would, with these descriptors, all of one name, or of names joined by colons.
     pub fn start_with(self, name: &str, sockets: Vec<OwnedFd>) -> Daemon {
         let mut command = Command::new("sh");
         // LISTEN_PID is only known in the new process.
         command.args(["-c", "export LISTEN_PID=$$; exec \"$@\"", "sh", BINARY, "run", "--config"]);
         command.arg(self.path()).env_remove("JOURNAL_STREAM");
         command.env("LISTEN_FDS", sockets.len().to_string());
-        command.env("LISTEN_FDNAMES", vec![name; sockets.len()].join(":"));
+        let names = if name.contains(':') { name.into() } else { vec![name; sockets.len()].join(":") };
+        command.env("LISTEN_FDNAMES", names);
         // SAFETY: only dup2, which is async-signal-safe; moved far up first, so that no copy overwrites another.
         unsafe {
             command.pre_exec(move || {
