@@ -19,7 +19,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::settings::{LogLevel, Settings};
+use crate::config::settings::Settings;
 use crate::config::{self, Sources};
 use crate::handover::snapshot;
 use crate::systemd::activation::{self, Passed};
@@ -79,10 +79,9 @@ fn serve(directory: &Path, passed: Vec<Passed>) -> Result<(), Fatal> {
         watchdog: watchdog::interval(),
         log: log.clone(),
     });
-    match &ended {
-        Ok(()) => tracing::info!(message_id = event::STOPPED, "stopped"),
-        // main prints it, once.
-        Err(_) => log.set_level(LogLevel::Error),
+    // An error is printed by main, once.
+    if ended.is_ok() {
+        tracing::info!(message_id = event::STOPPED, "stopped");
     }
     log.flush(LAST_LINES);
     ended

@@ -122,3 +122,18 @@ fn the_gateway_inherits_nothing_but_what_it_needs() {
         assert!(!environment.contains(name), "{environment}");
     }
 }
+
+#[test]
+fn a_connection_that_comes_during_a_restart_waits_and_is_served() {
+    let folder = Folder::new("");
+    folder.answering("blog", "hello");
+    let (address, socket) = listener();
+    let mut daemon = folder.start_with("http", vec![socket.try_clone().unwrap()]).ready();
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.ends().code(), Some(0));
+    let waiting = crate::daemon::ask(&address, "blog.test", "/");
+    let again = Folder::new("");
+    again.answering("blog", "hello again");
+    let _daemon = again.start_with("http", vec![socket]).ready();
+    assert!(waiting.answer().ends_with("\r\n\r\nhello again"));
+}
