@@ -19,7 +19,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::settings::{LogLevel, Settings};
+use crate::config::settings::Settings;
 use crate::config::{self, Sources};
 use crate::handover::snapshot;
 use crate::systemd::activation::{self, Passed};
@@ -56,7 +56,7 @@ pub fn run(directory: &Path) -> Result<(), Fatal> {
     let passed = activation::take()?;
     let ended = serve(directory, passed);
     if let Err(fatal) = &ended {
-        notify::failed(&format!("cannot start: {}", first_line(&fatal.to_string())), errno(fatal));
+        notify::failed(&status(fatal), errno(fatal));
     }
     ended
 }
@@ -79,10 +79,9 @@ fn serve(directory: &Path, passed: Vec<Passed>) -> Result<(), Fatal> {
         watchdog: watchdog::interval(),
         log: log.clone(),
     });
-    match &ended {
-        Ok(()) => tracing::info!(message_id = event::STOPPED, "stopped"),
-        // main prints it, once.
-        Err(_) => log.set_level(LogLevel::Error),
+    // An error is printed by main, once.
+    if ended.is_ok() {
+        tracing::info!(message_id = event::STOPPED, "stopped");
     }
     log.flush(LAST_LINES);
     ended
@@ -114,8 +113,14 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// Its first line; the others are in the journal.
+fn status(fatal: &Fatal) -> String {
+    let text = fatal.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    match fatal {
+        Fatal::Refused(_) => format!("cannot start: {first}"),
+        _ => first.to_owned(),
+    }
 }
 
 fn errno(fatal: &Fatal) -> Option<i32> {
