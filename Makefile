@@ -63,6 +63,7 @@ lab:
 	@packaging/need debootstrap systemd-container util-linux iproute2
 
 demo: deb lab
+	$(cargo) build --quiet --example sample
 	packaging/as-root cargo run --locked --quiet --example demo
 
 run: rust

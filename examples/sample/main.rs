@@ -5,6 +5,8 @@
 //! finish what is in flight, then it ends with 0.
 //! Must not know: hitless. It is what an operator's own application would be.
 
+#![allow(clippy::disallowed_macros, reason = "a program of its own, whose output is for people")]
+
 mod service;
 #[allow(dead_code, reason = "the client's half is used by the load client")]
 #[path = "../wire/mod.rs"]
@@ -76,8 +78,9 @@ fn address_of_instance(instance: &str) -> anyhow::Result<Address> {
     if let Ok(port) = instance.parse::<u16>() {
         return Ok(Address::Tcp(([127, 0, 0, 1], port).into()));
     }
-    let directory = std::env::var_os("RUNTIME_DIRECTORY")
-        .with_context(|| format!("instance '{instance}' is not a port, and there is no $RUNTIME_DIRECTORY"))?;
+    let directory = std::env::var_os("RUNTIME_DIRECTORY").with_context(|| {
+        format!("instance '{instance}' is not a port, and there is no $RUNTIME_DIRECTORY")
+    })?;
     Ok(Address::Unix(PathBuf::from(directory).join("http.sock")))
 }
 

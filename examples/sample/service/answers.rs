@@ -146,10 +146,16 @@ async fn post(app: &App, request: Request<Incoming>) -> Answer {
     }
 }
 
-/// Promises a thousand bytes and breaks off after a few.
+/// Promises a thousand bytes and breaks off after a few, once those have had time to leave.
 fn cut() -> Answer {
-    let pieces = [Ok(Frame::data(Bytes::from_static(b"this answer will be c"))), Err(io::Error::other("cut"))];
-    let mut answer = streamed(stream::iter(pieces), "text/plain");
+    let pieces = stream::unfold(false, |begun| async move {
+        if begun {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            return Some((Err(io::Error::other("cut")), true));
+        }
+        Some((Ok(Frame::data(Bytes::from_static(b"this answer will be c"))), true))
+    });
+    let mut answer = streamed(pieces, "text/plain");
     answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("1000"));
     answer
 }

@@ -54,7 +54,11 @@ impl App {
 }
 
 /// Accepts on every socket from now on (within a tokio runtime), until `told` to leave.
-pub fn serve(sockets: Vec<Socket>, app: Arc<App>, told: impl Future<Output = ()> + Send + 'static) -> Serving {
+pub fn serve(
+    sockets: Vec<Socket>,
+    app: Arc<App>,
+    told: impl Future<Output = ()> + Send + 'static,
+) -> Serving {
     let (leave, leaving) = watch::channel(false);
     let mut connections = JoinSet::new();
     for socket in sockets {
@@ -75,6 +79,7 @@ impl Serving {
     }
 }
 
+#[allow(clippy::disallowed_macros, reason = "an ordinary application: its stderr goes to the journal")]
 async fn accept(socket: Socket, app: Arc<App>, mut leaving: Leaving) {
     loop {
         let wire = tokio::select! {

@@ -51,3 +51,23 @@ impl Posts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_came_twice_is_a_duplicate_and_ids_are_listed_only_when_asked_for() {
+        let posts = Posts::default();
+        assert_eq!(
+            [posts.count("a-1"), posts.count("a-2"), posts.count("a-1"), posts.count("b-1")],
+            [1, 1, 2, 1]
+        );
+        let all = posts.received(None);
+        assert_eq!((all.total, all.duplicates["a-1"], all.duplicates.len()), (4, 2, 1));
+        assert!(all.ids.is_none());
+        assert_eq!(posts.received(Some("b-")).ids.unwrap().len(), 1);
+        posts.clear();
+        assert_eq!(posts.received(None).total, 0);
+    }
+}

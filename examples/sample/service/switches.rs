@@ -42,7 +42,11 @@ impl Switches {
                 "cut" => next.cut = if value == "all" { u64::MAX } else { number(key, value)? },
                 "unhealthy" => next.unhealthy = number(key, value)? != 0,
                 "reset" => next = State::default(),
-                _ => return Err(format!("unknown switch '{key}'; there are slow_ms, fail, cut, unhealthy, reset")),
+                _ => {
+                    return Err(format!(
+                        "unknown switch '{key}'; there are slow_ms, fail, cut, unhealthy, reset"
+                    ));
+                }
             }
         }
         *state = next;
@@ -81,4 +85,40 @@ fn take(left: &mut u64) -> bool {
 
 fn number(key: &str, value: &str) -> Result<u64, String> {
     value.parse().map_err(|_| format!("switch '{key}' must be a number, found '{value}'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_switch_counts_down_and_then_all_is_well_again() {
+        let switches = Switches::default();
+        switches.set("fail=1&cut=1").unwrap();
+        assert!(matches!(switches.fate().await, Fate::Failed));
+        assert!(matches!(switches.fate().await, Fate::Cut));
+        assert!(matches!(switches.fate().await, Fate::Answered));
+    }
+
+    #[tokio::test]
+    async fn failing_for_all_lasts_until_it_is_reset() {
+        let switches = Switches::default();
+        switches.set("fail=all&unhealthy=1").unwrap();
+        for _ in 0..3 {
+            assert!(matches!(switches.fate().await, Fate::Failed));
+        }
+        assert!(!switches.healthy());
+        switches.set("reset=1").unwrap();
+        assert!(matches!(switches.fate().await, Fate::Answered));
+        assert!(switches.healthy());
+    }
+
+    #[test]
+    fn a_switch_that_cannot_be_read_changes_nothing_and_is_explained() {
+        let switches = Switches::default();
+        let why = switches.set("unhealthy=1&slow_ms=soon").err().unwrap();
+        assert_eq!(why, "switch 'slow_ms' must be a number, found 'soon'");
+        assert!(switches.healthy());
+        assert!(switches.set("slwo_ms=1").err().unwrap().contains("there are slow_ms, fail"));
+    }
 }

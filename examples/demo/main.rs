@@ -1,0 +1,115 @@
+//! The demonstration: the built package on a booted Debian, under load, through every kind of change.
+//!
+//! `make demo`, or `cargo run --example demo -- --deb hitless.deb --debian 13` as root. Builds nothing.
+//! Promises: prints what it does while it does it, then a table and a verdict per promise; writes the rows
+//! to `target/demo.json` as they come; exits 0 only when every promise was kept, 1 when one was not, 2 when
+//! it could not try.
+
+#![allow(clippy::disallowed_macros, reason = "a program of its own, whose output is for people")]
+
+mod events;
+mod promises;
+mod rows;
+mod stage;
+
+#[allow(dead_code, unused_imports, reason = "the load client on the command line uses more of it")]
+#[path = "../load/engine/mod.rs"]
+mod engine;
+#[allow(clippy::duplicate_mod, reason = "one library for the systemd tests and the demo")]
+#[path = "../../tests/lab/mod.rs"]
+mod lab;
+#[allow(dead_code, reason = "the serving half is used by the sample application")]
+#[path = "../wire/mod.rs"]
+mod wire;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use lab::Release;
+use rows::Row;
+
+/// Shows on a throw-away Debian what clients notice of reloads, restarts and crashes of hitless.
+#[derive(Parser)]
+#[command(name = "demo")]
+struct Arguments {
+    /// The package to install; the newest in target/deb when not named
+    #[arg(long)]
+    deb: Option<PathBuf>,
+    /// The binary of the sample application; the one built beside this program when not named
+    #[arg(long)]
+    sample: Option<PathBuf>,
+    /// Debian releases to boot: 12, 13
+    #[arg(long = "debian", value_delimiter = ',', default_values_t = [12, 13])]
+    debian: Vec<u32>,
+    /// Only these events, such as reload or gateway-kill
+    #[arg(long = "event", value_delimiter = ',')]
+    events: Vec<String>,
+    /// Seconds of load before each event
+    #[arg(long, default_value_t = 2.5)]
+    before: f64,
+    /// Seconds of load after each event
+    #[arg(long, default_value_t = 4.0)]
+    after: f64,
+    /// Where the rows go
+    #[arg(long, default_value = "target/demo.json")]
+    json: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cannot run the demo: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<bool> {
+    let package = arguments.deb.clone().unwrap_or_else(lab::package);
+    let sample = arguments.sample.clone().unwrap_or_else(|| lab::example("sample"));
+    let events = events::named(&arguments.events)?;
+    let pauses = events::Pauses {
+        before: Duration::try_from_secs_f64(arguments.before)?,
+        after: Duration::try_from_secs_f64(arguments.after)?,
+    };
+    println!("{}", rows::OPENING);
+    let mut rows: Vec<Row> = Vec::new();
+    rows::write(&arguments.json, &rows)?;
+    let mut skipped = Vec::new();
+    for debian in arguments.debian {
+        let release = release(debian)?;
+        if let Some(reason) = lab::unavailable(release) {
+            println!("Debian {debian}: skipped: {reason}\n");
+            skipped.push(reason);
+            continue;
+        }
+        let stage = stage::Stage::set(release, debian, &package, &sample)?;
+        for event in &events {
+            rows.push(events::perform(event, &stage, pauses)?);
+            rows::write(&arguments.json, &rows)?;
+        }
+        println!();
+    }
+    if rows.is_empty() {
+        anyhow::bail!(
+            "no host can be booted here: {}; run `make demo` as root or with sudo",
+            skipped.join("; ")
+        );
+    }
+    println!("{}", rows::table(&rows));
+    let (text, kept) = promises::verdicts(&rows);
+    println!("{text}\nThe rows are in {}.", arguments.json.display());
+    Ok(kept)
+}
+
+fn release(debian: u32) -> anyhow::Result<Release> {
+    match debian {
+        12 => Ok(Release::Bookworm),
+        13 => Ok(Release::Trixie),
+        other => anyhow::bail!("no test host for Debian {other}; there are 12 and 13"),
+    }
+}

@@ -1,0 +1,135 @@
+//! The rows of the demonstration: as JSON for programs, as a table for people.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::engine::Report;
+use crate::events::EVENTS;
+
+pub const OPENING: &str = "\
+hitless under load. On each Debian release a throw-away host is booted, the package installed, and two
+applications put behind it. Then, for each event, clients send about 1,250 requests a second (kept-alive and
+new connections, slow requests, uploads, downloads, streams, POSTs), hold 16 WebSockets and 86 silent
+connections, and never retry: whatever goes wrong is counted.
+";
+
+const LEGEND: &str = "\
+failed            requests without their right and complete answer
+idle closed       connections that were resting and were closed without `Connection: close` before
+tunnels dropped   WebSockets that ended before their client closed them; each is opened anew and may end again
+duplicate POSTs   POSTs that the application received more than once
+worst stall       the longest that an answer kept a client waiting, beyond what was asked to be slow
+no answer for     the longest time in which no client got any answer
+exit              exit code of the command
+";
+
+/// One event on one release.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    pub event: &'static str,
+    pub debian: u32,
+    #[serde(flatten)]
+    pub report: Report,
+    pub exit_code: i32,
+    /// When the event began and when its command ended, since the load began.
+    #[serde(skip)]
+    pub began: Duration,
+    #[serde(skip)]
+    pub ended: Duration,
+}
+
+pub fn write(path: &Path, rows: &[Row]) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(rows).context("cannot write the rows as JSON")?;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create '{}'", folder.display()))?;
+    }
+    std::fs::write(path, text + "\n").with_context(|| format!("cannot write '{}'", path.display()))
+}
+
+pub fn table(rows: &[Row]) -> String {
+    let mut text = String::new();
+    let mut debian = 0;
+    for row in rows {
+        if row.debian != debian {
+            debian = row.debian;
+            let _ = writeln!(text, "{}", heading(debian));
+        }
+        let _ = writeln!(text, "{}", line(row));
+    }
+    format!("{text}\n{LEGEND}")
+}
+
+fn heading(debian: u32) -> String {
+    let columns =
+        "requests  failed  idle closed  tunnels dropped  duplicate POSTs  worst stall  no answer for  exit";
+    format!("{:<42}{columns}", format!("Debian {debian}"))
+}
+
+fn line(row: &Row) -> String {
+    let report = &row.report;
+    let title = EVENTS.iter().find(|event| event.name == row.event).map_or(row.event, |event| event.title);
+    let duplicates = report.duplicate_posts.map_or("unknown".to_owned(), |count| count.to_string());
+    format!(
+        "{title:<42}{:>8}{:>8}{:>13}{:>17}{duplicates:>17}{:>13}{:>15}{:>6}",
+        thousands(report.requests),
+        thousands(report.failed),
+        report.idle_closed,
+        format!("{} of {}", report.tunnels_dropped, report.tunnels),
+        format!("{} ms", thousands(report.worst_stall_ms)),
+        format!("{} ms", thousands(report.outage_ms)),
+        row.exit_code,
+    )
+}
+
+fn thousands(number: u64) -> String {
+    match number {
+        0..1_000 => number.to_string(),
+        _ => format!("{},{:03}", thousands(number / 1_000), number % 1_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_written_with_the_names_that_others_read() {
+        let row = Row {
+            event: "reload",
+            debian: 12,
+            report: Report::default(),
+            exit_code: 0,
+            began: Duration::ZERO,
+            ended: Duration::ZERO,
+        };
+        let value = serde_json::to_value(&row).unwrap();
+        let mut names: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        names.sort_unstable();
+        let mut wanted = [
+            "event",
+            "debian",
+            "requests",
+            "failed",
+            "failed_kinds",
+            "idle_closed",
+            "tunnels",
+            "tunnels_dropped",
+            "tunnels_gap",
+            "duplicate_posts",
+            "worst_stall_ms",
+            "outage_ms",
+            "exit_code",
+        ];
+        wanted.sort_unstable();
+        assert_eq!(names, wanted);
+    }
+
+    #[test]
+    fn thousands_are_told_apart() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+    }
+}

@@ -1,0 +1,99 @@
+//! A booted host with the package installed and the applications running: what the events happen to.
+//!
+//! Two applications: `shop` on two TCP endpoints, `blog` on a Unix socket, all instances of one template unit.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Context;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::engine::{Address, Load, Options};
+use crate::lab::{Host, Release};
+
+pub const SHOP: &str = "/etc/hitless/services.d/shop.toml";
+pub const BLOG: &str = "/etc/hitless/services.d/blog.toml";
+pub const BROKEN: &str = "/etc/hitless/services.d/broken.toml";
+
+const SHOP_TEXT: &str = "\
+[service.shop]
+hosts = [\"shop.example.com\"]
+endpoints = [\"127.0.0.1:3001\", \"127.0.0.1:3002\"]
+";
+const BLOG_TEXT: &str = "\
+[service.blog]
+hosts = [\"blog.example.com\"]
+endpoints = [\"unix:/run/sample-blog/http.sock\"]
+";
+const SAMPLE_UNIT: &str = include_str!("../sample/sample@.service");
+
+pub struct Stage {
+    pub host: Host,
+    pub debian: u32,
+}
+
+impl Stage {
+    /// Boots, installs and starts everything, telling each step and how long it took.
+    pub fn set(release: Release, debian: u32, package: &Path, sample: &Path) -> anyhow::Result<Stage> {
+        println!("Debian {debian}");
+        let host = step("boot a throw-away host", || Host::boot(release));
+        step("install the package, which starts it", || host.install(package).ok());
+        step("start the sample applications: shop twice, blog once", || {
+            host.put(sample, "/usr/local/bin/sample");
+            host.write("/etc/systemd/system/sample@.service", SAMPLE_UNIT);
+            host.run(["systemctl", "daemon-reload"]).ok();
+            host.run(["systemctl", "start", "sample@3001", "sample@3002", "sample@blog"]).ok();
+        });
+        let stage = Stage { host, debian };
+        step("write services.d/shop.toml and blog.toml, reload", || {
+            stage.host.write(SHOP, SHOP_TEXT);
+            stage.host.write(BLOG, BLOG_TEXT);
+            stage.host.run(["systemctl", "reload", "hitless"]).ok();
+        });
+        for authority in ["shop.example.com", "blog.example.com"] {
+            let answer = stage.host.get(authority, "/");
+            anyhow::ensure!(answer.status == 200, "{authority} answers {}: {}", answer.status, answer.body);
+        }
+        Ok(stage)
+    }
+
+    /// Starts the load inside the host's network, on both applications.
+    pub fn load(&self) -> anyhow::Result<Load> {
+        let leader = self.host.leader();
+        let blog = self.host.path("/run/sample-blog/http.sock");
+        let hosts = vec!["shop.example.com".to_owned(), "blog.example.com".to_owned()];
+        let mut options = Options::new(local(80), hosts);
+        options.posts_from = vec![local(3001), local(3002), Address::Unix(blog)];
+        Load::start(options, move || {
+            // A socket belongs to the network namespace of the thread that makes it.
+            let network = File::open(format!("/proc/{leader}/ns/net"))?;
+            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
+            Ok(())
+        })
+        .context("cannot start the load")
+    }
+
+    /// What the host has to say when something went wrong.
+    pub fn explanation(&self) -> String {
+        self.host
+            .shell("systemctl status --no-pager --lines=0 hitless; journalctl -u hitless -n 15 --no-pager")
+            .stdout
+    }
+}
+
+fn local(port: u16) -> Address {
+    Address::Tcp(([127, 0, 0, 1], port).into())
+}
+
+fn step<T>(what: &str, deed: impl FnOnce() -> T) -> T {
+    print!("  {what:<58}");
+    // A terminal that is gone is no reason to stop.
+    let _ = std::io::stdout().flush();
+    let began = Instant::now();
+    let result = deed();
+    println!("{:>6.1} s", began.elapsed().as_secs_f64());
+    result
+}

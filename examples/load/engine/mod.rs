@@ -1,0 +1,188 @@
+//! The load-and-loss client: a steady mixed load over HTTP/1.1, and a report of everything that was lost.
+//!
+//! Promises: it never retries and never forgives. Only what any client must do is silent: a new connection
+//! waits in the kernel, and a connection whose end was announced by `Connection: close` is opened anew.
+//! Everything is bounded: each request by its patience, the run by `finish`.
+//! It needs `crate::wire` beside it (`examples/wire/mod.rs`), in the demo and in tests too.
+//! Must not know: hitless, systemd, or what event the load is to survive.
+
+mod clients;
+mod connection;
+mod exchange;
+mod idle;
+mod options;
+mod posts;
+mod tally;
+mod tunnels;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+pub use connection::{Kind, Loss};
+pub use options::{Address, Options};
+pub use tally::{Details, Failure, Report, Share, SoFar, What};
+
+use connection::Connection;
+use exchange::{Ask, exchange};
+use tally::{Live, Tally};
+
+/// A load that is running, on a thread of its own.
+pub struct Load {
+    start: Instant,
+    live: Arc<Live>,
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<io::Result<Report>>,
+}
+
+/// What all clients of one load share.
+struct Run {
+    options: Options,
+    /// Distinguishes the POST ids of this run from those of every other.
+    name: String,
+    tally: RefCell<Tally>,
+    sequence: Cell<u64>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Load {
+    /// Starts the load; `enter` runs first on its thread, to go into another network namespace for example.
+    pub fn start(
+        options: Options,
+        enter: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Load> {
+        raise_open_files()?;
+        let start = Instant::now();
+        let live = Arc::new(Live::default());
+        let (stop, stopping) = watch::channel(false);
+        let watched = live.clone();
+        let thread = std::thread::Builder::new().name("load".to_owned()).spawn(move || {
+            enter()?;
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+            Ok(runtime.block_on(run(options, start, watched, stopping)))
+        })?;
+        Ok(Load { start, live, stop, thread })
+    }
+
+    /// Since the load began: the clock of [`Failure`]'s times.
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    pub fn so_far(&self) -> SoFar {
+        self.live.read()
+    }
+
+    /// Whether it ended before it was finished, which only an error does.
+    pub fn ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Offers nothing more, lets every request end, asks each silent connection once more, and reports.
+    pub fn finish(self) -> io::Result<Report> {
+        self.stop.send_replace(true);
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the load client panicked")))
+    }
+}
+
+/// Thousands of connections may wait at once; the usual soft limit is 1,024 (getrlimit(2)).
+fn raise_open_files() -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    Ok(())
+}
+
+async fn run(options: Options, start: Instant, live: Arc<Live>, stopping: watch::Receiver<bool>) -> Report {
+    let name = format!("{:08x}", fastrand::u32(..));
+    let tally = RefCell::new(Tally::new(start, live));
+    let tunnels = options.tunnels;
+    let mut stopped = stopping.clone();
+    let run = Rc::new(Run { options, name, tally, sequence: Cell::new(0), stopping });
+    let mut clients = JoinSet::new();
+    clients::spawn(&run, &mut clients);
+    tunnels::spawn(&run, &mut clients);
+    idle::spawn(&run, &mut clients);
+    // A sender that is gone asks for the end too.
+    let _ = stopped.wait_for(|stopping| *stopping).await;
+    run.tally.borrow_mut().stop();
+    while let Some(ended) = clients.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+    let posts = posts::received(&run).await;
+    run.tally.borrow_mut().report(tunnels, posts)
+}
+
+impl Run {
+    /// Waits; false when the load stops meanwhile.
+    async fn goes_on_after(&self, pause: Duration) -> bool {
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            () = tokio::time::sleep(pause) => true,
+            _ = stopping.wait_for(|stopping| *stopping) => false,
+        }
+    }
+
+    fn goes_on(&self) -> bool {
+        !*self.stopping.borrow()
+    }
+
+    fn next(&self) -> u64 {
+        self.sequence.replace(self.sequence.get() + 1)
+    }
+
+    /// The hosts in turn.
+    fn host(&self, turn: u64) -> &str {
+        let hosts = &self.options.hosts;
+        &hosts[(turn % hosts.len() as u64) as usize]
+    }
+
+    /// One request, on the connection `held` when there is one, else on a new one; whether it was answered.
+    ///
+    /// `held` is left with the connection when it may be used again. One that ended while it rested was closed
+    /// unannounced, which is counted, and replaced like every client must.
+    async fn ask(&self, held: &mut Option<Connection>, ask: Ask) -> bool {
+        if let Some(kind) = held.as_ref().and_then(Connection::ended) {
+            self.tally.borrow_mut().idle_closed(kind);
+            *held = None;
+        }
+        let begun = self.tally.borrow_mut().begin(ask.what, held.is_some());
+        let attempt = async {
+            let mut connection = match held.take() {
+                Some(mut connection) => {
+                    connection.take_longest_wait();
+                    connection
+                }
+                None => Connection::open(&self.options.address).await?,
+            };
+            let outcome = exchange(&mut connection, &ask).await;
+            let waited = connection.take_longest_wait();
+            *held = Some(connection).filter(Connection::reusable);
+            outcome.map(|()| waited)
+        };
+        let patience = self.options.patience + ask.allowance;
+        let outcome = tokio::time::timeout(patience, attempt).await.unwrap_or_else(|_| {
+            Err(Loss::new(Kind::Timeout, format!("no whole answer within {} s", patience.as_secs())))
+        });
+        let mut tally = self.tally.borrow_mut();
+        match outcome {
+            Ok(waited) => tally.answered(begun, waited.saturating_sub(ask.allowance)),
+            Err(loss) => {
+                tally.failed(begun, loss);
+                return false;
+            }
+        }
+        true
+    }
+}

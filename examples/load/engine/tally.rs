@@ -1,0 +1,249 @@
+//! What is counted while the load runs, and the report made of it.
+//!
+//! Promises: a request counts once, when it begins, and fails at most once; nothing is forgiven here.
+//! Must not know: connections, or who asked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::connection::{Kind, Loss};
+
+/// More failures than this are counted, but not kept one by one.
+const KEPT_FAILURES: usize = 20_000;
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// On a connection that was used before.
+    KeptAlive,
+    /// On a connection of its own.
+    Fresh,
+    Post,
+    Slow,
+    Download,
+    Upload,
+    Stream,
+    /// The handshake of a WebSocket.
+    Handshake,
+    /// The first request of a connection that is silent from then on.
+    Opening,
+    /// The request at the end that tells whether a silent connection still works.
+    Probe,
+}
+
+/// A request that failed; times since the load began.
+#[derive(Clone, Debug, Serialize)]
+pub struct Failure {
+    pub what: What,
+    pub kind: Kind,
+    pub detail: String,
+    /// Whether its connection had carried an answer before.
+    pub reused: bool,
+    #[serde(skip)]
+    pub began: Duration,
+    #[serde(skip)]
+    pub ended: Duration,
+}
+
+/// Requests and failures of one kind of client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Share {
+    pub requests: u64,
+    pub failed: u64,
+}
+
+/// What a run of the load saw, from its beginning to its last answer.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    pub requests: u64,
+    pub failed: u64,
+    pub failed_kinds: BTreeMap<Kind, u64>,
+    /// Silent or resting connections that ended without `Connection: close` before it.
+    pub idle_closed: u64,
+    pub tunnels: u64,
+    /// WebSockets that ended before the client closed them, also when they were closed properly.
+    pub tunnels_dropped: u64,
+    /// Messages that came back missing, repeated, out of order or changed.
+    pub tunnels_gap: u64,
+    /// POSTs that the application received more than once; `None` when it could not be asked.
+    pub duplicate_posts: Option<u64>,
+    /// The longest that an answer kept its client waiting, beyond what was asked to be slow.
+    pub worst_stall_ms: u64,
+    /// The longest time without any answer at all.
+    pub outage_ms: u64,
+    #[serde(skip)]
+    pub details: Details,
+}
+
+/// What the numbers of a report are made of.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Details {
+    pub shares: BTreeMap<What, Share>,
+    pub failures: Vec<Failure>,
+    pub idle_kinds: BTreeMap<Kind, u64>,
+    /// `closed 1001`, `reset`, `eof`, …
+    pub tunnel_kinds: BTreeMap<String, u64>,
+    pub duplicates: BTreeMap<String, u64>,
+    /// Why the application could not be asked for its POSTs.
+    pub posts_unknown: Option<String>,
+}
+
+/// Counted as it happens, for who watches from another thread.
+#[derive(Default)]
+pub struct Live {
+    requests: AtomicU64,
+    answered: AtomicU64,
+    failed: AtomicU64,
+    idle_closed: AtomicU64,
+    messages: AtomicU64,
+}
+
+/// How far a load has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SoFar {
+    pub requests: u64,
+    pub answered: u64,
+    pub failed: u64,
+    pub idle_closed: u64,
+    /// WebSocket messages that came back, right or wrong.
+    pub messages: u64,
+}
+
+impl Live {
+    pub fn read(&self) -> SoFar {
+        SoFar {
+            requests: self.requests.load(Ordering::Relaxed),
+            answered: self.answered.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            idle_closed: self.idle_closed.load(Ordering::Relaxed),
+            messages: self.messages.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A request that has begun.
+#[must_use]
+pub struct Begun {
+    what: What,
+    reused: bool,
+    at: Instant,
+}
+
+pub struct Tally {
+    start: Instant,
+    live: Arc<Live>,
+    report: Report,
+    worst_stall: Duration,
+    last_answer: Instant,
+    outage: Duration,
+    stopped: bool,
+}
+
+impl Tally {
+    pub fn new(start: Instant, live: Arc<Live>) -> Tally {
+        Tally {
+            start,
+            live,
+            report: Report::default(),
+            worst_stall: Duration::ZERO,
+            last_answer: start,
+            outage: Duration::ZERO,
+            stopped: false,
+        }
+    }
+
+    /// `reused`: on a connection that has carried an answer before.
+    pub fn begin(&mut self, what: What, reused: bool) -> Begun {
+        self.report.requests += 1;
+        self.report.details.shares.entry(what).or_default().requests += 1;
+        self.live.requests.fetch_add(1, Ordering::Relaxed);
+        Begun { what, reused, at: Instant::now() }
+    }
+
+    /// `waited` is the longest that the client was kept waiting.
+    pub fn answered(&mut self, _begun: Begun, waited: Duration) {
+        self.live.answered.fetch_add(1, Ordering::Relaxed);
+        self.stalled(waited);
+        self.silence_ends(Instant::now());
+    }
+
+    pub fn failed(&mut self, begun: Begun, loss: Loss) {
+        self.report.failed += 1;
+        *self.report.failed_kinds.entry(loss.kind).or_default() += 1;
+        self.report.details.shares.entry(begun.what).or_default().failed += 1;
+        self.live.failed.fetch_add(1, Ordering::Relaxed);
+        if self.report.details.failures.len() < KEPT_FAILURES {
+            self.report.details.failures.push(Failure {
+                what: begun.what,
+                kind: loss.kind,
+                detail: loss.detail,
+                reused: begun.reused,
+                began: begun.at.duration_since(self.start),
+                ended: self.start.elapsed(),
+            });
+        }
+    }
+
+    fn stalled(&mut self, waited: Duration) {
+        self.worst_stall = self.worst_stall.max(waited);
+    }
+
+    pub fn idle_closed(&mut self, kind: Kind) {
+        self.report.idle_closed += 1;
+        self.live.idle_closed.fetch_add(1, Ordering::Relaxed);
+        *self.report.details.idle_kinds.entry(kind).or_default() += 1;
+    }
+
+    /// One message of a tunnel came back after `waited`.
+    pub fn message(&mut self, waited: Option<Duration>) {
+        self.live.messages.fetch_add(1, Ordering::Relaxed);
+        self.stalled(waited.unwrap_or_default());
+    }
+
+    pub fn tunnel_dropped(&mut self, how: String) {
+        self.report.tunnels_dropped += 1;
+        *self.report.details.tunnel_kinds.entry(how).or_default() += 1;
+    }
+
+    pub fn tunnel_gap(&mut self, messages: u64) {
+        self.report.tunnels_gap += messages;
+    }
+
+    /// No more load is offered from now on, so silence means nothing any more.
+    pub fn stop(&mut self) {
+        self.silence_ends(Instant::now());
+        self.stopped = true;
+    }
+
+    fn silence_ends(&mut self, now: Instant) {
+        if !self.stopped {
+            self.outage = self.outage.max(now.duration_since(self.last_answer));
+            self.last_answer = now;
+        }
+    }
+
+    pub fn report(&mut self, tunnels: usize, posts: Result<BTreeMap<String, u64>, String>) -> Report {
+        let mut report = std::mem::take(&mut self.report);
+        report.tunnels = tunnels as u64;
+        report.worst_stall_ms = milliseconds(self.worst_stall);
+        report.outage_ms = milliseconds(self.outage);
+        match posts {
+            Ok(mut times) => {
+                times.retain(|_, times| *times > 1);
+                report.duplicate_posts = Some(times.values().map(|times| times - 1).sum());
+                report.details.duplicates = times;
+            }
+            Err(why) => report.details.posts_unknown = Some(why),
+        }
+        report
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
