@@ -90,8 +90,8 @@ async fn exchange(guard: Guard, request: Request<Incoming>) -> Result<Response<B
         Err(Failure::ClientGone) => return Err(Gone),
         Err(failure) => refuse(guard, failure, accept.as_ref()),
     };
-    if flight.local().is_leaving() && flight.version() < Version::HTTP_2 && !switches(&response) {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    if flight.local().is_leaving() && !switches(&response) {
+        close_after(&mut response, flight.version());
     }
     flight.begin_answer(response.status().as_u16());
     Ok(response)
@@ -136,7 +136,9 @@ fn authority<'a>(flight: &'a Flight, request: &Request<Incoming>) -> Result<&'a 
     }
     match flight.authority() {
         Some(authority) => Ok(authority),
-        None if request.headers().contains_key(HOST) => Err(Failure::BadRequest("the Host field is not text")),
+        None if request.headers().contains_key(HOST) => {
+            Err(Failure::BadRequest("the Host field is not text"))
+        }
         None if flight.version() == Version::HTTP_10 => Ok(""),
         None => Err(Failure::BadRequest("no authority")),
     }
@@ -152,6 +154,7 @@ fn find(flight: &Flight, authority: &str, request: &Request<Incoming>) -> Result
         fields: request.headers(),
     };
     let route = flight.generation().blueprint.routes.find(&lookup)?;
+    // HTTP/1.0 has no CONNECT; on HTTP/2 it is one stream of many, for which there is no tunnel yet.
     if request.method() == Method::CONNECT && request.version() != Version::HTTP_11 {
         return Err(Failure::ConnectRefused);
     }
@@ -189,7 +192,10 @@ async fn forward(
     flight.receives(content.state());
     let upstream = &flight.generation().upstreams[route.service];
     let request = Request::from_parts(parts, content);
-    let answer = Box::new(upstream.send(request, &route.settings.timeout).await?);
+    let answer = upstream.send(request, &route.settings.timeout).await;
+    let attempts = answer.as_ref().map_or(1, |answer| answer.attempts);
+    (0..attempts).for_each(|_| flight.local().counters.attempted());
+    let answer = Box::new(answer?);
     flight.answered_by(&answer.endpoint);
     let status = answer.response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS && asked.is_none() {
@@ -294,14 +300,24 @@ fn switches(response: &Response<Body>) -> bool {
 }
 
 fn refuse(guard: Guard, failure: Failure, accept: Option<&HeaderValue>) -> Response<Body> {
+    let version = guard.flight().version();
     let response = answer::error(&failure, &guard.flight().request_id(), accept);
     let ending = if failure == Failure::Drained { Ending::Cut } else { Ending::Refused };
     let mut response = own(guard, response, ending, Some(failure.clone()));
     if failure == Failure::ClientSilent {
         // The rest of its content may still come, and would be taken for a request.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        close_after(&mut response, version);
     }
     response
+}
+
+/// This answer is the last one of its HTTP/1 connection.
+fn close_after(response: &mut Response<Body>, version: Version) {
+    if version < Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        // hyper would add `keep-alive` to an answer that does not say that it is HTTP/1.0.
+        *response.version_mut() = version;
+    }
 }
 
 fn panicked(flight: &Flight, panic: &(dyn Any + Send)) -> Failure {

@@ -364,6 +364,9 @@ impl Guard {
     }
 
     fn unplanned(&self) -> (Ending, Option<Failure>) {
+        if std::thread::panicking() {
+            return (Ending::BrokenOff, Some(Failure::Panicked));
+        }
         match self.flight.stop() {
             Some(Stop::Cut) => (Ending::Cut, Some(Failure::Drained)),
             _ => (Ending::ClientGone, Some(Failure::ClientGone)),
@@ -377,6 +380,10 @@ impl Drop for Guard {
             return;
         }
         let (ending, failure) = self.planned.take().unwrap_or_else(|| self.unplanned());
+        if let Some(failure) = &failure {
+            let request_id = self.flight.request_id();
+            tracing::debug!(request_id = text(&request_id), "a request failed: {failure}");
+        }
         self.flight.end(ending, failure.as_ref());
         self.flight.tell(failure.as_ref(), (0, 0));
     }

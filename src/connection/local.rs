@@ -23,6 +23,7 @@ use super::blueprint::{Blueprint, Generation};
 use super::flight::Flight;
 use super::registry::Registry;
 use super::seat::Seat;
+use crate::config::settings::Network;
 use crate::telemetry::counters::Counters;
 
 /// How a drain goes about it.
@@ -145,7 +146,6 @@ impl Local {
 
     /// Whether the client at this address may speak for others.
     pub(super) fn trusts(generation: &Generation, address: Option<IpAddr>) -> bool {
-        use crate::config::settings::Network;
         let mut networks = generation.blueprint.settings.trusted_proxies.iter();
         networks.any(|network| match (network, address) {
             (Network::Unix, None) => true,

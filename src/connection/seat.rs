@@ -50,7 +50,8 @@ pub(super) struct Seat {
     tunnel: RefCell<Option<Box<Tunnel>>>,
     /// How long the tunnel on this connection may be silent.
     tunnel_idle: Cell<Option<Duration>>,
-    _open: Open,
+    /// Counts the connection as open; not as long as a request may remember this seat.
+    open: Cell<Option<Open>>,
 }
 
 /// Keeps a connection registered for as long as it is served.
@@ -75,7 +76,7 @@ impl Seat {
             eviction: Cell::new(None),
             tunnel: RefCell::new(None),
             tunnel_idle: Cell::new(None),
-            _open: local.counters.connection(),
+            open: Cell::new(Some(local.counters.connection())),
         });
         seat.key.set(local.seat_taken(&seat));
         Seated(seat)
@@ -207,6 +208,7 @@ impl Drop for Seated {
     fn drop(&mut self) {
         // A tunnel that never began knows this seat, and would keep it for ever.
         drop(self.0.take_tunnel());
+        drop(self.0.open.take());
         self.0.local.seat_left(self.0.key.get());
     }
 }

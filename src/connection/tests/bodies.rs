@@ -2,7 +2,8 @@
 
 use super::world::*;
 
-const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n";
+const CHUNKED: &str =
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n";
 
 #[test]
 fn each_event_arrives_before_the_next_one_is_sent() {
@@ -24,7 +25,8 @@ fn each_event_arrives_before_the_next_one_is_sent() {
 fn an_upload_reaches_the_endpoint_piece_by_piece() {
     let origin = Origin::start();
     let gateway = gateway(only(&origin));
-    let mut client = gateway.ask("POST / HTTP/1.1\r\nHost: app.example\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let mut client =
+        gateway.ask("POST / HTTP/1.1\r\nHost: app.example\r\nTransfer-Encoding: chunked\r\n\r\n");
     let (mut endpoint, head) = origin.request();
     assert!(head.contains("transfer-encoding: chunked"), "{head}");
     for piece in ["first", "second"] {
@@ -110,7 +112,8 @@ fn answers_without_content_are_whole() {
 fn an_early_answer_arrives_although_the_upload_goes_on() {
     let origin = Origin::start();
     let gateway = gateway(only(&origin));
-    let mut client = gateway.ask("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1000000\r\n\r\nfirst");
+    let mut client =
+        gateway.ask("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1000000\r\n\r\nfirst");
     let (mut endpoint, _) = origin.request();
     endpoint.until("first");
     endpoint.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\nConnection: close\r\n\r\ntoo much");

@@ -1,6 +1,10 @@
 //! What a drain and a cut do to connections.
 
+use std::time::Duration;
+
 use super::world::*;
+use crate::config::settings::Action;
+use crate::connection::DrainOrder;
 
 #[test]
 fn a_request_in_flight_is_answered_with_connection_close() {
@@ -139,6 +143,59 @@ fn a_draining_gateway_accepts_nothing() {
     endpoint.send(OK);
     assert_eq!(waiting.answer().1, "ok");
     drop(second);
+}
+
+/// Clients that keep their connections, and open a new one only when told so, notice nothing while
+/// one gateway after the other takes over the listening socket.
+#[test]
+fn no_request_is_lost_while_gateways_replace_each_other() {
+    let origin = Origin::start();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let start = || Gateway::on(listener.try_clone().unwrap(), fixed(&origin));
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let mut answered = 0;
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| ask_until(&over, address))).collect();
+        let mut serving = start();
+        for _ in 0..5 {
+            let before = serving.until(|totals| totals.answered > 200).answered;
+            assert!(before > 200);
+            let next = start();
+            serving.drain(DrainOrder { idle_grace: Duration::from_millis(500), ..AT_ONCE });
+            answered += serving.finish().answered;
+            serving = next;
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        let asked: u64 = clients.into_iter().map(|client| client.join().unwrap()).sum();
+        serving.drain(AT_ONCE);
+        assert_eq!(answered + serving.finish().answered, asked);
+    });
+}
+
+fn fixed(origin: &Origin) -> crate::config::settings::Settings {
+    let mut app = service("app", origin);
+    app.routes[0].action =
+        Action::Answer { status: 200, content_type: "text/plain".into(), body: "ok".into() };
+    settings(vec![app])
+}
+
+/// Asks and is answered, without a single failure; returns how often.
+fn ask_until(over: &std::sync::atomic::AtomicBool, address: std::net::SocketAddr) -> u64 {
+    let mut client = Peer::connect(address);
+    for count in 1.. {
+        client.send(GET);
+        let (head, content) = client.answer();
+        assert_eq!(content, "ok");
+        if over.load(std::sync::atomic::Ordering::Relaxed) {
+            return count;
+        }
+        if head.contains("connection: close") {
+            assert_eq!(client.ended(), End::Closed);
+            client = Peer::connect(address);
+        }
+    }
+    unreachable!("the clients are told to stop")
 }
 
 #[test]

@@ -182,7 +182,8 @@ fn malformed_heads_are_answered_400_and_the_connection_is_closed() {
 fn connections_are_spread_over_the_threads() {
     let origin = Origin::start();
     let mut app = service("app", &origin);
-    app.routes[0].action = Action::Answer { status: 200, content_type: "text/plain".into(), body: "ok".into() };
+    app.routes[0].action =
+        Action::Answer { status: 200, content_type: "text/plain".into(), body: "ok".into() };
     let gateway = Gateway::start(3, settings(vec![app]), false);
     let mut clients: Vec<Peer> = (0..30).map(|_| gateway.connect()).collect();
     for client in &mut clients {

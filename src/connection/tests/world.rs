@@ -112,7 +112,7 @@ impl Gateway {
         block_on(self.threads.finished());
         let totals = self.threads.totals();
         assert_eq!(totals.residue(), 0, "{totals:?}");
-        assert_eq!((totals.in_flight, totals.tunnels_open), (0, 0), "{totals:?}");
+        assert_eq!((totals.in_flight, totals.tunnels_open, totals.connections_open), (0, 0, 0), "{totals:?}");
         self.threads.join();
         totals
     }
@@ -303,11 +303,12 @@ impl Peer {
         let Stream::Tcp(stream) = &mut self.stream else { unreachable!() };
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let chunk = [b'x'; 64 * 1024];
-        while let Err(error) = stream.write_all(&chunk).map(|()| ()) {
-            assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
-            return;
+        loop {
+            if let Err(error) = stream.write_all(&chunk) {
+                let expected = matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset);
+                return assert!(expected, "{error}");
+            }
         }
-        self.send_until_refused();
     }
 
     fn more(&mut self) -> Result<usize, End> {
@@ -356,9 +357,10 @@ impl Peer {
     /// An answer with `content-length`: its head, and its content as text.
     pub(super) fn answer(&mut self) -> (String, String) {
         let head = self.head();
-        let length = head.split("content-length: ").nth(1).map_or(0, |rest| {
-            rest.split("\r\n").next().unwrap().parse().unwrap()
-        });
+        let length = head
+            .split("content-length: ")
+            .nth(1)
+            .map_or(0, |rest| rest.split("\r\n").next().unwrap().parse().unwrap());
         (head, String::from_utf8(self.exactly(length)).unwrap())
     }
 
