@@ -54,7 +54,7 @@ on_both_releases! {
 
     fn sockets_of_one_name_are_one_listener(host: Host) {
         host.write("/etc/systemd/system/hitless.socket.d/more.conf", "[Socket]\nListenStream=8080\nListenStream=/run/front.sock\n");
-        // Not `restart`: systemd 257 now and then binds the port before it is free again.
+        // Not `restart`: see the comment in hitless.socket.
         host.shell("systemctl daemon-reload && systemctl stop hitless.socket hitless.service").ok();
         host.run(["systemctl", "start", "hitless.socket", "hitless.service"]).ok();
         for way in ["http://127.0.0.1/", "http://[::1]:8080/", "--unix-socket /run/front.sock http://x/"] {
