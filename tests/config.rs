@@ -143,6 +143,11 @@ fn a_great_many_mistakes_are_reported_in_a_moment() {
         assert!(begin.elapsed().as_secs() < 20, "{piece:?}: {:?}", begin.elapsed());
         assert!(said.len() < 1_000_000, "{piece:?}: {} bytes", said.len());
     }
+    let list = |of: &str| (0..5000).map(|i| format!("\"{of}{i}\", ")).collect::<String>();
+    let text =
+        format!("[service.a]\nendpoints = [\"a:1\"]\nhosts = [{}]\npath = [{}]\n", list("h"), list("/p"));
+    let said = config::parse(&Sources(vec![source("hitless.toml", &text)])).unwrap_err().to_string();
+    assert!(said.contains("too many combinations"), "{said}");
     let many: String = (0..50_000).map(|i| format!("k{i} = 1, ")).collect();
     let sources = Sources(vec![source("hitless.toml", &format!("drain = {{ {many} x = 1 }}"))]);
     let begin = std::time::Instant::now();

@@ -97,11 +97,8 @@ struct Visitor {
     head_limit: Duration,
 }
 
-async fn answer_all<S>(
-    accept: impl AsyncFn() -> io::Result<S>,
-    visitor: Visitor,
-    talking: Arc<Semaphore>,
-) where
+async fn answer_all<S>(accept: impl AsyncFn() -> io::Result<S>, visitor: Visitor, talking: Arc<Semaphore>)
+where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     loop {
@@ -162,7 +159,8 @@ impl Visitor {
 
     async fn reload(&self) -> Response<Full<Bytes>> {
         if self.access == Access::ReadOnly {
-            let why = "cannot reload through this socket: it is read-only; use the Unix socket (hitless reload)\n";
+            let why =
+                "cannot reload through this socket: it is read-only; use the Unix socket (hitless reload)\n";
             return text(StatusCode::FORBIDDEN, why.into());
         }
         match tokio::time::timeout(RELOAD_LIMIT, self.desk.reload()).await {
@@ -233,7 +231,11 @@ mod tests {
     }
 
     fn run(test: impl Future<Output = ()>) {
-        tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()).unwrap().block_on(test);
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(Default::default())
+            .unwrap()
+            .block_on(test);
     }
 
     async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> String {

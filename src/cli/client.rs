@@ -36,7 +36,9 @@ pub struct Answer {
 pub enum Error {
     #[error("cannot reach hitless at '{path}': {cause}; {remedy}")]
     Unreachable { path: PathBuf, cause: String, remedy: &'static str },
-    #[error("cannot {verb}: the gateway ended before it answered, another one takes its place; see journalctl -u hitless")]
+    #[error(
+        "cannot {verb}: the gateway ended before it answered, another one takes its place; see journalctl -u hitless"
+    )]
     GatewayGone { verb: &'static str },
     #[error("cannot {verb}: hitless (process {pid}) has ended; see journalctl -u hitless")]
     KeeperGone { verb: &'static str, pid: i32 },
@@ -61,7 +63,8 @@ pub fn ask(place: &Where, directory: &Path, request: &str, verb: &'static str) -
     let path = place.socket.clone().unwrap_or_else(|| socket_of(directory));
     let mut stream = UnixStream::connect(&path).map_err(|error| unreachable(&path, &error))?;
     let talk = |cause| Error::Talk { verb, cause };
-    let head = format!("{request} HTTP/1.1\r\nHost: hitless\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let head =
+        format!("{request} HTTP/1.1\r\nHost: hitless\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     // A gateway that dies now is noticed when the answer does not come.
     let _ = stream.write_all(head.as_bytes());
     let mut received = vec![];
@@ -101,7 +104,11 @@ impl Keeper {
     fn wait_for(&self, stream: &UnixStream) -> Result<(), Error> {
         loop {
             let mut fds = vec![PollFd::new(stream, PollFlags::IN)];
-            fds.extend(self.watched.as_ref().map(|(_, pidfd)| PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)));
+            fds.extend(
+                self.watched
+                    .as_ref()
+                    .map(|(_, pidfd)| PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)),
+            );
             match poll(&mut fds, None) {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(Error::Talk { verb: self.verb, cause: error.into() }),

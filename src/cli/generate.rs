@@ -49,7 +49,6 @@ fn manual(command: Command) -> io::Result<String> {
     let mut text = vec![];
     man.render_title(&mut text)?;
     man.render_name_section(&mut text)?;
-    man.render_synopsis_section(&mut text)?;
     let mut text = String::from_utf8_lossy(&text).into_owned();
     text.push_str(DESCRIPTION);
     text.push_str(&verbs(&command));
@@ -98,7 +97,11 @@ fn roff(text: &str) -> String {
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
 }
 
-const DESCRIPTION: &str = r#".SH DESCRIPTION
+const DESCRIPTION: &str = r#".SH SYNOPSIS
+\fBhitless\fR [\fB\-\-config\fR \fIDIR\fR] \fICOMMAND\fR [\fIOPTIONS\fR]
+.br
+\fBhitless\fR \fB\-\-help\fR | \fB\-\-version\fR
+.SH DESCRIPTION
 hitless accepts HTTP/1.1 and HTTP/2 on the sockets that systemd passes to it, and passes each request on to the application that the configuration names for its host and path.
 No request is lost while the configuration is reloaded, while hitless is restarted, or when its serving process dies and nothing was in flight.
 .PP

@@ -43,7 +43,10 @@ fn describe(status: &Status) -> String {
 fn head(text: &mut String, status: &Status) -> std::fmt::Result {
     let Status { version, phase, generation, pid, keeper_pid, .. } = status;
     let up = age(Duration::from_secs_f64(status.uptime_seconds.max(0.0)));
-    writeln!(text, "hitless {version} is {phase}, generation {generation}, up {up} (gateway {pid}, keeper {keeper_pid})")?;
+    writeln!(
+        text,
+        "hitless {version} is {phase}, generation {generation}, up {up} (gateway {pid}, keeper {keeper_pid})"
+    )?;
     if !status.not_ready.is_empty() {
         writeln!(text, "not ready: {}", status.not_ready.join(", "))?;
     }
@@ -83,8 +86,13 @@ fn services(text: &mut String, status: &Status) -> std::fmt::Result {
     let width = status.services.iter().map(|service| service.name.len()).max().unwrap_or(0);
     for service in &status.services {
         let (hosts, endpoints) = (service.hosts.join(", "), service.endpoints.join(", "));
-        let routes = if service.routes == 1 { "1 route".into() } else { format!("{} routes", service.routes) };
-        writeln!(text, "  {:width$}  {hosts}  →  {endpoints}  ({}, {routes})", service.name, service.protocol)?;
+        let routes =
+            if service.routes == 1 { "1 route".into() } else { format!("{} routes", service.routes) };
+        writeln!(
+            text,
+            "  {:width$}  {hosts}  →  {endpoints}  ({}, {routes})",
+            service.name, service.protocol
+        )?;
     }
     Ok(())
 }
@@ -94,7 +102,12 @@ fn totals(text: &mut String, status: &Status) -> std::fmt::Result {
     writeln!(
         text,
         "\nrequests     {} admitted, {} in flight, {} answered, {} refused, {} broken off, {} left by the client, {} cut",
-        totals.admitted, totals.in_flight, totals.answered, totals.refused, totals.broken_off, totals.client_gone,
+        totals.admitted,
+        totals.in_flight,
+        totals.answered,
+        totals.refused,
+        totals.broken_off,
+        totals.client_gone,
         totals.cut,
     )?;
     writeln!(
@@ -106,7 +119,8 @@ fn totals(text: &mut String, status: &Status) -> std::fmt::Result {
         writeln!(text, "durations    half under {usual:?}, 99 % under {most:?}")?;
     }
     if !totals.failures.is_empty() {
-        let failures: Vec<String> = totals.failures.iter().map(|(code, count)| format!("{code} {count}")).collect();
+        let failures: Vec<String> =
+            totals.failures.iter().map(|(code, count)| format!("{code} {count}")).collect();
         writeln!(text, "failures     {}", failures.join(", "))?;
     }
     if status.dropped_log_lines > 0 {
@@ -166,7 +180,11 @@ mod tests {
     #[test]
     fn without_a_service_it_says_what_to_do_next() {
         let text = describe(&status(vec![]));
-        assert!(text.starts_with("hitless 0.1.0 is serving, generation 4, up 2 h 3 min (gateway 12, keeper 11)\n"));
+        assert!(
+            text.starts_with(
+                "hitless 0.1.0 is serving, generation 4, up 2 h 3 min (gateway 12, keeper 11)\n"
+            )
+        );
         assert!(text.contains("put a file into /etc/hitless/services.d, for example"), "{text}");
         assert!(text.contains("      [service.blog]\n"), "{text}");
     }
@@ -181,7 +199,8 @@ mod tests {
             routes: 2,
         };
         let mut status = status(vec![service]);
-        let verdict = Verdict { accepted: false, generation: 4, messages: vec!["shop.toml:3:1: port: x".into()] };
+        let verdict =
+            Verdict { accepted: false, generation: 4, messages: vec!["shop.toml:3:1: port: x".into()] };
         status.last_reload = Some(Reload { at: "2026-11-21T12:03:00Z".into(), verdict });
         let text = describe(&status);
         assert!(text.contains("  shop  shop.example.com  →  127.0.0.1:3000  (http1, 2 routes)\n"), "{text}");

@@ -195,9 +195,9 @@ fn sockets(root: &Section<'_>, places: &Places, report: &mut Report) {
 fn drain(section: &Section<'_>, report: &mut Report) -> Drain {
     let adaptive = word(section, "deadline") == "adaptive";
     let (least, most) = (time(section, "deadline-least"), time(section, "deadline-most"));
-    let bounds =
-        ["deadline-least", "deadline-most"].into_iter().filter_map(|name| Some((name, section.own(name)?)));
-    for (name, bound) in bounds.clone().filter(|_| !adaptive) {
+    let written = |name: &'static str| Some((name, section.own(name)?));
+    let bounds = [written("deadline-most"), written("deadline-least")];
+    for (name, bound) in bounds.into_iter().flatten().filter(|_| !adaptive) {
         report.warning(
             bound.mark,
             format!("drain.{name}"),
@@ -205,7 +205,7 @@ fn drain(section: &Section<'_>, report: &mut Report) -> Drain {
             "write deadline = \"adaptive\", or remove it",
         );
     }
-    if let (Some((name, bound)), true) = (bounds.last(), adaptive && least > most) {
+    if let (Some((name, bound)), true) = (bounds[0].or(bounds[1]), adaptive && least > most) {
         report.error(
             bound.mark,
             format!("drain.{name}"),

@@ -11,7 +11,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::keys::{KEYS, Unset, header, last, parent};
 use super::kind::{Kind, wrong};
-use super::message::{Mark, Report, closest, quote};
+use super::message::{Mark, Report, bare, boundary, closest, quote};
 use super::shape::{ROOT, Shape};
 use super::tree::{Branch, Node, Table};
 use super::value::{Refusal, Value, name};
@@ -105,6 +105,7 @@ impl Check<'_> {
 
     fn table(&mut self, shape: &Shape, table: &DeTable<'_>, at: usize) -> Table {
         let mut checked = Table::new();
+        let mut meant = Vec::new();
         for (key, value) in table.iter() {
             let name = key.get_ref().as_ref();
             let below = match &shape.named {
@@ -119,9 +120,13 @@ impl Check<'_> {
                     let branch = self.below(name, |check| check.branch(below, value));
                     checked.insert(name.to_owned(), branch);
                 }
-                None if shape.named.is_none() => self.unknown(shape, key),
+                None if shape.named.is_none() => meant.extend(self.unknown(shape, key)),
                 None => {}
             }
+        }
+        // What was written under a wrong name is wrong, not missing.
+        for (name, mark) in meant {
+            checked.entry(name.to_owned()).or_insert(Branch { mark, node: Node::Broken });
         }
         self.missing(shape, &checked, at);
         checked
@@ -132,8 +137,8 @@ impl Check<'_> {
         for (name, below) in &shape.fields {
             let required = below.key.is_some_and(|(key, _)| key.unset == Unset::Required);
             if required && !checked.contains_key(*name) {
-                let key = format!("{}.{name}", self.path);
-                self.report.error(mark, key, "missing", allowed(below), for_example(below));
+                let (key, remedy) = (format!("{}.{name}", self.path), self.for_example(below));
+                self.report.error(mark, key, "missing", allowed(below), remedy);
             }
         }
     }
@@ -146,12 +151,15 @@ impl Check<'_> {
         false
     }
 
-    fn unknown(&mut self, shape: &Shape, key: &Spanned<DeString<'_>>) {
+    /// Reports a key that is not in the table, and finds the one of this table that was meant.
+    fn unknown(&mut self, shape: &Shape, key: &Spanned<DeString<'_>>) -> Option<(&'static str, Mark)> {
         let (name, mark) = (key.get_ref().as_ref(), self.mark(key.span().start));
         let allowed = format!("allowed here: {}", shape.names().collect::<Vec<_>>().join(", "));
-        let shown: String = quote(name).trim_matches('\'').to_owned();
-        let path = if self.path.is_empty() { shown } else { format!("{}.{shown}", self.path) };
-        self.report.error(mark, path, "unknown key", allowed, meant(shape, name));
+        let dot = if self.path.is_empty() { "" } else { "." };
+        let path = format!("{}{dot}{}", self.path, bare(name));
+        let (field, remedy) = meant(shape, name);
+        self.report.error(mark, path, "unknown key", allowed, remedy);
+        field.map(|field| (field, mark))
     }
 
     /// A plain string in place of a table.
@@ -179,16 +187,19 @@ impl Check<'_> {
         if elements.is_empty() && !matches!(shape.kind(), Kind::List(_)) {
             return self.refuse(shape, at, Refusal::new("found an empty list", ""));
         }
-        let list: Vec<Branch> = elements.iter().map(|element| self.element(kind, element)).collect();
+        let list: Vec<Branch> = elements.iter().map(|element| self.element(shape, kind, element)).collect();
         self.twice(&list);
         Node::List(list)
     }
 
-    fn element(&mut self, kind: &Kind, element: &Spanned<DeValue<'_>>) -> Branch {
+    fn element(&mut self, shape: &Shape, kind: &Kind, element: &Spanned<DeValue<'_>>) -> Branch {
         let at = element.span().start;
         let node = match kind.read(element.get_ref()) {
             Ok(value) => Node::Leaf(value),
-            Err(refusal) => {
+            Err(mut refusal) => {
+                if refusal.remedy.is_empty() {
+                    refusal.remedy = self.for_example(shape);
+                }
                 self.report_refusal(at, refusal, format!("allowed: {}", kind.allowed()));
                 Node::Broken
             }
@@ -211,6 +222,7 @@ impl Check<'_> {
 
     fn fields(&mut self, table: &DeTable<'_>) -> Node {
         let mut fields = BTreeMap::new();
+        let mut sound = true;
         for (key, value) in table.iter() {
             let name = name::field(key.get_ref());
             let text = match value.get_ref() {
@@ -219,7 +231,10 @@ impl Check<'_> {
             };
             let name = self.sound(key.span().start, name, "a field name, without ':' and spaces");
             let text = self.sound(value.span().start, text, "a string without line breaks");
-            let (Some(name), Some(text)) = (name, text) else { continue };
+            let (Some(name), Some(text)) = (name, text) else {
+                sound = false;
+                continue;
+            };
             if fields.insert(name.clone(), text).is_some() {
                 let found =
                     format!("found the field {} twice, names being the same in any case", quote(&name));
@@ -233,7 +248,7 @@ impl Check<'_> {
                 );
             }
         }
-        Node::Leaf(Value::Fields(fields))
+        if sound { Node::Leaf(Value::Fields(fields)) } else { Node::Broken }
     }
 
     fn sound(&mut self, at: usize, read: Result<String, Refusal>, allowed: &str) -> Option<String> {
@@ -242,15 +257,27 @@ impl Check<'_> {
 
     fn refuse(&mut self, shape: &Shape, at: usize, mut refusal: Refusal) -> Node {
         if refusal.remedy.is_empty() {
-            refusal.remedy = for_example(shape);
+            refusal.remedy = self.for_example(shape);
         }
         self.report_refusal(at, refusal, allowed(shape));
         Node::Broken
     }
 
     fn report_refusal(&mut self, at: usize, refusal: Refusal, allowed: String) {
-        let remedy = if refusal.remedy.is_empty() { "correct it" } else { &refusal.remedy };
-        self.report.error(self.mark(at), self.path.as_str(), refusal.found, allowed, remedy);
+        self.report.error(self.mark(at), self.path.as_str(), refusal.found, allowed, refusal.remedy);
+    }
+
+    fn for_example(&self, shape: &Shape) -> String {
+        match shape.key {
+            Some((key, place)) if !key.example.is_empty() => {
+                format!("for example {} = {}", last(key.at[place]), key.example)
+            }
+            _ if shape.named.is_some() => format!("write it as [{}.NAME]", self.path),
+            _ => match self.path.rsplit_once('[').filter(|(_, index)| index.ends_with(']')) {
+                Some((list, _)) => format!("write it as [[{list}]]"),
+                None => format!("write it as [{}]", self.path),
+            },
+        }
     }
 }
 
@@ -263,31 +290,21 @@ fn allowed(shape: &Shape) -> String {
     }
 }
 
-fn for_example(shape: &Shape) -> String {
-    match shape.key {
-        Some((key, place)) if !key.example.is_empty() => {
-            format!("for example {} = {}", last(key.at[place]), key.example)
-        }
-        Some((key, place)) => format!("write it as [{}]", key.at[place]),
-        None => "write it as a table".into(),
-    }
-}
-
 /// What an unknown key was probably meant to be.
-fn meant(shape: &Shape, name: &str) -> String {
+fn meant(shape: &Shape, name: &str) -> (Option<&'static str>, String) {
     let called = |(field, below): &(&'static str, Shape)| {
         below.key.is_some_and(|(key, _)| key.elsewhere.contains(&name)).then_some(*field)
     };
     if let Some(field) = shape.fields.iter().find_map(called) {
-        return format!("it is called '{field}' here");
+        return (Some(field), format!("it is called '{field}' here"));
     }
     if let Some(near) = closest(name, shape.names()) {
-        return format!("did you mean '{near}'?");
+        return (Some(near), format!("did you mean '{near}'?"));
     }
     let places = KEYS.iter().filter(|key| !key.example.is_empty()).flat_map(|key| key.at.iter());
     match places.copied().find(|path| last(path) == name) {
-        Some(path) => format!("move it into {}", header(parent(path))),
-        None => "remove it".into(),
+        Some(path) => (None, format!("move it into {}", header(parent(path)))),
+        None => (None, "remove it".into()),
     }
 }
 
@@ -295,7 +312,7 @@ fn syntax(source: usize, text: &str, errors: &[toml::de::Error], report: &mut Re
     let mut seen: Option<usize> = None;
     let mut shown = 0;
     for error in errors {
-        let offset = text.floor_char_boundary(error.span().map_or(text.len(), |span| span.start));
+        let offset = boundary(text, error.span().map_or(text.len(), |span| span.start));
         // What follows on the same line, or comes back to an earlier one, is an echo.
         let echo = seen.is_some_and(|seen| offset <= seen || !text[seen..offset].contains('\n'));
         if shown == MOST_SYNTAX || echo {
@@ -309,15 +326,72 @@ fn syntax(source: usize, text: &str, errors: &[toml::de::Error], report: &mut Re
 
 /// The parser's words, and what to do about the most frequent ones.
 fn in_words(message: &str) -> (String, &'static str) {
-    let found = format!("not TOML: {}", message.replace('`', "'"));
+    let plain = message.trim_end_matches(", expected literal string").replace('`', "'");
+    let found = format!("not TOML: {plain}");
     let remedy = if message.starts_with("duplicate key") {
         "write each key and each table once"
     } else if message.contains("string values must be quoted") || message.contains("missing value") {
         "put texts into double quotes"
-    } else if message.contains("invalid basic string") {
-        "close the string with a double quote on the same line"
+    } else if message.contains("invalid basic string") || message.contains("between array elements") {
+        "look for a double quote that is missing, here or on the line before"
+    } else if message.starts_with("key with no value") {
+        "write it as key = value"
+    } else if message.starts_with("unclosed") {
+        "close what is open on this line"
     } else {
         "correct the line"
     };
     (found, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> Vec<String> {
+        let mut report = Report::default();
+        check(0, text, false, &mut report);
+        report.errors.into_iter().map(|finding| format!("{}: {}", finding.key, finding.found)).collect()
+    }
+
+    #[test]
+    fn every_example_is_a_value_that_its_key_accepts() {
+        for key in KEYS.iter().filter(|key| !key.example.is_empty()) {
+            for path in key.at {
+                let path = path.replace("NAME", "a");
+                let text = match path.split_once("[].") {
+                    Some((list, below)) => format!("[[{list}]]\n{below} = {}", key.example),
+                    None => format!("{path} = {}", key.example),
+                };
+                // Alone, one half of a pair is missing the other.
+                let wrong: Vec<_> = found(&text).into_iter().filter(|f| !f.ends_with(": missing")).collect();
+                assert_eq!(wrong, Vec::<String>::new(), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_word_from_elsewhere_is_answered_with_the_word_used_here() {
+        for key in KEYS {
+            for (path, word) in
+                key.at.iter().flat_map(|path| key.elsewhere.iter().map(move |word| (path, word)))
+            {
+                let (Some(table), name) = (ROOT.at(parent(path)), last(path)) else { panic!("{path}") };
+                assert_eq!(meant(table, word).0, Some(name), "{word} in {path}");
+                assert!(table.field(word).is_none(), "{word} is itself a key beside {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_name_is_not_also_missing() {
+        let text = "[service.a]\n[[service.a.route]]\nredirect = { location = \"/x\" }\n";
+        assert_eq!(found(text), ["service.a.route[0].redirect.location: unknown key"]);
+    }
+
+    #[test]
+    fn a_mistake_deep_down_hides_no_other() {
+        let text = "drain.deadline = 1\n[[service.a.route]]\nanswer = { status = 1, bdoy = 2 }\nx = 1\n";
+        assert_eq!(found(text).len(), 4, "{:?}", found(text));
+    }
 }

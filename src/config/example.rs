@@ -6,7 +6,9 @@
 //! Must not know: files.
 
 use super::explain::{capital, wrapped};
-use super::keys::{KEYS, Key, Unset, header, last};
+use super::keys::{KEYS, Key, Unset, header, written};
+
+const WIDTH: usize = 100;
 
 /// `/etc/hitless/hitless.toml`: the daemon.
 pub fn example() -> String {
@@ -27,8 +29,8 @@ pub fn example() -> String {
 /// `/etc/hitless/services.d/README`: how an application is described, whole.
 pub fn example_service() -> String {
     let mut text = String::from(
-        "# One file per application: services.d/NAME.toml. Files that do not end in .toml, like this one, are not read.\n\
-         # The least there is to say:\n\
+        "# One file per application: services.d/NAME.toml. Files that do not end in .toml, like this one,\n\
+         # are not read. The least there is to say:\n\
          \n\
          [service.shop]\n\
          hosts = [\"shop.example.com\"]\n\
@@ -45,8 +47,7 @@ pub fn example_service() -> String {
 }
 
 fn opened(row: &Key, path: &str) -> String {
-    let text = format!("\n# {}.\n{}{}\n", capital(row.summary), detail(row), header(path));
-    text
+    format!("\n# {}.\n{}{}\n", capital(row.summary), detail(row), header(path))
 }
 
 fn annotated(row: &Key) -> String {
@@ -54,13 +55,13 @@ fn annotated(row: &Key) -> String {
         Unset::Default(text) => text,
         Unset::Required | Unset::Means(_) => row.example,
     };
-    let allowed = wrapped(&format!("Allowed: {}.", row.kind.allowed()), "# ");
+    let allowed = wrapped(&format!("Allowed: {}.", row.kind.allowed()), "# ", WIDTH);
     let summary = format!("# {}.\n", capital(row.summary));
-    format!("\n{summary}{}{allowed}#{} = {value}\n", detail(row), last(row.at[0]))
+    format!("\n{summary}{}{allowed}#{} = {value}\n", detail(row), written(row))
 }
 
 fn detail(row: &Key) -> String {
-    if row.detail.is_empty() { String::new() } else { wrapped(row.detail, "# ") }
+    if row.detail.is_empty() { String::new() } else { wrapped(row.detail, "# ", WIDTH) }
 }
 
 fn commented(text: &str) -> String {

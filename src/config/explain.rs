@@ -62,17 +62,17 @@ fn begins(path: &str, wanted: &[&str]) -> bool {
 }
 
 fn ending(wanted: &[&str]) -> Vec<&'static Key> {
-    let ends = |path: &&str| {
+    let ends = |path: &str| {
         let segments: Vec<&str> = path.split('.').map(plain).collect();
         segments.ends_with(wanted)
     };
-    KEYS.iter().filter(|row| row.at.iter().any(|path| ends(&path))).collect()
+    KEYS.iter().filter(|row| row.at.iter().any(|path| ends(path))).collect()
 }
 
 fn about(row: &Key) -> String {
     let mut text = format!("{}\n    {}\n\n", row.at.join("\n"), row.summary);
     if !row.detail.is_empty() {
-        text.push_str(&wrapped(row.detail, "    "));
+        text.push_str(&wrapped(row.detail, "    ", 100));
         text.push('\n');
     }
     for (word, value) in facts(row) {
@@ -96,18 +96,22 @@ pub(super) fn facts(row: &Key) -> Vec<(&'static str, String)> {
         Unset::Means("") => {}
         Unset::Means(words) => facts.push(("default", words.to_owned())),
     }
+    if row.at.len() > 1 && !row.example.is_empty() {
+        let defaults = if row.at.len() > 2 { ", and that from [defaults.timeout]" } else { "" };
+        facts.push(("inherit", format!("a route takes it from its service{defaults}")));
+    }
     if !row.example.is_empty() {
         facts.push(("example", format!("{} = {}", last(row.at[0]), row.example)));
     }
     facts
 }
 
-/// A paragraph in lines of at most 100 characters.
-pub(super) fn wrapped(text: &str, indent: &str) -> String {
+/// A paragraph in lines of at most so many characters, where its words allow.
+pub(super) fn wrapped(text: &str, indent: &str, width: usize) -> String {
     let mut lines = String::new();
     let mut line = String::new();
     for word in text.split_whitespace() {
-        if !line.is_empty() && indent.len() + line.chars().count() + 1 + word.chars().count() > 100 {
+        if !line.is_empty() && indent.len() + line.chars().count() + 1 + word.chars().count() > width {
             lines.push_str(&format!("{indent}{line}\n"));
             line.clear();
         }

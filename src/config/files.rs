@@ -252,9 +252,9 @@ mod tests {
             let path = dir.path().join("services.d").join(name).with_extension("toml");
             File::create(path).unwrap().set_len(LARGEST - 1).unwrap();
         }
-        let errors = read(dir.path()).unwrap_err();
-        assert_eq!(errors.0.len(), 1, "{errors}");
-        assert!(errors.to_string().contains("allowed: 64 MiB in all files together"));
+        let (sources, errors) = super::read(dir.path());
+        assert_eq!((sources.0.len(), errors.len()), (4, 1));
+        assert!(errors[0].to_string().contains("allowed: 64 MiB in all files together"));
     }
 
     #[test]

@@ -47,6 +47,13 @@ pub(super) fn parent(path: &str) -> &str {
     path.rsplit_once('.').map_or("", |(table, _)| table)
 }
 
+/// The key as it is written below the header of its table: `hosts`, `redirect.to`.
+pub(super) fn written(key: &Key) -> String {
+    let path = key.at[0];
+    let inline = KEYS.iter().any(|other| other.at[0] == parent(path) && !other.example.is_empty());
+    if inline { format!("{}.{}", last(parent(path)), last(path)) } else { last(path).into() }
+}
+
 /// `service.NAME.route[]` → `[[service.NAME.route]]`, `service.NAME.route[].timeout` → `[service.NAME.route.timeout]`.
 pub(super) fn header(table: &str) -> String {
     match table.strip_suffix("[]") {

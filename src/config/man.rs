@@ -3,8 +3,8 @@
 //! Promises: every key of the table is in it, with what it takes and what holds without it.
 //! Must not know: files.
 
-use super::explain::{capital, facts};
-use super::keys::{KEYS, Key, header, last, parent};
+use super::explain::{capital, facts, wrapped};
+use super::keys::{KEYS, Key, header, written};
 
 /// When the words of this page, those of the table included, were last looked over.
 const REVISED: &str = "2026-11-21";
@@ -21,7 +21,8 @@ reads
 .I hitless.toml
 for the daemon and one file per application from
 .IR services.d .
-An application's own package may ship its file; such a file holds services and nothing else.
+An application's own package may ship its file;
+such a file holds services and nothing else.
 Files are read in the order of their names.
 Hidden files and files that do not end in
 .I .toml
@@ -49,7 +50,8 @@ prints the configuration in effect with the origin of each value, and
 .BI "hitless check \-\-explain " KEY
 says what this page says about one key.
 .PP
-A configuration with an error is refused as a whole, with every error of every file as
+A configuration with an error is refused as a whole,
+with every error of every file as
 .IR file : line : column :
 .IR key :
 .IR "what was found" ;
@@ -74,7 +76,7 @@ beginning with a letter or digit.
 "#;
 
 const TAIL: &str = r#".SH EXAMPLES
-An application under two paths, with its old address redirected and one slow report:
+An application with one slow report and its old paths redirected:
 .PP
 .RS 4
 .nf
@@ -140,37 +142,31 @@ fn is_section(row: &Key) -> bool {
 
 fn section(row: &Key) -> String {
     let headers: Vec<String> = row.at.iter().map(|path| plain(&header(path))).collect();
-    let mut text = format!(".SS \"{}\"\n{}.\n", headers.join(", "), plain(&capital(row.summary)));
+    let mut text =
+        format!(".SS \"{}\"\n{}", headers.join(", "), lines(&format!("{}.", capital(row.summary))));
     text.push_str(&paragraph(row.detail));
     text
 }
 
 fn key(row: &Key) -> String {
-    let below = KEYS.iter().any(|other| !is_section(other) && other.at[0] == parent(row.at[0]));
-    let name = if below {
-        format!("{}.{}", last(parent(row.at[0])), last(row.at[0]))
-    } else {
-        last(row.at[0]).into()
-    };
-    let mut text = format!(".TP\n.B {}\n{}.\n", plain(&name), plain(&capital(row.summary)));
-    if row.at.len() > 1 && row.at[1].ends_with(&format!("route[].{}", last(row.at[0]))) {
-        text.push_str("A route without it takes it from its service.\n");
-    }
+    let mut text =
+        format!(".TP\n.B {}\n{}", plain(&written(row)), lines(&format!("{}.", capital(row.summary))));
     text.push_str(&paragraph(row.detail));
     for (word, value) in facts(row) {
-        text.push_str(&format!(".br\n{}: {}\n", plain(&capital(word)), plain(&value)));
+        text.push_str(&format!(".br\n{}", lines(&format!("{}: {value}", capital(word)))));
     }
     text
 }
 
-/// Sentences, each on a line of its own.
+/// Sentences, each beginning on a line of its own.
 fn paragraph(text: &str) -> String {
-    let mut lines = String::new();
-    for sentence in text.split_inclusive(". ") {
-        lines.push_str(&plain(sentence.trim()));
-        lines.push('\n');
-    }
-    if text.is_empty() { String::new() } else { lines }
+    text.split_inclusive(". ").map(lines).collect()
+}
+
+/// A sentence in short lines that roff takes for text.
+fn lines(sentence: &str) -> String {
+    let short = wrapped(sentence, "", 72);
+    short.lines().map(|line| format!("{}\n", plain(line))).collect()
 }
 
 /// Text that roff leaves alone.
@@ -186,8 +182,9 @@ mod tests {
     #[test]
     fn every_key_of_the_table_is_in_the_page() {
         let page = man();
+        let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
         for row in KEYS {
-            assert!(page.contains(&plain(&capital(row.summary))), "{:?}", row.at);
+            assert!(words.contains(&plain(&capital(row.summary))), "{:?}", row.at);
         }
         assert!(page.is_ascii(), "roff knows other characters by name only");
     }

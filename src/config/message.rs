@@ -124,7 +124,7 @@ impl Places {
         let Finding { mark, key, found, allowed, remedy } = finding;
         let (name, starts) = &self.files[mark.source];
         let text = texts[mark.source];
-        let offset = text.floor_char_boundary(mark.offset);
+        let offset = boundary(text, mark.offset);
         let line = starts.partition_point(|start| *start <= offset);
         let (from, before) = match *reached {
             (source, reached_line, at, column) if (source, reached_line) == (mark.source, line) => {
@@ -177,6 +177,11 @@ impl fmt::Display for Errors {
 }
 
 impl std::error::Error for Errors {}
+
+/// The start of the character at `offset`, or the end.
+pub(super) fn boundary(text: &str, offset: usize) -> usize {
+    (0..=offset.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default()
+}
 
 /// A text as found, on one line and not too long: `'text'`.
 pub(super) fn quote(text: &str) -> String {

@@ -99,3 +99,123 @@ fn parse_part(sources: &Sources, mut whole: bool) -> Result<Loaded, Errors> {
     let warnings = places.messages(report.warnings, &texts);
     Ok(Loaded { settings: Arc::new(settings), origins: Origins { root, places }, warnings })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::settings::{
+        Action, Address, DrainDeadline, HostPattern, PathPattern, Pool, Protocol, Timeout,
+    };
+    use super::*;
+    use std::time::Duration;
+
+    fn parse_one(text: &str) -> Result<Loaded, Errors> {
+        parse(&Sources(vec![Source { name: "hitless.toml".into(), text: text.into() }]))
+    }
+
+    #[test]
+    fn three_lines_are_a_service() {
+        let text = "[service.blog]\nhosts = [\"blog.example.com\"]\nendpoints = [\"127.0.0.1:3000\"]\n";
+        let settings = parse_one(text).unwrap().settings;
+        let service = &settings.services[0];
+        assert_eq!((settings.services.len(), service.name.as_str()), (1, "blog"));
+        assert_eq!(service.endpoints, [Address::Ip("127.0.0.1:3000".parse().unwrap())]);
+        assert_eq!(service.protocol, Protocol::Http1);
+        assert_eq!(service.pool, Pool { idle: Duration::from_secs(60), max_idle: 64 });
+        let [route] = &service.routes[..] else { panic!("{:?}", service.routes) };
+        assert_eq!(route.id, "blog[0]");
+        assert_eq!(route.hosts, [HostPattern::Exact("blog.example.com".into())]);
+        assert_eq!(route.path, PathPattern("/*".into()));
+        assert_eq!((&route.action, &route.rewrite, route.connect), (&Action::Forward, &None, false));
+        assert!(route.listeners.is_empty() && route.methods.is_empty() && route.fields.is_empty());
+        let seconds = |n| Some(Duration::from_secs(n));
+        let timeout = Timeout {
+            connect: Duration::from_secs(3),
+            first_byte: seconds(60),
+            idle: seconds(60),
+            request: None,
+            tunnel_idle: seconds(3600),
+        };
+        assert_eq!(route.timeout, timeout);
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_daemon_with_one_listener() {
+        let settings = parse(&Sources::default()).unwrap().settings;
+        assert!(settings.daemon.threads > 0 && !settings.daemon.reload_on_change);
+        let listeners: Vec<_> =
+            settings.listeners.iter().map(|l| (l.name.as_str(), l.listen.len())).collect();
+        assert_eq!(listeners, [("http", 0)]);
+        assert_eq!(settings.admin.socket, Path::new("/run/hitless/admin.sock"));
+        assert_eq!(settings.drain.deadline, DrainDeadline::Fixed(Duration::from_secs(75)));
+        assert!(settings.services.is_empty() && settings.trusted_proxies.is_empty());
+    }
+
+    #[test]
+    fn a_route_inherits_from_its_service_and_that_from_the_defaults() {
+        let text = r#"
+            defaults.timeout = { connect = "1s", idle = "off" }
+            [service.shop]
+            hosts = ["shop.example"]
+            endpoints = ["shop:80"]
+            timeout = { connect = "2s" }
+            [[service.shop.route]]
+            [[service.shop.route]]
+            hosts = ["api.shop.example"]
+            path = ["/v1/*", "/v2/*"]
+            timeout = { connect = "3s", request = "1m" }
+            [[service.shop.route]]
+            path = "/old/*"
+            redirect = "/new{path}"
+        "#;
+        let settings = parse_one(text).unwrap().settings;
+        let routes = &settings.services[0].routes;
+        let said =
+            |i: usize| (routes[i].id.as_str(), routes[i].hosts[0].to_string(), routes[i].path.0.as_str());
+        assert_eq!(said(0), ("shop[0]", "shop.example".into(), "/*"));
+        assert_eq!(said(1), ("shop[1]", "api.shop.example".into(), "/v1/*"));
+        assert_eq!(said(2), ("shop[1]", "api.shop.example".into(), "/v2/*"));
+        let connects: Vec<_> = routes.iter().map(|route| route.timeout.connect.as_secs()).collect();
+        assert_eq!(connects, [2, 3, 3, 2]);
+        assert_eq!(
+            (routes[2].timeout.idle, routes[2].timeout.request),
+            (None, Some(Duration::from_secs(60)))
+        );
+        assert_eq!(routes[3].action, Action::Redirect { to: "/new{path}".into(), status: 308 });
+    }
+
+    #[test]
+    fn a_rewrite_strips_or_replaces() {
+        let text = r#"
+            [service.shop]
+            hosts = ["shop.example"]
+            endpoints = ["shop:80"]
+            [[service.shop.route]]
+            path = "/a/*"
+            strip-prefix = "/a"
+            [[service.shop.route]]
+            path = "/b/{id}/*"
+            replace-prefix = { from = "/b", to = "/c/d" }
+        "#;
+        let settings = parse_one(text).unwrap().settings;
+        let rewrites: Vec<_> =
+            settings.services[0].routes.iter().map(|r| r.rewrite.clone().unwrap()).collect();
+        assert_eq!(rewrites, [("/a".into(), String::new()), ("/b".into(), "/c/d".into())]);
+    }
+
+    #[test]
+    fn services_come_in_the_order_of_their_names_whatever_their_files() {
+        let service =
+            |name: &str| format!("[service.{name}]\nhosts = [\"{name}.example\"]\nendpoints = [\"a:1\"]\n");
+        let file =
+            |file: &str, name: &str| Source { name: format!("services.d/{file}.toml"), text: service(name) };
+        let settings = parse(&Sources(vec![file("a", "zoo"), file("b", "ant")])).unwrap().settings;
+        let names: Vec<_> = settings.services.iter().map(|service| service.name.as_str()).collect();
+        assert_eq!(names, ["ant", "zoo"]);
+    }
+
+    #[test]
+    fn two_generations_of_the_same_text_are_equal() {
+        let text = example_service();
+        assert_eq!(parse_one(&text).unwrap().settings, parse_one(&text).unwrap().settings);
+    }
+}

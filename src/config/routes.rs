@@ -11,8 +11,12 @@ use super::keys::last;
 use super::message::{Mark, Report, closest, either, quote};
 use super::settings::{Action, HostPattern, PathPattern, Pool, Protocol, Route, Service, Timeout};
 use super::shape::{ROOT, Shape};
-use super::tree::{Branch, Node, Section};
+use super::tree::{Branch, Found, Node, Section};
 use super::value::{Value, path};
+
+/// The most combinations of listener, host, path and method that the routes of one service may have: a short
+/// file must not become a large table.
+const MOST_COMBINATIONS: usize = 100_000;
 
 /// A service and the origin of each of its routes.
 pub(super) type Marked = (Service, Vec<Origin>);
@@ -21,6 +25,8 @@ pub(super) type Marked = (Service, Vec<Origin>);
 pub(super) struct Origin {
     pub mark: Mark,
     pub path: String,
+    /// Whether all of its conditions were accepted.
+    pub sound: bool,
 }
 
 /// All services in the order of their names. Without `listeners` it is not known which there are.
@@ -28,7 +34,12 @@ pub(super) fn services(root: &Section<'_>, listeners: Option<&[&str]>, report: &
     let defaults = root.below("defaults", None).below("timeout", None);
     let services = root.below("service", None);
     let sound = services.named().filter(|(_, section)| section.is_sound());
-    sound.map(|(name, section)| Build { name, section, listeners, report }.service(&defaults)).collect()
+    sound
+        .map(|(name, section)| {
+            Build { name, section, listeners, report, forwards: false, hostless: false, combinations: 0 }
+                .service(&defaults)
+        })
+        .collect()
 }
 
 struct Build<'a, 'r> {
@@ -36,6 +47,11 @@ struct Build<'a, 'r> {
     section: Section<'a>,
     listeners: Option<&'r [&'r str]>,
     report: &'r mut Report,
+    /// Whether some route asks the application.
+    forwards: bool,
+    /// Whether some route has no host.
+    hostless: bool,
+    combinations: usize,
 }
 
 /// One table of routes, or the service itself when it has none.
@@ -56,9 +72,11 @@ impl Build<'_, '_> {
         let mut routes = Vec::new();
         let mut origins = Vec::new();
         for part in self.parts(&section) {
+            let conditions = ["listeners", "hosts", "path", "methods", "fields"];
+            let sound = !conditions.iter().any(|name| part.section.find(name).is_some_and(Found::is_broken));
             for route in self.routes(&part, &timeouts) {
                 routes.push(route);
-                origins.push(Origin { mark: part.mark, path: part.path.clone() });
+                origins.push(Origin { mark: part.mark, path: part.path.clone(), sound });
             }
         }
         self.complete(&routes);
@@ -108,6 +126,9 @@ impl Build<'_, '_> {
             self.known_listeners(&part.path, section);
         }
         self.exclusive(part);
+        if !self.is_moderate(part) {
+            return Vec::new();
+        }
         let timeout = section.below("timeout", Some(timeouts));
         let route = Route {
             id: part.id.clone(),
@@ -121,9 +142,30 @@ impl Build<'_, '_> {
             connect: flag(section, "connect"),
             timeout: deadlines(&timeout),
         };
+        self.forwards |= route.action == Action::Forward;
+        self.hostless |= section.find("hosts").is_none();
         let paths = section.all("path", text);
         self.rewritable(part, &paths);
         paths.into_iter().map(|path| Route { path: PathPattern(path), ..route.clone() }).collect()
+    }
+
+    /// Whether the service still has few enough combinations; said once when it has not.
+    fn is_moderate(&mut self, part: &Part<'_>) -> bool {
+        let conditions = ["listeners", "hosts", "path", "methods"];
+        let counts =
+            conditions.map(|name| part.section.find(name).map_or(1, |found| found.values().len().max(1)));
+        let before = self.combinations;
+        self.combinations = counts.into_iter().fold(1, usize::saturating_mul).saturating_add(before);
+        if before <= MOST_COMBINATIONS && self.combinations > MOST_COMBINATIONS {
+            self.report.error(
+                part.mark,
+                part.path.as_str(),
+                "found too many combinations of listener, host, path and method in one service",
+                format!("allowed: {MOST_COMBINATIONS}"),
+                "use suffixes of hosts and prefixes of paths, or make several services of it",
+            );
+        }
+        self.combinations <= MOST_COMBINATIONS
     }
 
     fn action(&mut self, part: &Part<'_>) -> Action {
@@ -198,10 +240,9 @@ impl Build<'_, '_> {
             let Node::Leaf(Value::Text(name)) = &branch.node else { continue };
             if !known.contains(&name.as_str()) {
                 let near = closest(name, known.iter().copied());
-                let remedy = near.map_or_else(
-                    || format!("add [listener.{name}] to hitless.toml"),
-                    |near| format!("did you mean \"{near}\"?"),
-                );
+                let add = format!("add [listener.{name}] to hitless.toml");
+                let remedy =
+                    near.map_or(add.clone(), |near| format!("did you mean \"{near}\"? otherwise {add}"));
                 let found = format!("found {}, which is no listener", quote(name));
                 let allowed = format!("allowed: {}", either(known.iter().copied()));
                 self.report.error(branch.mark, format!("{path}.listeners"), found, allowed, remedy);
@@ -212,14 +253,13 @@ impl Build<'_, '_> {
     /// What the service as a whole lacks.
     fn complete(&mut self, routes: &[Route]) {
         let endpoints = self.section.own("endpoints");
-        let forwards = routes.iter().any(|route| route.action == Action::Forward);
-        if endpoints.is_none() && forwards {
+        if endpoints.is_none() && self.forwards {
             self.missing("endpoints", "the service forwards requests");
         }
-        if self.section.find("hosts").is_none() && routes.iter().any(|route| route.hosts.is_empty()) {
+        if self.hostless {
             self.missing("hosts", "nothing says by which host it is reached");
         }
-        if let (Some(endpoints), false, false) = (endpoints, forwards, routes.is_empty()) {
+        if let (Some(endpoints), false, false) = (endpoints, self.forwards, routes.is_empty()) {
             self.report.warning(
                 endpoints.mark,
                 format!("service.{}.endpoints", self.name),
@@ -227,9 +267,9 @@ impl Build<'_, '_> {
                 "remove it, or add a route that forwards",
             );
         }
-        if self.section.own("route").is_some_and(|list| list.node == Node::List(Vec::new())) {
+        if let Some(list) = self.section.own("route").filter(|list| list.node == Node::List(Vec::new())) {
             self.report.error(
-                self.mark(),
+                list.mark,
                 format!("service.{}.route", self.name),
                 "found an empty list",
                 "allowed: at least one route, or none written",

@@ -17,6 +17,7 @@ use super::value::Value;
 pub(super) struct Shape {
     /// The row, and which of its places this is; the tables in between have none.
     pub key: Option<(&'static Key, usize)>,
+    row: Option<usize>,
     /// Keys of this table, in the order of the rows.
     pub fields: Vec<(&'static str, Shape)>,
     /// What stands under a name of the operator's choice.
@@ -30,17 +31,23 @@ pub(super) struct Shape {
 /// The root of a file.
 pub(super) static ROOT: LazyLock<Shape> = LazyLock::new(|| {
     let mut root = Shape::default();
-    for key in KEYS {
+    for (row, key) in KEYS.iter().enumerate() {
         for (place, path) in key.at.iter().enumerate() {
             let shape = path.split('.').fold(&mut root, Shape::grow);
             shape.key = Some((key, place));
+            shape.row = Some(row);
             shape.default = default(key);
         }
     }
+    root.sort();
     root
 });
 
 impl Shape {
+    /// Nothing, for a name that is not in the table of keys.
+    pub const NOTHING: Shape =
+        Shape { key: None, row: None, fields: Vec::new(), named: None, each: None, default: None };
+
     fn grow(&mut self, segment: &'static str) -> &mut Shape {
         if segment == "NAME" {
             return self.named.get_or_insert_default();
@@ -52,6 +59,20 @@ impl Shape {
         });
         let field = &mut self.fields[index].1;
         if name == segment { field } else { field.each.get_or_insert_default() }
+    }
+
+    /// A table in between stands where the first of its own tables is explained, not where a key below
+    /// it happens to be mentioned first.
+    fn sort(&mut self) {
+        self.fields.iter_mut().for_each(|(_, field)| field.sort());
+        self.named.iter_mut().chain(&mut self.each).for_each(|below| below.sort());
+        self.fields.sort_by_key(|(_, field)| field.rank());
+    }
+
+    fn rank(&self) -> usize {
+        let below = self.named.as_deref().or(self.each.as_deref()).map(Shape::rank);
+        let first = || self.fields.iter().map(|(_, field)| field.rank()).min().unwrap_or_default();
+        self.row.or(below).unwrap_or_else(first)
     }
 
     pub fn field(&self, name: &str) -> Option<&Shape> {

@@ -38,8 +38,7 @@ pub(super) struct Section<'a> {
     pub above: Option<&'a Section<'a>>,
 }
 
-/// For a name that is not in the table of keys.
-static NOTHING: Shape = Shape { key: None, fields: Vec::new(), named: None, each: None, default: None };
+static NOTHING: Shape = Shape::NOTHING;
 
 /// A value in effect.
 #[derive(Clone, Copy)]
@@ -63,6 +62,16 @@ impl Branch {
         }
     }
 
+    /// Whether anything in it was refused.
+    pub fn is_broken(&self) -> bool {
+        match &self.node {
+            Node::Broken => true,
+            Node::Leaf(_) => false,
+            Node::List(list) => list.iter().any(Branch::is_broken),
+            Node::Table(table) => table.values().any(Branch::is_broken),
+        }
+    }
+
     fn values(&self) -> Vec<&Value> {
         match &self.node {
             Node::Leaf(value) => vec![value],
@@ -73,6 +82,10 @@ impl Branch {
 }
 
 impl<'a> Found<'a> {
+    pub fn is_broken(self) -> bool {
+        matches!(self, Found::Written(branch) if branch.is_broken())
+    }
+
     pub fn values(self) -> Vec<&'a Value> {
         match self {
             Found::Written(branch) => branch.values(),

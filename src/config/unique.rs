@@ -25,16 +25,20 @@ struct Wanted<'a> {
 pub(super) fn check(services: &[Marked], listeners: &[Listener], places: &Places, report: &mut Report) {
     let routes = || services.iter().flat_map(|(service, origins)| service.routes.iter().zip(origins));
     let paths: Vec<String> = routes().map(|(route, _)| path::anonymous(&route.path.0)).collect();
-    let mut taken: HashMap<Wanted<'_>, &Origin> = HashMap::new();
-    for ((route, origin), path) in routes().zip(&paths) {
+    let mut taken: HashMap<Wanted<'_>, (&Route, &Origin)> = HashMap::new();
+    for ((route, origin), path) in routes().zip(&paths).filter(|((_, origin), _)| origin.sound) {
         let mut first = None;
         for wanted in wanted(route, path, listeners) {
             match taken.entry(wanted) {
                 Entry::Vacant(free) => {
-                    free.insert(origin);
+                    free.insert((route, origin));
                 }
                 Entry::Occupied(other) => {
-                    first.get_or_insert_with(|| (in_words(other.key(), route), *other.get()));
+                    let (twin, place) = *other.get();
+                    // A value twice in one list has been reported.
+                    if place.mark != origin.mark || twin.path != route.path {
+                        first.get_or_insert_with(|| (in_words(other.key(), route), place));
+                    }
                 }
             }
         }

@@ -20,7 +20,7 @@ use tokio::time::Sleep;
 use super::flight::{Flight, Guard, Stop};
 use crate::response::{Deadline, Failure};
 use crate::telemetry::counters::Ending;
-use crate::upstream::Lease;
+use crate::upstream::{Lease, failure_of};
 
 /// The answer's content; the last owner of its request's guard.
 pub(super) struct Body {
@@ -38,6 +38,16 @@ struct Stream {
     _lease: Lease,
     /// Made when content is first waited for, and not moved with each frame.
     alarm: Option<Pin<Box<Sleep>>>,
+}
+
+/// What comes next of the content.
+enum Next {
+    /// Not yet.
+    Nothing,
+    Frame(Frame<Bytes>),
+    Last(Frame<Bytes>),
+    End,
+    Failure(Ending, Failure),
 }
 
 /// The answer broke off.
@@ -65,9 +75,17 @@ impl Body {
         Body { content: Content::Stream(Box::new(stream)), guard: Some(guard) }
     }
 
+    fn pass(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        if let Some(guard) = &self.guard {
+            guard.flight().passed(frame.data_ref().map_or(0, Bytes::len));
+        }
+        frame
+    }
+
+    /// All of it has been passed on: the request ends as planned.
     fn end(&mut self) {
         if let Some(guard) = self.guard.take() {
-            guard.end(Ending::Answered, None);
+            guard.end_as_planned();
         }
     }
 
@@ -79,10 +97,12 @@ impl Body {
     }
 
     /// Whether the request has been stopped from outside.
-    fn stopped(&self) -> Option<(Ending, Failure)> {
-        match self.guard.as_ref()?.flight().stop()? {
-            Stop::Cut => Some((Ending::Cut, Failure::Drained)),
-            Stop::Stalled => Some((Ending::ClientGone, Failure::ClientGone)),
+    fn stopped(&self) -> Option<Next> {
+        match (&self.content, self.guard.as_ref()?.flight().stop()?) {
+            // It is all here, and may be the very answer that tells of the stop.
+            (Content::Whole(_), _) => None,
+            (_, Stop::Cut) => Some(Next::Failure(Ending::Cut, Failure::Drained)),
+            (_, Stop::Stalled) => Some(Next::Failure(Ending::ClientGone, Failure::ClientGone)),
         }
     }
 }
@@ -96,47 +116,27 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = self.get_mut();
-        let stream = match &mut this.content {
-            Content::Whole(content) => {
-                let content = std::mem::take(content);
-                if let Some(guard) = this.guard.take() {
-                    guard.flight().passed(content.len());
-                }
-                return Poll::Ready((!content.is_empty()).then(|| Ok(Frame::data(content))));
-            }
-            Content::Stream(stream) => stream,
-        };
         let Some(guard) = &this.guard else { return Poll::Ready(None) };
         guard.flight().attend(cx);
-        let frame = Pin::new(&mut stream.incoming).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &frame {
-            guard.flight().passed(frame.data_ref().map_or(0, Bytes::len));
-        }
-        let late = if frame.is_pending() { stream.late(guard.flight(), cx) } else { None };
-        let over = stream.incoming.is_end_stream();
-        if let Some((ending, failure)) = this.stopped() {
-            return Poll::Ready(Some(Err(this.break_off(ending, failure))));
-        }
-        match frame {
-            Poll::Pending => match late {
-                None => Poll::Pending,
-                Some(late) => Poll::Ready(Some(Err(this.break_off(Ending::BrokenOff, late)))),
-            },
-            Poll::Ready(Some(Ok(frame))) => {
-                if over || frame.is_trailers() {
-                    this.end();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(None) => {
+        let next = match &mut this.content {
+            Content::Whole(content) => Next::Last(Frame::data(std::mem::take(content))),
+            Content::Stream(stream) => stream.next(guard.flight(), cx),
+        };
+        let next = this.stopped().unwrap_or(next);
+        Poll::Ready(match next {
+            Next::Nothing => return Poll::Pending,
+            Next::Frame(frame) => Some(Ok(this.pass(frame))),
+            Next::Last(frame) => {
+                let frame = this.pass(frame);
                 this.end();
-                Poll::Ready(None)
+                Some(Ok(frame))
             }
-            Poll::Ready(Some(Err(error))) => {
-                let failure = crate::upstream::failure_of(&error);
-                Poll::Ready(Some(Err(this.break_off(Ending::BrokenOff, failure))))
+            Next::End => {
+                this.end();
+                None
             }
-        }
+            Next::Failure(ending, failure) => Some(Err(this.break_off(ending, failure))),
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -155,6 +155,21 @@ impl http_body::Body for Body {
 }
 
 impl Stream {
+    fn next(&mut self, flight: &Flight, cx: &mut Context<'_>) -> Next {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) if self.incoming.is_end_stream() || frame.is_trailers() => {
+                Next::Last(frame)
+            }
+            Poll::Ready(Some(Ok(frame))) => Next::Frame(frame),
+            Poll::Ready(None) => Next::End,
+            Poll::Ready(Some(Err(error))) => Next::Failure(Ending::BrokenOff, failure_of(&error)),
+            Poll::Pending => match self.late(flight, cx) {
+                Some(late) => Next::Failure(Ending::BrokenOff, late),
+                None => Next::Nothing,
+            },
+        }
+    }
+
     /// Whether the endpoint has been silent too long, or the whole request has taken too long.
     fn late(&mut self, flight: &Flight, cx: &mut Context<'_>) -> Option<Failure> {
         flight.awaits_upstream();

@@ -350,6 +350,11 @@ impl Guard {
         self.planned = Some((ending, failure));
     }
 
+    /// Its answer is complete: it ends as planned, and well if nothing else was planned.
+    pub(super) fn end_as_planned(mut self) {
+        self.planned.get_or_insert((Ending::Answered, None));
+    }
+
     /// The request has ended as a request: a tunnel begins. It is told when that has ended.
     pub(super) fn switch(&self) {
         self.flight.end(Ending::Answered, None);

@@ -133,8 +133,7 @@ impl Local {
 
     /// Ends what has been silent too long, where a timer of its own would cost more than it is
     /// worth, and notes the age of the oldest request.
-    pub(crate) fn sweep(&self) {
-        let now = Instant::now();
+    pub(crate) fn sweep(&self, now: Instant) {
         self.seats.each(|seat| seat.swept(now));
         let mut oldest: Option<Instant> = None;
         self.flights.each(|flight| {

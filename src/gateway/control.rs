@@ -5,6 +5,7 @@
 //! watchdog's beat is late only when something is wrong.
 //! Must not know: how a generation is built ([`super::reload`]), what a drain needs ([`super::drain`]).
 
+use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::changes::Changes;
 use super::drain::Drain;
 use super::office::{self, Office};
 use super::reload::{Loaded, Reloads};
-use crate::admin::Verdict;
+use crate::admin::{Doors, Verdict};
 use crate::handover::control::{self, Start, ToGateway, ToKeeper};
 use crate::handover::mailbox::Mailbox;
 use crate::lifecycle::{Blocker, Effect, Event, Phase};
@@ -53,6 +54,8 @@ pub enum Due {
 pub struct Control {
     pub(super) office: Rc<Office>,
     pub(super) threads: Rc<Threads>,
+    /// Open until the end, or until the keeper is gone.
+    doors: Rc<RefCell<Option<Doors>>>,
     pub(super) outbox: Outbox,
     pub(super) start: Start,
     pub(super) reloads: Reloads,
@@ -69,6 +72,7 @@ impl Control {
         start: Start,
         office: Rc<Office>,
         threads: Rc<Threads>,
+        doors: Rc<RefCell<Option<Doors>>>,
         outbox: Outbox,
         reloads: Reloads,
         queue: mpsc::UnboundedSender<Input>,
@@ -76,6 +80,7 @@ impl Control {
         Control {
             office,
             threads,
+            doors,
             outbox,
             start,
             reloads,
@@ -135,6 +140,8 @@ impl Control {
             Input::Keeper(ToGateway::Start(_)) => tracing::warn!("the keeper said Start twice, ignoring it"),
             Input::KeeperGone => {
                 tracing::error!("the keeper is gone, draining");
+                // The next hitless binds the same path, and must not find this one alive behind it.
+                self.doors.take();
                 self.drain_asked(None);
             }
             Input::ReloadAsked(waiting) => self.reload_asked(waiting),
@@ -186,9 +193,8 @@ impl Control {
     }
 
     fn announce_ready(&mut self) {
-        let summary = self.office.summary();
-        tracing::info!(message_id = event::READY, "{}", summary.line(&self.start.directory));
-        self.outbox.send(ToKeeper::Ready(summary));
+        // The keeper tells it to everybody.
+        self.outbox.send(ToKeeper::Ready(self.office.summary()));
         self.threads.beat(self.beat);
         self.beat();
     }

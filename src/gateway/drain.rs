@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::control::{Control, Due, Input};
 use crate::config::settings;
+use crate::connection::DrainOrder;
 use crate::handover::control::{Drained, Progress, ToKeeper};
 use crate::lifecycle::deadline::{self, Seen};
 use crate::lifecycle::{DrainStage, Event, Phase};
-use crate::connection::DrainOrder;
 use crate::telemetry::counters::Totals;
 use crate::telemetry::event;
 

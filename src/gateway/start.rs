@@ -4,6 +4,7 @@
 //! a start that fails is told to the keeper with the reason.
 //! Must not know: what happens in between.
 
+use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -112,9 +113,16 @@ async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resourc
     let office = Rc::new(Office::new(&start, blueprint, Rc::clone(&threads), log, queue.clone()));
     let doors = Doors::open(private, Rc::clone(&office) as _)
         .map_err(|error| Fatal::Start(format!("cannot open the admin sockets: {error}")))?;
-    resources.opened("the admin sockets", ADMIN_LIMIT, move || doors.close());
+    let doors = Rc::new(RefCell::new(Some(doors)));
+    let to_close = Rc::clone(&doors);
+    resources.opened("the admin sockets", ADMIN_LIMIT, move || async move {
+        let doors = to_close.take();
+        if let Some(doors) = doors {
+            doors.close().await;
+        }
+    });
 
-    let control = Control::new(start, office, threads, outbox, Reloads::new(sources), queue);
+    let control = Control::new(start, office, threads, doors, outbox, Reloads::new(sources), queue);
     for blocker in [Blocker::Configuration, Blocker::Listeners, Blocker::Admin] {
         control.tell(Input::BlockerGone(blocker));
     }

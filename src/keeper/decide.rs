@@ -47,7 +47,11 @@ pub enum Event {
     Begun,
     Ready,
     StartFailed(String),
-    Died { how: String, clean: bool, lived: Duration },
+    Died {
+        how: String,
+        clean: bool,
+        lived: Duration,
+    },
     PauseOver,
     ReloadAsked,
     StopAsked,
@@ -136,7 +140,8 @@ impl Decisions {
                 vec![Effect::End(Outcome::StartFailed(reason.unwrap_or(how)))]
             }
             State::Serving | State::Replacing => {
-                let died = Effect::AnnounceDied(reason.map_or(how.clone(), |reason| format!("{how}: {reason}")));
+                let died =
+                    Effect::AnnounceDied(reason.map_or(how.clone(), |reason| format!("{how}: {reason}")));
                 [vec![died], self.replace(lived)].concat()
             }
             State::Stopping { .. } => {
@@ -211,11 +216,7 @@ mod tests {
     }
 
     fn died(lived: u64) -> Event {
-        Event::Died {
-            how: "was killed by signal 9".into(),
-            clean: false,
-            lived: Duration::from_secs(lived),
-        }
+        Event::Died { how: "was killed by signal 9".into(), clean: false, lived: Duration::from_secs(lived) }
     }
 
     fn told() -> Effect {

@@ -56,7 +56,7 @@ pub fn run(directory: &Path) -> Result<(), Fatal> {
     let passed = activation::take()?;
     let ended = serve(directory, passed);
     if let Err(fatal) = &ended {
-        notify::failed(&format!("cannot start: {}", first_line(&fatal.to_string())), errno(fatal));
+        notify::failed(&status(fatal), errno(fatal));
     }
     ended
 }
@@ -114,8 +114,14 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// Its first line; the others are in the journal.
+fn status(fatal: &Fatal) -> String {
+    let text = fatal.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    match fatal {
+        Fatal::Refused(_) => format!("cannot start: {first}"),
+        _ => first.to_owned(),
+    }
 }
 
 fn errno(fatal: &Fatal) -> Option<i32> {

@@ -152,10 +152,10 @@ impl Wanted {
     fn bind(self, v4_ports: &[u16]) -> Result<Opened, String> {
         let bound = match &self.address {
             Address::Ip(address) => bind_tcp(*address, self.backlog, v4_ports).map(|socket| (socket, None)),
-            Address::Unix(path) => {
-                bind_unix(path, self.backlog).map(|(socket, file)| (socket, Some(file)))
+            Address::Unix(path) => bind_unix(path, self.backlog).map(|(socket, file)| (socket, Some(file))),
+            Address::Name { .. } => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "a name is not an address"))
             }
-            Address::Name { .. } => Err(io::Error::new(io::ErrorKind::InvalidInput, "a name is not an address")),
         };
         let (socket, file) = bound.map_err(|cause| self.refusal(&cause))?;
         let fd = OwnedFd::from(socket);
@@ -185,14 +185,20 @@ impl Wanted {
                 format!("see who has it with: ss -ltnp 'sport = :{port}'; stop it, or change {key}")
             }
             (Address::Ip(address), io::ErrorKind::PermissionDenied) if address.port() < 1024 => {
-                format!("let systemd pass it (ListenStream={} in hitless.socket), or use a port from 1024", address.port())
+                format!(
+                    "let systemd pass it (ListenStream={} in hitless.socket), or use a port from 1024",
+                    address.port()
+                )
             }
             (Address::Unix(_), io::ErrorKind::AddrInUse) => {
                 format!("another process listens there, perhaps another hitless; stop it, or change {key}")
             }
             (Address::Unix(path), _) => {
                 let folder = path.parent().unwrap_or(path);
-                format!("create the folder '{}' and let this user write to it, or change {key}", folder.display())
+                format!(
+                    "create the folder '{}' and let this user write to it, or change {key}",
+                    folder.display()
+                )
             }
             _ => format!("change {key}"),
         }
@@ -277,7 +283,11 @@ mod tests {
                 extend: false,
                 tunnel_jitter: Duration::ZERO,
             },
-            log: Log { level: LogLevel::Info, access: AccessLog::Off, access_to: AccessSink::File("x".into()) },
+            log: Log {
+                level: LogLevel::Info,
+                access: AccessLog::Off,
+                access_to: AccessSink::File("x".into()),
+            },
             trusted_proxies: vec![],
             services: vec![],
         }
@@ -295,8 +305,10 @@ mod tests {
         let Err(Fatal::Refused(errors)) = gather(&settings, vec![passed("web")]) else { panic!() };
         assert_eq!(errors.len(), 2);
         assert!(errors[0].starts_with("cannot use socket 'web' (127.0.0.1:"), "{errors:?}");
-        assert!(errors[0].ends_with("no listener has this name; the configuration has http, internal; \
-                                     set FileDescriptorName= in the socket unit, or add [listener.web]"));
+        assert!(errors[0].ends_with(
+            "no listener has this name; the configuration has http, internal; \
+                                     set FileDescriptorName= in the socket unit, or add [listener.web]"
+        ));
         assert!(errors[1].starts_with("cannot open listener 'http': systemd passed no socket of this name"));
     }
 

@@ -212,7 +212,9 @@ impl Keeper {
         match accept(summary.generation, fds) {
             Ok(accepted) => self.household.accepted = accepted,
             // The gateway serves it all the same; only a replacement would start with the one before.
-            Err(reason) => tracing::error!("cannot keep the snapshot of generation {}: {reason}", summary.generation),
+            Err(reason) => {
+                tracing::error!("cannot keep the snapshot of generation {}: {reason}", summary.generation)
+            }
         }
         self.household.log.set_level(self.household.accepted.settings.log.level);
         self.report.reloaded(summary);
@@ -334,7 +336,10 @@ impl Keeper {
 
     fn kill(&self) {
         let Some(gateway) = &self.gateway else { return };
-        tracing::error!(gateway_pid = gateway.pid(), "killing the gateway: it did not get ready or end in its time");
+        tracing::error!(
+            gateway_pid = gateway.pid(),
+            "killing the gateway: it did not get ready or end in its time"
+        );
         gateway.kill();
     }
 }

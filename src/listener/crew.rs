@@ -21,9 +21,9 @@ pub(super) enum Command {
     Drain(DrainOrder),
     Cut,
     Stop,
-    /// Waits on its thread until it is told to go on: a wedged thread, for the tests.
+    /// Something to do on the thread.
     #[cfg(test)]
-    Wedge(std::sync::mpsc::Receiver<()>),
+    Run(Box<dyn FnOnce(&crate::connection::local::Local) + Send>),
 }
 
 /// One data thread, as others see it.

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
@@ -86,7 +86,7 @@ async fn live(beginning: Beginning) {
             Command::Cut => thread.local.cut(),
             Command::Stop => return,
             #[cfg(test)]
-            Command::Wedge(until) => drop(until.recv()),
+            Command::Run(work) => work(&thread.local),
         }
     }
 }
@@ -150,6 +150,6 @@ async fn sweep(thread: Rc<Thread>) {
     loop {
         thread.local.somebody().await;
         tokio::time::sleep(SWEEP).await;
-        thread.local.sweep();
+        thread.local.sweep(Instant::now());
     }
 }

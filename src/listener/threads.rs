@@ -153,11 +153,24 @@ impl Threads {
         self.crew.members.iter().map(|member| member.counters.connections_open()).collect()
     }
 
+    /// Lets the thread do `work` in its turn.
+    #[cfg(test)]
+    pub(crate) fn run(
+        &self,
+        index: usize,
+        work: impl FnOnce(&crate::connection::local::Local) + Send + 'static,
+    ) {
+        self.crew.members[index].tell(Command::Run(Box::new(work)));
+    }
+
     /// A thread that does nothing until the sender sends or goes.
     #[cfg(test)]
     pub(crate) fn wedge(&self, index: usize) -> mpsc::Sender<()> {
         let (release, until) = mpsc::channel();
-        self.crew.members[index].tell(Command::Wedge(until));
+        self.run(index, move |_| {
+            // Either way it is released.
+            let _ = until.recv();
+        });
         release
     }
 }

@@ -49,12 +49,23 @@ pub fn take() -> Result<Vec<Passed>, Error> {
     // listenfd's own extension, which systemd never sets.
     // SAFETY: this is the only thread, see above.
     unsafe { std::env::remove_var("LISTEN_FDS_FIRST_FD") };
-    // sd-notify checks LISTEN_PID (listenfd accepts a missing one) and knows the names (listenfd does not).
-    let named = sd_notify::listen_fds_with_names().map_err(Error::Environment)?;
-    let names: Vec<String> = named.map(|(_, name)| name).collect();
+    let names = if meant_for_us() { names()? } else { vec![] };
     let mut sockets = if names.is_empty() { ListenFd::empty() } else { ListenFd::from_env() };
     forget_environment();
     names.into_iter().enumerate().map(|(index, name)| own(&mut sockets, index, name)).collect()
+}
+
+/// listenfd takes a missing LISTEN_PID for ours, and sd-notify takes names without descriptors of
+/// ours for an error.
+fn meant_for_us() -> bool {
+    let pid = std::env::var("LISTEN_PID").ok().and_then(|pid| pid.parse::<u32>().ok());
+    pid == Some(std::process::id())
+}
+
+/// One name per descriptor; sd-notify knows them, listenfd does not.
+fn names() -> Result<Vec<String>, Error> {
+    let named = sd_notify::listen_fds_with_names().map_err(Error::Environment)?;
+    Ok(named.map(|(_, name)| name).collect())
 }
 
 fn own(sockets: &mut ListenFd, index: usize, name: String) -> Result<Passed, Error> {

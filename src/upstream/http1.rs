@@ -39,6 +39,9 @@ const BUFFER: usize = 64 * 1024;
 /// How long an endpoint that closed idle connections unannounced is remembered for it.
 const MEMORY: Duration = Duration::from_secs(60);
 
+/// An endpoint that closes sooner than this after an answer may close at any moment.
+pub(super) const HASTE: Duration = Duration::from_millis(100);
+
 /// One connection.
 pub(super) struct Link {
     sender: RefCell<Option<SendRequest<Content>>>,
@@ -67,6 +70,8 @@ pub(super) struct Pool {
     settings: settings::Pool,
     /// The shortest time after which the endpoint closed an idle connection, and when that was seen.
     patience: Cell<Option<(Duration, Instant)>>,
+    /// A connection was seen open longer than [`HASTE`] after an answer.
+    trusted: Cell<bool>,
     sweeper: RefCell<Option<AbortHandle>>,
 }
 
@@ -152,10 +157,14 @@ impl Link {
         let was = self.stage.replace(Stage::Over);
         self.sender.borrow_mut().take();
         self.line.become_tunnel();
-        if was == Stage::Idle
-            && let Some(pool) = self.home.upgrade()
-        {
-            pool.lost(self);
+        let Some(pool) = self.home.upgrade() else { return };
+        if was == Stage::Idle {
+            pool.remove(self);
+        }
+        // Ended while idle, or under a request that came too late for it.
+        let unannounced = was == Stage::Idle || (was == Stage::Busy && self.reused());
+        if unannounced && self.line.ended() {
+            pool.learn(self.age());
         }
     }
 
@@ -170,6 +179,7 @@ impl Pool {
             idle: RefCell::new(VecDeque::new()),
             settings,
             patience: Cell::new(None),
+            trusted: Cell::new(false),
             sweeper: RefCell::new(None),
         })
     }
@@ -177,8 +187,7 @@ impl Pool {
     /// The most recently used idle connection.
     ///
     /// For a request that may not be sent twice (`repeatable` false) the socket is asked whether it
-    /// is still alive, and a connection is left alone when it has been idle for more than half of
-    /// what this endpoint was lately seen to close after.
+    /// is still alive, and none is given when it is [`Pool::doubtful`].
     pub(super) fn take(&self, repeatable: bool) -> Option<Rc<Link>> {
         loop {
             let link = self.idle.borrow_mut().pop_back()?;
@@ -189,7 +198,7 @@ impl Pool {
             if repeatable {
                 return Some(link);
             }
-            if self.impatient(link.age()) {
+            if self.doubtful(&link) {
                 self.idle.borrow_mut().push_back(link);
                 return None;
             }
@@ -226,14 +235,11 @@ impl Pool {
         self.start_sweeping();
     }
 
-    /// An idle connection was closed by the endpoint.
-    fn lost(&self, link: &Rc<Link>) {
+    fn remove(&self, link: &Rc<Link>) {
         self.idle.borrow_mut().retain(|other| !Rc::ptr_eq(other, link));
-        if link.line.ended() {
-            self.learn(link.age());
-        }
     }
 
+    /// The endpoint closed a connection unannounced that was idle for `age`.
     fn learn(&self, age: Duration) {
         let now = Instant::now();
         let shortest = match self.patience.get() {
@@ -241,11 +247,30 @@ impl Pool {
             _ => age,
         };
         self.patience.set(Some((shortest, now)));
+        self.trusted.set(false);
     }
 
-    fn impatient(&self, age: Duration) -> bool {
-        let Some((patience, seen)) = self.patience.get() else { return false };
-        seen.elapsed() < MEMORY && age > patience / 2
+    /// Whether the endpoint may be about to close `link`, or the other idle ones: `link` was idle for
+    /// more than half of what the endpoint was lately seen to close after, or that was hardly any
+    /// time, or it is not known yet to keep a connection open after an answer at all.
+    fn doubtful(&self, link: &Link) -> bool {
+        match self.patience.get() {
+            Some((patience, seen)) if seen.elapsed() < MEMORY => {
+                patience < HASTE || link.age() > patience / 2
+            }
+            _ => link.age() < HASTE && !self.trusts(),
+        }
+    }
+
+    fn trusts(&self) -> bool {
+        if !self.trusted.get() {
+            let idle = self.idle.borrow();
+            let proof = idle
+                .front()
+                .is_some_and(|oldest| oldest.age() >= HASTE && oldest.line.pulse() == Pulse::Quiet);
+            self.trusted.set(proof);
+        }
+        self.trusted.get()
     }
 
     fn expired(&self, link: &Link) -> bool {

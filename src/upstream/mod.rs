@@ -26,11 +26,13 @@
 //! not its program answers with a reset, and so does one that dies with the request half done. A
 //! request that must not be sent twice therefore avoids kept connections that are likely to be about
 //! to close: its socket is asked first, an announced `Keep-Alive: timeout=` is kept to with a second
-//! to spare, and after an endpoint has closed an idle connection unannounced, such requests get
-//! only connections that were idle for less than half of that time, for a minute. Content that is
-//! too long to be kept, and over a Unix socket any content of such a request, goes out on a fresh
-//! connection. The window that remains is the first such closing of an endpoint that announces
-//! nothing, and on HTTP/2 content longer than [`content::KEPT`].
+//! to spare, an endpoint must have been seen keeping a connection open, and after it has closed an
+//! idle one unannounced such requests get only connections that were idle for less than half of
+//! that time, for a minute. Content that is too long to be kept, and over a Unix socket any content
+//! of such a request, goes out on a fresh connection. The window that remains is the first
+//! unannounced closing by an endpoint that has kept connections open so far, if it falls into the
+//! microseconds between its look at the socket and its close; and on HTTP/2 content longer than
+//! [`content::KEPT`].
 
 mod attempt;
 pub mod content;

@@ -88,7 +88,9 @@ pub fn sink(text: &str) -> Result<AccessSink, Refusal> {
             format!("found {}, which is not a name of a journal namespace", quote(text)),
             "use letters, digits, '-', '_' and '.', for example \"journal:hitless\"",
         )),
-        Some(("file", path)) => file_path(path).map(AccessSink::File),
+        Some(("file", path)) => {
+            file_path(path).map(AccessSink::File).map_err(|refusal| after("file:", refusal))
+        }
         _ if text.starts_with('/') => {
             Err(Refusal::new(format!("found {}", quote(text)), format!("write \"file:{text}\"")))
         }
@@ -126,7 +128,7 @@ fn address(text: &str) -> Result<Address, Refusal> {
             let plain = path.trim_start_matches('/');
             return Err(Refusal::new(format!("found {}", quote(text)), format!("write \"unix:/{plain}\"")));
         }
-        return unix_path(path).map(Address::Unix);
+        return unix_path(path).map(Address::Unix).map_err(|refusal| after("unix:", refusal));
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(Address::Ip(address));
@@ -139,6 +141,11 @@ fn address(text: &str) -> Result<Address, Refusal> {
         }
         _ => Err(misspelt(text)),
     }
+}
+
+/// The refusal of what stands after a scheme, quoting both.
+fn after(scheme: &str, refusal: Refusal) -> Refusal {
+    Refusal { found: refusal.found.replacen('\'', &format!("'{scheme}"), 1), ..refusal }
 }
 
 fn misspelt(text: &str) -> Refusal {

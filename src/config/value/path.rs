@@ -61,11 +61,27 @@ pub fn stem(pattern: &str) -> &str {
     literal.strip_suffix("/*").unwrap_or(literal)
 }
 
-/// A pattern with its parameters' names left out: two such that are equal fit the same paths.
+/// A pattern with its parameters' names left out and percent-encodings undone, as routes are compared:
+/// two such that are equal fit the same paths.
 pub fn anonymous(pattern: &str) -> String {
-    let segments =
-        pattern.split('/').map(|segment| if parameter(segment).is_some() { "{}" } else { segment });
-    segments.collect::<Vec<_>>().join("/")
+    let plain = |segment: &str| if parameter(segment).is_some() { "{}".into() } else { decoded(segment) };
+    pattern.split('/').map(plain).collect::<Vec<_>>().join("/")
+}
+
+/// A segment with each encoded octet as the character of that number, but for the slash and the
+/// percent sign, which mean something else when they are not encoded (RFC 3986, section 2.2).
+fn decoded(segment: &str) -> String {
+    let mut parts = segment.split('%');
+    let mut decoded = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (hex, rest) = part.split_at_checked(2).unwrap_or((part, ""));
+        match u8::from_str_radix(hex, 16) {
+            Ok(b'/' | b'%') | Err(_) => decoded.push_str(&format!("%{}", hex.to_ascii_uppercase())),
+            Ok(octet) => decoded.push(char::from(octet)),
+        }
+        decoded.push_str(rest);
+    }
+    decoded
 }
 
 /// Where a redirect leads: `https://{host}{path}{query}`, `/new{path}`, `https://example.com/`.
@@ -208,6 +224,11 @@ fn characters(text: &str, segment: &str) -> Result<(), Refusal> {
     if !segment.split('%').skip(1).all(encoded) {
         return refuse("a path with a '%' that encodes nothing", "write %25 for the character itself");
     }
+    let plain = decoded(segment);
+    // No request with these is routed.
+    if matches!(plain.as_str(), "." | "..") || plain.contains('\0') {
+        return refuse("a path with an encoded dot segment or NUL", "write the path that is meant");
+    }
     Ok(())
 }
 
@@ -244,6 +265,8 @@ mod tests {
             ("/é", "write it percent-encoded"),
             ("/100%", "write %25 for the character itself"),
             ("/a\r\nb", "remove it"),
+            ("/a/%2e%2E/b", "write the path that is meant"),
+            ("/a%00", "write the path that is meant"),
         ];
         for (text, remedy) in cases {
             assert_eq!(pattern(text).unwrap_err().remedy, remedy, "{text:?}");
@@ -268,6 +291,7 @@ mod tests {
             assert_eq!(stem(pattern), expected, "{pattern}");
         }
         assert_eq!(anonymous("/a/{b}/*"), "/a/{}/*");
+        assert_eq!(anonymous("/%61/b%2c/%2f%25%c3%a9"), "/a/b,/%2F%25Ã©");
     }
 
     #[test]

@@ -51,8 +51,12 @@ pub fn size(text: &str) -> Result<u64, Refusal> {
 /// A duration as `duration` reads it, in the largest unit that fits exactly.
 pub fn in_words(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    // "1d" and "12h" are read easily, "90000ms" and "75s" too; "0d" is not.
-    if millis == 0 { "0s".into() } else { words(millis, &TIMES) }
+    match millis {
+        0 => "0s".into(),
+        // The usual way to write it.
+        60_000 => "60s".into(),
+        _ => words(millis, &TIMES),
+    }
 }
 
 /// A size as `size` reads it.
@@ -61,7 +65,7 @@ pub fn size_in_words(bytes: u64) -> String {
 }
 
 fn words(amount: u64, units: &[(&str, u64)]) -> String {
-    let fits = units.iter().find(|(_, unit)| amount % unit == 0);
+    let fits = units.iter().find(|(_, unit)| amount.is_multiple_of(*unit));
     fits.map_or_else(|| amount.to_string(), |(name, unit)| format!("{}{name}", amount / unit))
 }
 

@@ -64,3 +64,41 @@ fn a_client_that_falls_silent_in_its_upload_is_a_408() {
     let (head, _) = client.answer();
     assert!(head.starts_with("http/1.1 408 ") && head.contains("connection: close\r\n"), "{head}");
 }
+
+#[test]
+fn a_head_that_does_not_come_in_time_is_a_408_and_silence_an_end() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut slow = gateway.ask("GET / HTTP/1.1\r\nHost: a.exa");
+    let mut silent = gateway.connect();
+    gateway.until(|totals| totals.connections_open == 2);
+    gateway.later(Duration::from_secs(29));
+    slow.send("mple\r\n");
+    gateway.later(Duration::from_secs(31));
+    assert!(slow.head().starts_with("http/1.1 408 "));
+    assert_eq!((slow.ended(), silent.ended()), (End::Closed, End::Closed));
+}
+
+#[test]
+fn a_kept_connection_may_be_idle_but_its_next_head_has_a_deadline() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    endpoint.send(OK);
+    client.answer();
+    gateway.later(Duration::from_secs(3600));
+    client.send(GET);
+    endpoint.head();
+    gateway.later(Duration::from_secs(3600));
+    endpoint.send(OK);
+    client.answer();
+    client.send("GET ");
+    // Until the thread has read it, the connection is an idle one.
+    let mut answered = false;
+    while !answered {
+        gateway.later(Duration::from_secs(31));
+        answered = client.has_something();
+    }
+    assert!(client.head().starts_with("http/1.1 408 "));
+}

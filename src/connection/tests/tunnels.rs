@@ -112,9 +112,14 @@ fn connect_is_refused_unless_the_route_allows_it() {
 fn a_silent_tunnel_ends_after_its_idle_time() {
     let origin = Origin::start();
     let mut app = service("app", &origin);
-    app.routes[0].timeout.tunnel_idle = Some(Duration::from_millis(10));
+    app.routes[0].timeout.tunnel_idle = Some(Duration::from_secs(60));
     let gateway = gateway(settings(vec![app]));
     let (mut client, mut endpoint) = open(&gateway, &origin);
+    gateway.until(|totals| totals.tunnels_open == 1);
+    gateway.later(Duration::from_secs(50));
+    client.send("still here");
+    endpoint.until("still here");
+    gateway.later(Duration::from_secs(61));
     client.ended();
     endpoint.ended();
     gateway.until(|totals| totals.tunnels_open == 0);

@@ -93,6 +93,12 @@ impl Gateway {
         }
     }
 
+    /// As if so much time had passed.
+    pub(super) fn later(&self, time: Duration) {
+        self.threads.run(0, move |local| local.sweep(std::time::Instant::now() + time));
+        self.settle();
+    }
+
     pub(super) fn drain(&self, order: DrainOrder) {
         self.threads.drain(order);
         self.settle();
@@ -309,6 +315,15 @@ impl Peer {
                 return assert!(expected, "{error}");
             }
         }
+    }
+
+    /// Whether something has come, without waiting for it.
+    pub(super) fn has_something(&mut self) -> bool {
+        let Stream::Tcp(stream) = &self.stream else { unreachable!() };
+        stream.set_nonblocking(true).unwrap();
+        let came = !self.read.is_empty() || stream.peek(&mut [0]).is_ok();
+        stream.set_nonblocking(false).unwrap();
+        came
     }
 
     fn more(&mut self) -> Result<usize, End> {

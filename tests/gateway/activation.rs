@@ -1,0 +1,124 @@
+//! Sockets from systemd, by name, and its watchdog.
+
+use crate::daemon::{Folder, get, listener};
+
+#[test]
+fn several_sockets_of_one_name_are_served() {
+    let folder = Folder::new("");
+    folder.answering("blog", "hello");
+    let ((one, first), (two, second)) = (listener(), listener());
+    let daemon = folder.start_with("http", vec![first, second]).ready();
+    for address in [one, two] {
+        assert!(get(&address, "blog.test", "/").ends_with("\r\n\r\nhello"));
+    }
+    assert_eq!(daemon.status()["listeners"][1]["from"], "systemd");
+}
+
+#[test]
+fn a_connection_made_before_the_start_is_served() {
+    let folder = Folder::new("");
+    folder.answering("blog", "hello");
+    let (address, socket) = listener();
+    let waiting = crate::daemon::ask(&address, "blog.test", "/");
+    let _daemon = folder.start_with("http", vec![socket]);
+    assert!(waiting.answer().ends_with("\r\n\r\nhello"));
+}
+
+#[test]
+fn a_unix_socket_is_served() {
+    let folder = Folder::new("");
+    folder.answering("blog", "hello");
+    let path = folder.path().join("http.sock");
+    let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let mut daemon = folder.start_with("http", vec![socket.into()]).ready();
+    use std::io::{Read, Write};
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: blog.test\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.ends().code(), Some(0));
+    assert!(path.exists(), "the socket belongs to systemd");
+}
+
+#[test]
+fn a_socket_that_the_configuration_does_not_name_ends_the_start_with_a_remedy() {
+    let (_, socket) = listener();
+    let mut daemon = Folder::new("").start_with("web", vec![socket]);
+    assert!(daemon.told("STATUS=cannot start").contains("cannot use socket 'web'"));
+    assert_eq!(daemon.ends().code(), Some(78));
+    let said = daemon.log();
+    assert!(
+        said.contains("no listener has this name; the configuration has http; set FileDescriptorName="),
+        "{said}"
+    );
+    assert!(said.contains("cannot open listener 'http': systemd passed no socket of this name"), "{said}");
+}
+
+#[test]
+fn sockets_meant_for_another_process_are_left_alone() {
+    let folder = Folder::listening();
+    let mut command = folder.command("run");
+    command.env("LISTEN_PID", "1").env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "web");
+    let daemon = folder.start_as(command).ready();
+    assert_eq!(daemon.status()["listeners"][0]["from"], "configuration");
+}
+
+#[test]
+fn the_watchdog_hears_from_a_gateway_that_is_well_and_not_from_one_that_is_stuck() {
+    let folder = Folder::listening();
+    let mut command = folder.command("run");
+    command.env("WATCHDOG_USEC", "200000");
+    let mut daemon = folder.start_as(command).ready();
+    for _ in 0..3 {
+        daemon.told("WATCHDOG=1");
+    }
+    let gateway = daemon.gateway();
+    gateway.stop();
+    assert!(daemon.falls_silent(), "a stopped gateway is reported as well");
+    gateway.signal(rustix::process::Signal::CONT);
+    daemon.told("WATCHDOG=1");
+}
+
+#[test]
+fn a_watchdog_meant_for_another_process_is_not_ours() {
+    let folder = Folder::listening();
+    let mut command = folder.command("run");
+    command.env("WATCHDOG_USEC", "50000").env("WATCHDOG_PID", "1");
+    let mut daemon = folder.start_as(command).ready();
+    assert!(daemon.falls_silent());
+}
+
+#[test]
+fn what_an_earlier_start_has_stored_is_told_from_listening_sockets() {
+    let folder = Folder::new("");
+    let (address, socket) = listener();
+    let (stored, _other_end) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    let daemon = folder.start_with("http:queue", vec![socket, stored.into()]).ready();
+    assert_eq!(daemon.status()["listeners"].as_array().unwrap().len(), 1);
+    assert!(get(&address, "blog.test", "/").starts_with("HTTP/1.1 404 "));
+}
+
+#[test]
+fn a_descriptor_that_is_no_listening_socket_ends_the_start() {
+    let (stored, _other_end) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    let mut daemon = Folder::listening().start_with("http", vec![stored.into()]);
+    assert_eq!(daemon.ends().code(), Some(78));
+    assert!(
+        daemon.log().contains("it is not a listening stream socket; use ListenStream="),
+        "{}",
+        daemon.log()
+    );
+}
+
+#[test]
+fn the_gateway_inherits_nothing_but_what_it_needs() {
+    let (_, socket) = listener();
+    let daemon = Folder::new("").start_with("http", vec![socket]).ready();
+    let environment = std::fs::read(format!("/proc/{}/environ", daemon.gateway().pid)).unwrap();
+    let environment = String::from_utf8_lossy(&environment).into_owned();
+    for name in ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"] {
+        assert!(!environment.contains(name), "{environment}");
+    }
+}

@@ -1,0 +1,108 @@
+//! Dying: of the gateway, and of the keeper.
+
+use rustix::process::Signal;
+
+use crate::daemon::{Folder, ask, get};
+use crate::origin::Origin;
+
+#[test]
+fn a_gateway_that_is_killed_is_replaced_and_waiting_connections_are_served() {
+    let folder = Folder::listening();
+    folder.answering("blog", "hello");
+    let mut daemon = folder.start().ready();
+    let (address, gateway) = (daemon.address(), daemon.gateway());
+    // Stopped, so that what comes now waits in the kernel.
+    gateway.stop();
+    let waiting: Vec<_> = (0..10).map(|_| ask(&address, "blog.test", "/")).collect();
+    gateway.signal(Signal::KILL);
+    for asking in waiting {
+        assert!(asking.answer().ends_with("\r\n\r\nhello"));
+    }
+    daemon.told("the gateway died once, last at ");
+    assert_eq!(daemon.status()["replacements"], 1);
+    let log = daemon.log();
+    for id in ["d3c873db04f38ceb985c98851d806db8", "65adfe42eb0b06b13919f56e12e3aa26"] {
+        assert!(log.contains(id), "{log}");
+    }
+}
+
+#[test]
+fn a_replacement_starts_with_what_was_accepted_whatever_the_files_say() {
+    let folder = Folder::listening();
+    folder.answering("blog", "one");
+    let mut daemon = folder.start().ready();
+    daemon.folder.answering("blog", "two");
+    assert_eq!(daemon.folder.verb("reload").status.code(), Some(0));
+    daemon.told("generation 2");
+    daemon.folder.service("blog", "this is not TOML");
+    daemon.gateway().signal(Signal::KILL);
+    daemon.told("the gateway died once");
+    assert!(get(&daemon.address(), "blog.test", "/").ends_with("\r\n\r\ntwo"));
+    assert_eq!(daemon.status()["generation"], 2);
+}
+
+#[test]
+fn a_gateway_that_keeps_dying_is_replaced_again_and_again() {
+    let folder = Folder::listening();
+    folder.answering("blog", "hello");
+    let mut daemon = folder.start().ready();
+    let address = daemon.address();
+    for death in 1..=4 {
+        daemon.gateway().signal(Signal::KILL);
+        assert!(get(&address, "blog.test", "/").ends_with("\r\n\r\nhello"), "after death {death}");
+    }
+    daemon.told("the gateway died 4 times");
+    let children = format!("/proc/{0}/task/{0}/children", daemon.keeper.id());
+    let children = std::fs::read_to_string(children).unwrap();
+    assert_eq!(children.split_whitespace().count(), 1, "zombies: {children}");
+}
+
+#[test]
+fn a_gateway_whose_keeper_is_gone_finishes_what_is_in_flight_and_exits() {
+    let origin = Origin::start();
+    let folder = Folder::listening();
+    folder.service("blog", &format!("hosts = [\"blog.test\"]\nendpoints = [\"{}\"]", origin.address));
+    let mut daemon = folder.start().ready();
+    let gateway = daemon.gateway();
+    let slow = ask(&daemon.address(), "blog.test", "/slow");
+    origin.has_one();
+    daemon.signal(Signal::KILL);
+    daemon.ends();
+    origin.release();
+    assert!(slow.answer().ends_with("\r\n\r\ndone"));
+    gateway.ends();
+}
+
+#[test]
+fn signals_meant_for_the_whole_group_do_not_stop_the_gateway() {
+    let folder = Folder::listening();
+    folder.answering("blog", "hello");
+    let daemon = folder.start().ready();
+    let (address, gateway) = (daemon.address(), daemon.gateway());
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        gateway.signal(signal);
+    }
+    assert!(get(&address, "blog.test", "/").ends_with("\r\n\r\nhello"));
+    assert_eq!(daemon.gateway().pid, gateway.pid);
+}
+
+#[test]
+fn a_start_does_not_wait_for_a_gateway_that_outlived_its_keeper() {
+    let origin = Origin::start();
+    let folder = Folder::listening();
+    folder.service("blog", &format!("hosts = [\"blog.test\"]\nendpoints = [\"{}\"]", origin.address));
+    let mut daemon = folder.start().ready();
+    let gateway = daemon.gateway();
+    let slow = ask(&daemon.address(), "blog.test", "/slow");
+    origin.has_one();
+    daemon.signal(Signal::KILL);
+    daemon.ends();
+    // Asked until the gateway has noticed: its end of the control socket is not ours to watch.
+    while std::os::unix::net::UnixStream::connect(daemon.folder.admin()).is_ok() {}
+    daemon.starts_again();
+    daemon.told("READY=1");
+    assert_ne!(daemon.gateway().pid, gateway.pid);
+    origin.release();
+    assert!(slow.answer().ends_with("\r\n\r\ndone"));
+    gateway.ends();
+}
