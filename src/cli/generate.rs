@@ -10,6 +10,9 @@ use clap_complete::Shell;
 use super::{Fatal, code, completions};
 use crate::config;
 
+/// When the words of hitless(8) were last looked over.
+const REVISED: &str = "2026-11-21";
+
 #[derive(Debug, clap::Args)]
 pub struct Options {
     /// The folder to write into
@@ -41,7 +44,8 @@ pub fn generate(options: &Options, command: Command) -> Result<(), Fatal> {
 
 /// hitless(8): the options from the table, the rest by hand.
 fn manual(command: Command) -> io::Result<String> {
-    let man = clap_mangen::Man::new(command.clone()).section("8").manual("System administration");
+    let man = clap_mangen::Man::new(command.clone()).section("8").date(REVISED);
+    let man = man.manual("System administration");
     let mut text = vec![];
     man.render_title(&mut text)?;
     man.render_name_section(&mut text)?;

@@ -265,6 +265,7 @@ impl Flight {
 
     fn warn_of_cut(&self) {
         tracing::warn!(
+            message_id = crate::telemetry::event::CUT,
             request_id = self.identity.get().map_or("-", |identity| text(&identity.request_id)),
             service = self.service().unwrap_or("-"),
             age_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -275,6 +276,7 @@ impl Flight {
 
     pub(super) fn warn_of_cut_tunnel(&self) {
         tracing::warn!(
+            message_id = crate::telemetry::event::CUT,
             request_id = self.identity.get().map_or("-", |identity| text(&identity.request_id)),
             service = self.service().unwrap_or("-"),
             age_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),

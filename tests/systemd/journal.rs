@@ -33,7 +33,7 @@ on_both_releases! {
         ] {
             assert_eq!(entry.field(name), value, "{name} in {entry:?}");
         }
-        for name in ["HITLESS_TRACE_ID", "HITLESS_ROUTE", "HITLESS_DURATION"] {
+        for name in ["HITLESS_TRACE_ID", "HITLESS_ROUTE", "HITLESS_DURATION_US"] {
             assert!(!entry.field(name).is_empty(), "{name} in {entry:?}");
         }
     }

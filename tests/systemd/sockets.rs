@@ -16,9 +16,10 @@ fn add_extra_socket(host: &Host) {
     host.run(["systemctl", "daemon-reload"]).ok();
 }
 
+/// What systemd and the daemon said about the failed start.
 fn last_words(host: &Host) -> String {
-    let entries = host.journal(["--unit", "hitless", "_COMM=hitless"]);
-    entries.iter().rev().take(5).map(|entry| entry.message() + "\n").collect()
+    let entries = host.journal(["--unit", "hitless", "--lines=20"]);
+    entries.iter().map(|entry| entry.message() + "\n").collect()
 }
 
 on_both_releases! {
@@ -29,8 +30,8 @@ on_both_releases! {
 
         let _ = host.run(["systemctl", "restart", "hitless"]).fails();
 
-        assert_eq!(host.show("hitless.service", "ExecMainStatus"), "78");
         let said = last_words(&host);
+        assert!(said.contains("status=78/CONFIG"), "{said}");
         assert!(said.contains("extra") && said.contains("listener"), "{said}");
 
         let waiting = host.get_later(SHOP, "/");
@@ -46,14 +47,16 @@ on_both_releases! {
         assert_eq!(host.get(SHOP, "/").status, 200, "a reload changes nothing");
         let _ = host.run(["systemctl", "restart", "hitless"]).fails();
 
-        assert_eq!(host.show("hitless.service", "ExecMainStatus"), "78");
         let said = last_words(&host);
-        assert!(said.contains("extra") && said.contains(".socket"), "{said}");
+        assert!(said.contains("status=78/CONFIG"), "{said}");
+        assert!(said.contains("listener 'extra'") && said.contains("FileDescriptorName=extra"), "{said}");
     }
 
     fn sockets_of_one_name_are_one_listener(host: Host) {
         host.write("/etc/systemd/system/hitless.socket.d/more.conf", "[Socket]\nListenStream=8080\nListenStream=/run/front.sock\n");
-        host.shell("systemctl daemon-reload && systemctl restart hitless.socket hitless.service").ok();
+        // Not `restart`: see the comment in hitless.socket.
+        host.shell("systemctl daemon-reload && systemctl stop hitless.socket hitless.service").ok();
+        host.run(["systemctl", "start", "hitless.socket", "hitless.service"]).ok();
         for way in ["http://127.0.0.1/", "http://[::1]:8080/", "--unix-socket /run/front.sock http://x/"] {
             let words = ["curl", "--silent", "--fail", "--header", "Host: shop.example"];
             host.run(words.into_iter().chain(way.split(' '))).ok();
