@@ -192,11 +192,8 @@ async fn forward(
     flight.receives(content.state());
     let upstream = &flight.generation().upstreams[route.service];
     let request = Request::from_parts(parts, content);
-    let answer = upstream.send(request, &route.settings.timeout).await;
-    let attempts = answer.as_ref().map_or(1, |answer| answer.attempts);
-    (0..attempts).for_each(|_| flight.local().counters.attempted());
+    let answer = upstream.send(request, &route.settings.timeout, &|endpoint| flight.tries(endpoint)).await;
     let answer = Box::new(answer?);
-    flight.answered_by(&answer.endpoint);
     let status = answer.response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS && asked.is_none() {
         return Err(Failure::BadUpgrade);

@@ -155,7 +155,9 @@ impl Flight {
         *self.received.borrow_mut() = Some(content);
     }
 
-    pub(super) fn answered_by(&self, endpoint: &Rc<str>) {
+    /// This endpoint is asked now; the last one is the one that answers, or that failed.
+    pub(super) fn tries(&self, endpoint: &Rc<str>) {
+        self.local().counters.attempted();
         *self.endpoint.borrow_mut() = Some(Rc::clone(endpoint));
     }
 
@@ -299,6 +301,7 @@ impl Flight {
         }
         let trace = self.identity.get().map(|identity| identity.trace.trace_id());
         let endpoint = self.endpoint.borrow();
+        let error = failure.map(Failure::to_string);
         access.write(&Entry {
             request_id: self.identity.get().map_or("-", |identity| text(&identity.request_id)),
             trace_id: trace.unwrap_or("-"),
@@ -314,6 +317,7 @@ impl Flight {
             code: verdict.map_or("ok", |verdict| verdict.code),
             fault: verdict.map(|verdict| verdict.fault.word()),
             phase: verdict.map(|verdict| verdict.phase.word()),
+            error: error.as_deref(),
             sent: self.sent.get() + carried.0,
             received: self.content_received() + carried.1,
             duration: self.began.elapsed(),

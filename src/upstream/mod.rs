@@ -132,16 +132,19 @@ impl Upstream {
     /// the form of its target (RFC 9112, section 3.2) are put right here. Dropping the future ends
     /// the attempt at once. `timeout.connect` holds for each endpoint, `timeout.first_byte` from the
     /// end of the content, `timeout.idle` for an endpoint that does not take the content;
-    /// `timeout.request` is the caller's.
+    /// `timeout.request` is the caller's. `tried` hears of each endpoint before it is asked, so that
+    /// its name is known however the attempt ends.
     pub async fn send(
         self: &Rc<Self>,
         request: Request<Content>,
         timeout: &Timeout,
+        tried: &impl Fn(&Rc<str>),
     ) -> Result<Answer, Failure> {
         let mut request = self.prepared(request)?;
         let mut search = Search::new(&request);
         loop {
             let Some((index, endpoint)) = self.choose(&search) else { return Err(search.last) };
+            tried(&endpoint.label);
             let mut occupancy = Occupancy::new(endpoint);
             let connection = match endpoint.connect(search.wish(&request), timeout.connect).await {
                 Ok(connection) => connection,
