@@ -50,6 +50,8 @@ pub(super) struct Flight {
     /// 0 until the head of the answer has gone to the protocol.
     status: Cell<u16>,
     sent: Cell<u64>,
+    /// What the counters know of its bytes, to and from the client.
+    counted: Cell<(u64, u64)>,
     moved_at: Cell<Instant>,
     /// Whether the answer's next bytes are awaited from upstream, not from the client's reading.
     awaits_upstream: Cell<bool>,
@@ -79,6 +81,7 @@ impl Flight {
             received: RefCell::new(None),
             status: Cell::new(0),
             sent: Cell::new(0),
+            counted: Cell::new((0, 0)),
             moved_at: Cell::new(now),
             awaits_upstream: Cell::new(true),
             stop: Cell::new(matches!(local.stage(), Stage::Cut { .. }).then_some(Stop::Cut)),
@@ -230,6 +233,7 @@ impl Flight {
     /// Stops an answer that its client has not read from for the idle limit, or that is past its
     /// deadline, while nobody polls it.
     pub(super) fn swept(&self, now: Instant) {
+        self.count();
         if !self.has_begun_answer() || self.awaits_upstream.get() {
             return;
         }
@@ -249,8 +253,7 @@ impl Flight {
         let code = failure.map(|failure| failure.verdict().code);
         ticket.end(ending, code, self.began.elapsed());
         let local = self.local();
-        local.counters.sent(self.sent.get());
-        local.counters.received(self.content_received());
+        self.count();
         local.flights.remove(self.key.get());
         if local.flights.is_empty() {
             local.counters.oldest(None);
@@ -259,6 +262,15 @@ impl Flight {
         if ending == Ending::Cut {
             self.warn_of_cut();
         }
+    }
+
+    /// Tells the counters what has moved since the last time: a long answer is seen to make progress
+    /// before it ends.
+    fn count(&self) {
+        let now = (self.sent.get(), self.content_received());
+        let before = self.counted.replace(now);
+        self.local().counters.sent(now.0 - before.0);
+        self.local().counters.received(now.1 - before.1);
     }
 
     fn content_received(&self) -> u64 {

@@ -89,7 +89,11 @@ async fn live(beginning: Beginning) {
             Command::Beat(beat) => thread.crew.members[index].beat(beat),
             Command::Drain(order) => thread.drain(order, &mut accepting).await,
             Command::Cut => thread.local.cut(),
-            Command::Stop => return,
+            Command::Stop => {
+                // What was cut just now writes its last words in this turn.
+                tokio::task::yield_now().await;
+                return;
+            }
             #[cfg(test)]
             Command::Run(work) => work(&thread.local),
         }

@@ -21,6 +21,28 @@ fn each_event_arrives_before_the_next_one_is_sent() {
     client.until("0\r\n\r\n");
 }
 
+/// Bytes were counted at the end of a request, so a drain took a long answer for a standstill.
+#[test]
+fn bytes_are_counted_while_a_request_is_under_way() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = gateway.ask("POST / HTTP/1.1\r\nHost: app.example\r\nContent-Length: 6\r\n\r\nabc");
+    let (mut endpoint, _) = origin.request();
+    endpoint.until("abc");
+    endpoint.send(CHUNKED);
+    endpoint.send("4\r\nfour\r\n");
+    client.until("four");
+    gateway.later(std::time::Duration::from_secs(1));
+    let totals = gateway.threads.totals();
+    assert_eq!((totals.bytes_received, totals.bytes_sent, totals.in_flight), (3, 4, 1));
+    client.send("def");
+    endpoint.until("def");
+    endpoint.send("0\r\n\r\n");
+    client.until("0\r\n\r\n");
+    let totals = gateway.until(|totals| totals.answered == 1);
+    assert_eq!((totals.bytes_received, totals.bytes_sent), (6, 4));
+}
+
 #[test]
 fn an_upload_reaches_the_endpoint_piece_by_piece() {
     let origin = Origin::start();
