@@ -258,8 +258,9 @@ pub const KEYS: &[Key] = &[
         at: &["forwarded.trusted"],
         kind: Kind::List(&Kind::Network),
         unset: Unset::Default("[]"),
-        summary: "proxies whose Forwarded, X-Forwarded-*, X-Request-Id and traceparent are believed",
-        detail: "From any other side these fields are replaced. \"unix\" is every peer of a Unix socket.",
+        summary: "proxies whose Forwarded and X-Forwarded-* are believed",
+        detail: "From any other side these fields are replaced. \"unix\" is every peer of a Unix socket. \
+                 X-Request-Id and traceparent are continued, whoever sends them.",
         example: "[\"10.0.0.0/8\", \"unix\"]",
         elsewhere: &["trusted-proxies", "trust", "set_real_ip_from"],
     },
@@ -487,7 +488,7 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Location,
         unset: Unset::Required,
         summary: "where it leads",
-        detail: "{host} is the host of the request, {path} its path with the leading slash, {query} its query with \
+        detail: "{host} is the host of the request without its port, {path} its path with the leading slash, {query} its query with \
                  the question mark, or nothing.",
         example: "\"https://{host}{path}{query}\"",
         elsewhere: &["location", "url"],

@@ -119,7 +119,9 @@ async fn answer(flight: &Rc<Flight>, request: Request<Incoming>) -> Result<Outco
     flight.routed(&route);
     match &route.settings.action {
         Action::Redirect { status, .. } => {
-            let location = route.location("http", authority, path_of(flight.uri()));
+            // A port of this listener says nothing about where the redirect leads.
+            let host = host_of(authority).unwrap_or(authority);
+            let location = route.location("http", host, path_of(flight.uri()));
             Ok(Outcome::Own(answer::redirect(*status, location)))
         }
         Action::Answer { status, content_type, body } => {
