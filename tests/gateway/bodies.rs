@@ -191,7 +191,8 @@ fn an_upload_that_expects_to_be_asked_for_is() {
     let file = dir.path().join("upload");
     std::fs::write(&file, vec![7; 5 << 20]).unwrap();
     let from = format!("@{}", file.display());
-    let arguments = ["--verbose", "--expect100-timeout", "50", "--data-binary", &from, "http://shop.test/upload"];
+    let arguments =
+        ["--verbose", "--expect100-timeout", "50", "--data-binary", &from, "http://shop.test/upload"];
     let said = curl(&daemon.address(), &arguments);
     assert!(said.contains("> Expect: 100-continue") && said.contains("< HTTP/1.1 100 Continue"), "{said}");
     assert!(said.contains("\"bytes\":5242880"), "{said}");

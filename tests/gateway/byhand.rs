@@ -3,8 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::Socket;
@@ -39,11 +38,6 @@ impl Door {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         Door { address, socket: OwnedFd::from(listener).into() }
-    }
-
-    pub fn unix(path: &Path) -> Door {
-        let listener = UnixListener::bind(path).unwrap();
-        Door { address: format!("unix:{}", path.display()), socket: OwnedFd::from(listener).into() }
     }
 
     pub fn accept(&self) -> Wire {
@@ -99,7 +93,9 @@ impl Wire {
     /// With a content of known length.
     pub fn post(&mut self, host: &str, path: &str, content: &str) -> Message {
         let length = content.len();
-        self.say(format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{content}"));
+        self.say(format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{content}"
+        ));
         self.message()
     }
 
@@ -162,7 +158,11 @@ impl Wire {
                 return String::from_utf8(std::mem::replace(&mut self.ahead, rest)).unwrap();
             }
             let came = self.more();
-            assert!(came > 0, "the end came before {end:?}, after {:?}", String::from_utf8_lossy(&self.ahead));
+            assert!(
+                came > 0,
+                "the end came before {end:?}, after {:?}",
+                String::from_utf8_lossy(&self.ahead)
+            );
         }
     }
 

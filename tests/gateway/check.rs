@@ -64,7 +64,12 @@ fn what_is_shown_says_where_each_value_comes_from() {
     let folder = Folder::listening_with("[drain]\ndeadline = \"30s\"");
     folder.passing("blog", "127.0.0.1:3000");
     let shown = stdout(&check(&["--show", folder.path().to_str().unwrap()]));
-    let line = |start: &str| shown.lines().find(|line| line.trim_start().starts_with(start)).unwrap_or_else(|| panic!("{start}: {shown}"));
+    let line = |start: &str| {
+        shown
+            .lines()
+            .find(|line| line.trim_start().starts_with(start))
+            .unwrap_or_else(|| panic!("{start}: {shown}"))
+    };
     assert!(line("deadline =").contains("30s") && line("deadline =").contains("hitless.toml:"), "{shown}");
     assert!(line("idle-grace =").contains("default"), "{shown}");
     assert!(line("endpoints =").contains("blog.toml:3"), "{shown}");

@@ -117,7 +117,7 @@ impl Folder {
     fn spawn(&self, mut command: Command) -> Child {
         command.env("NOTIFY_SOCKET", self.path().join("notify")).stdin(Stdio::null());
         let log = fs::File::options().create(true).append(true).open(self.path().join("log")).unwrap();
-        command.stderr(log).spawn().unwrap()
+        command.stdout(Stdio::null()).stderr(log).spawn().unwrap()
     }
 
     /// As systemd would, with these descriptors, all of one name, or of names joined by colons.
@@ -248,9 +248,10 @@ impl Drop for Daemon {
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
         for pid in children.unwrap_or_default().split_whitespace() {
-            if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
+            let pid = pid.parse().ok().and_then(Pid::from_raw);
+            let Some(Ok(gateway)) = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) else { continue };
+            let _ = rustix::process::pidfd_send_signal(&gateway, Signal::KILL);
+            let _ = poll(&mut [PollFd::new(&gateway, PollFlags::IN)], None);
         }
     }
 }
@@ -306,7 +307,12 @@ impl Process {
     }
 
     pub fn open_descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap().count()
+        self.descriptors().len()
+    }
+
+    pub fn descriptors(&self) -> Vec<u64> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
     }
 }
 

@@ -32,9 +32,12 @@ fn clients_of_both_versions_reach_endpoints_of_both_at_every_kind_of_address() {
         let parsed = |text: String| serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}"));
         let by_curl = parsed(curl(&address, &[&url]));
         let by_curl2 = parsed(curl(&address, &["--http2-prior-knowledge", &url]));
-        for (echo, via) in
-            [(by_hand, "1.1 hitless"), (by_hyper, "2.0 hitless"), (by_curl, "1.1 hitless"), (by_curl2, "2.0 hitless")]
-        {
+        for (echo, via) in [
+            (by_hand, "1.1 hitless"),
+            (by_hyper, "2.0 hitless"),
+            (by_curl, "1.1 hitless"),
+            (by_curl2, "2.0 hitless"),
+        ] {
             assert_eq!(echo["version"], version, "{service}: {echo}");
             assert_eq!(seen(&echo, "via"), [via], "{service}: {echo}");
         }

@@ -248,9 +248,8 @@ fn ten_thousand_routes_are_found_as_quickly_as_one() {
     let folder = Folder::listening();
     let mut text = String::from("[service.big]\nhosts = [\"big.test\"]\n");
     for number in 0..10_000 {
-        text += &format!(
-            "[[service.big.route]]\npath = \"/{number}/x/*\"\nanswer = {{ body = \"{number}\" }}\n"
-        );
+        text +=
+            &format!("[[service.big.route]]\npath = \"/{number}/x/*\"\nanswer = {{ body = \"{number}\" }}\n");
     }
     folder.write("services.d/big.toml", &text);
     folder.answering("small", "small");

@@ -30,7 +30,10 @@ impl WebSocket {
         let answer = wire.head();
         assert_eq!(answer.status(), 101, "{answer:?}");
         assert_eq!(answer.field("sec-websocket-accept"), Some(accept("dGhlIHNhbXBsZSBub25jZQ==").as_str()));
-        assert_eq!((answer.field("upgrade"), answer.field("connection")), (Some("websocket"), Some("upgrade")));
+        assert_eq!(
+            (answer.field("upgrade"), answer.field("connection")),
+            (Some("websocket"), Some("upgrade"))
+        );
         WebSocket { wire, buffer: BytesMut::new() }
     }
 
@@ -81,7 +84,10 @@ fn a_websocket_carries_many_frames_and_big_ones_in_order() {
     assert!(socket.wire.is_closed());
     let line = daemon.access("ws-1");
     assert_eq!((&line["status"], &line["code"]), (&101.into(), &"ok".into()), "{line}");
-    assert!(line["sent_bytes"].as_u64() > Some(8 << 20) && line["received_bytes"].as_u64() > Some(8 << 20), "{line}");
+    assert!(
+        line["sent_bytes"].as_u64() > Some(8 << 20) && line["received_bytes"].as_u64() > Some(8 << 20),
+        "{line}"
+    );
     let totals = &daemon.status()["totals"];
     assert_eq!(totals["tunnels_opened"], 1, "{totals}");
 }
@@ -93,7 +99,8 @@ fn strange(address: &str, door: &Door) -> (Wire, Wire) {
     let mut endpoint = door.accept();
     let asked = endpoint.head();
     assert_eq!((asked.field("upgrade"), asked.field("connection")), (Some("strange/1"), Some("upgrade")));
-    endpoint.say("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: strange/1\r\n\r\nfirst");
+    endpoint
+        .say("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: strange/1\r\n\r\nfirst");
     assert_eq!(client.head().field("upgrade"), Some("strange/1"));
     assert_eq!(client.exactly(5), b"first");
     (client, endpoint)
