@@ -50,15 +50,10 @@ fn each_event_arrives_before_the_next_one_over_http2_too() {
     let client = Http2::to(&daemon.address());
     let mut sender = client.sender.clone();
     let asking = client.runtime.spawn(sender.send_request(request("GET", "shop.test", "/", "")));
-    let (mut endpoint, answer) = client.runtime.block_on(async {
-        let endpoint = tokio::task::spawn_blocking(move || {
-            let mut endpoint = door.accept();
-            endpoint.message();
-            endpoint.say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
-            endpoint
-        });
-        (endpoint.await.unwrap(), asking.await.unwrap().unwrap())
-    });
+    let mut endpoint = door.accept();
+    endpoint.message();
+    endpoint.say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
+    let answer = client.runtime.block_on(asking).unwrap().unwrap();
     let mut body = answer.into_body();
     for number in 0..20 {
         let event = format!("id: {number}\n\n");

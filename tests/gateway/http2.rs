@@ -9,24 +9,29 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
-/// One connection; its streams are driven while it is waited for an answer.
+/// One connection, driven by a thread of its own until it is dropped.
 pub struct Http2 {
-    pub runtime: Runtime,
+    pub runtime: Handle,
     pub sender: SendRequest<Full<Bytes>>,
+    _stop: oneshot::Sender<()>,
 }
 
 impl Http2 {
     pub fn to(address: &str) -> Http2 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let sender = runtime.block_on(async {
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        std::thread::spawn(move || runtime.block_on(stopped));
+        let sender = handle.block_on(async {
             let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
             let (sender, connection) = handshake(TokioExecutor::new(), stream).await.unwrap();
             tokio::spawn(connection);
             sender
         });
-        Http2 { runtime, sender }
+        Http2 { runtime: handle, sender, _stop: stop }
     }
 
     pub fn get(&self, host: &str, path: &str) -> (Response<()>, Bytes) {

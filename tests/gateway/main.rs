@@ -22,6 +22,7 @@ mod sample;
 mod stale;
 mod start;
 mod stop;
+mod streams;
 mod tunnels;
 #[allow(dead_code, reason = "the load client uses more of it")]
 #[path = "../../examples/wire/mod.rs"]
