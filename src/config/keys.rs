@@ -303,7 +303,8 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Word(&["http1", "h2c"]),
         unset: Unset::Default("\"http1\""),
         summary: "the protocol that the application speaks",
-        detail: "\"h2c\" is HTTP/2 with prior knowledge over cleartext.",
+        detail: "\"h2c\" is HTTP/2 with prior knowledge over cleartext. Upgrades, such as to WebSocket, take \"http1\": \
+                 for them an application can have a service of its own.",
         example: "\"h2c\"",
         elsewhere: &[],
     },

@@ -62,7 +62,7 @@ pub(super) struct Seated(Rc<Seat>);
 impl Seat {
     pub(super) fn take(local: &Rc<Local>, address: Option<IpAddr>, listener: Arc<str>) -> Seated {
         let open = Some(local.counters.connection());
-        Seat::new(local, address, listener, open, None)
+        Seat::reserve(local, address, listener, open, None)
     }
 
     /// A place for a tunnel that is one stream of the connection `carrier`, which is not idle
@@ -70,10 +70,10 @@ impl Seat {
     pub(super) fn beside(carrier: &Rc<Seat>) -> Seated {
         carrier.in_flight.set(carrier.in_flight.get() + 1);
         let (local, listener) = (carrier.local(), Arc::clone(carrier.listener()));
-        Seat::new(local, carrier.address, listener, None, Some(Rc::clone(carrier)))
+        Seat::reserve(local, carrier.address, listener, None, Some(Rc::clone(carrier)))
     }
 
-    fn new(
+    fn reserve(
         local: &Rc<Local>,
         address: Option<IpAddr>,
         listener: Arc<str>,

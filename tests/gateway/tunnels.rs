@@ -230,3 +230,13 @@ fn a_slow_reader_of_a_tunnel_holds_the_writer_back() {
     assert!(held < 32 << 20, "{held} bytes");
     assert!(gateway.peak_kib() < before + 8 * 1024, "{before} KiB, then {}", gateway.peak_kib());
 }
+
+#[test]
+fn an_upgrade_is_not_asked_of_an_endpoint_that_speaks_http2() {
+    let sample = Sample::tcp();
+    let daemon = in_front_of(&sample.address, "protocol = \"h2c\"");
+    let mut client = Wire::to(&daemon.address());
+    client.say("GET /ws HTTP/1.1\r\nHost: shop.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(client.message().status(), 426, "the application's own answer to a plain request");
+    assert_eq!(client.get("shop.test", "/healthz").text(), "healthy\n");
+}
