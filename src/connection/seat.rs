@@ -231,11 +231,15 @@ impl Drop for Seated {
         // A tunnel that never began knows this seat, and would keep it for ever.
         drop(self.0.take_tunnel());
         drop(self.0.open.take());
-        if let Some(carrier) = &self.0.carrier {
-            carrier.request_ended();
-            carrier.wake();
+        match &self.0.carrier {
+            None => self.0.local.seat_left(self.0.key.get()),
+            // No connection has gone, but this one may be idle now.
+            Some(carrier) => {
+                self.0.local.seats.remove(self.0.key.get());
+                carrier.request_ended();
+                carrier.wake();
+            }
         }
-        self.0.local.seat_left(self.0.key.get());
     }
 }
 

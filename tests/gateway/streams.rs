@@ -100,6 +100,7 @@ fn websockets_are_streams_among_others_and_end_by_themselves() {
     assert!(line["sent_bytes"].as_u64() > Some(1 << 20), "{line}");
 }
 
+/// The end of a stream was counted as the end of its connection: the drain ended too early, or never.
 #[test]
 fn a_stream_survives_that_its_service_is_deleted_and_is_closed_1001_by_a_stop() {
     let sample = Sample::tcp();
