@@ -163,6 +163,7 @@ impl Flight {
     pub(super) fn begin_answer(&self, status: u16) {
         self.status.set(status);
         self.moved_at.set(Instant::now());
+        self.seat.answer_began();
     }
 
     pub(super) fn has_begun_answer(&self) -> bool {

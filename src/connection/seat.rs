@@ -40,6 +40,8 @@ pub(super) struct Seat {
     in_flight: Cell<usize>,
     /// Requests admitted so far.
     requests: Cell<u64>,
+    /// Whether the answer to the newest request has begun.
+    answering: Cell<bool>,
     /// Heads are not told apart from other frames.
     multiplexed: Cell<bool>,
     idle_since: Cell<Instant>,
@@ -69,6 +71,7 @@ impl Seat {
             head_since: Cell::new(Some(now)),
             in_flight: Cell::new(0),
             requests: Cell::new(0),
+            answering: Cell::new(false),
             multiplexed: Cell::new(false),
             idle_since: Cell::new(now),
             wrote_at: Cell::new(now),
@@ -135,6 +138,16 @@ impl Seat {
         self.head_since.set(None);
         self.in_flight.set(self.in_flight.get() + 1);
         self.requests.set(self.requests.get() + 1);
+        self.answering.set(false);
+    }
+
+    pub(super) fn answer_began(&self) {
+        self.answering.set(true);
+    }
+
+    /// Whether the answer to the newest request has begun; meaningless when multiplexed.
+    pub(super) fn is_answering(&self) -> bool {
+        self.answering.get()
     }
 
     pub(super) fn request_ended(&self) {
