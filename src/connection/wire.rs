@@ -218,6 +218,7 @@ impl AsyncRead for Wire {
             let count = self.ahead.len().min(buffer.remaining());
             buffer.put_slice(&self.ahead[..count]);
             self.ahead.advance(count);
+            self.seat.heard();
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
