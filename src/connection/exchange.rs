@@ -238,6 +238,9 @@ fn respond(guard: Guard, outcome: Outcome) -> Response<Body> {
             let upgrade = parts.status == StatusCode::UPGRADE_REQUIRED && version == Version::HTTP_11;
             clean(&guard, &mut parts, upgrade);
             let expected = has_content(guard.flight().method(), parts.status);
+            if version == Version::HTTP_10 && http_body::Body::size_hint(&incoming).exact().is_none() {
+                guard.flight().seat().end_with_answer();
+            }
             Response::from_parts(parts, Body::stream(incoming, answer.lease, guard, expected))
         }
         Outcome::Switched(answer) => switch(guard, *answer),

@@ -101,8 +101,10 @@ async fn finish(wire: Wire, seat: &Rc<Seat>, result: hyper::Result<()>) {
         },
         // hyper has answered 400 or 431.
         Err(error) if error.is_parse() => linger::close(wire, seat).await,
-        // An answer broke off, or there is nobody to answer.
-        Err(error) if error.is_user() => wire.reset_on_close(),
+        // An answer broke off, or there is nobody to answer. Where the end of the connection would be
+        // the end of the answer it is a reset; elsewhere that might destroy what has been sent so far.
+        Err(error) if error.is_user() && seat.ends_with_answer() => wire.reset_on_close(),
+        Err(error) if error.is_user() => linger::close(wire, seat).await,
         Err(_) => {}
     }
 }

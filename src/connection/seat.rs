@@ -42,6 +42,8 @@ pub(super) struct Seat {
     requests: Cell<u64>,
     /// Whether the answer to the newest request has begun.
     answering: Cell<bool>,
+    /// Whether only the end of the connection ends that answer (RFC 9112, section 6.3).
+    unframed: Cell<bool>,
     /// Heads are not told apart from other frames.
     multiplexed: Cell<bool>,
     idle_since: Cell<Instant>,
@@ -72,6 +74,7 @@ impl Seat {
             in_flight: Cell::new(0),
             requests: Cell::new(0),
             answering: Cell::new(false),
+            unframed: Cell::new(false),
             multiplexed: Cell::new(false),
             idle_since: Cell::new(now),
             wrote_at: Cell::new(now),
@@ -143,6 +146,15 @@ impl Seat {
 
     pub(super) fn answer_began(&self) {
         self.answering.set(true);
+    }
+
+    /// Only the end of the connection will end the answer.
+    pub(super) fn end_with_answer(&self) {
+        self.unframed.set(true);
+    }
+
+    pub(super) fn ends_with_answer(&self) -> bool {
+        self.unframed.get()
     }
 
     /// Whether the answer to the newest request has begun; meaningless when multiplexed.
