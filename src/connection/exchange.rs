@@ -184,6 +184,9 @@ async fn forward(
     request: Request<Incoming>,
 ) -> Result<Outcome, Failure> {
     let (mut parts, incoming) = request.into_parts();
+    if hygiene::is_coded(&parts.headers) {
+        return Err(Failure::BadRequest("its transfer coding is not known here"));
+    }
     let asked = upgrade::asked(&parts.method, parts.version, &parts.headers);
     prepare(flight, &mut parts, identity, authority, route, asked.as_ref());
     let connects = parts.method == Method::CONNECT;
@@ -197,6 +200,9 @@ async fn forward(
     (0..attempts).for_each(|_| flight.local().counters.attempted());
     let answer = Box::new(answer?);
     flight.answered_by(&answer.endpoint);
+    if hygiene::is_coded(answer.response.headers()) {
+        return Err(Failure::BadAnswer("it has a transfer coding that was not asked for".to_owned()));
+    }
     let status = answer.response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS && asked.is_none() {
         return Err(Failure::BadUpgrade);
