@@ -18,6 +18,10 @@ use crate::telemetry::counters::Open;
 /// From the first byte of a request's head, or from accept, to the head's end.
 pub(super) const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long a tunnel that has been asked to close may be silent: a client that vanished without a word
+/// would hold every drain up until its deadline.
+pub(super) const GOODBYE: Duration = Duration::from_secs(5);
+
 /// Why a connection is ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Eviction {
@@ -198,6 +202,13 @@ impl Seat {
         self.head_since.set(None);
         self.wrote_at.set(Instant::now());
         self.tunnel_idle.set(idle);
+    }
+
+    /// The tunnel has been asked to close.
+    pub(super) fn tunnel_leaves(&self) {
+        let idle = self.tunnel_idle.get().map_or(GOODBYE, |idle| idle.min(GOODBYE));
+        self.wrote_at.set(Instant::now());
+        self.tunnel_idle.set(Some(idle));
     }
 
     pub(super) fn evict(&self, why: Eviction) {
