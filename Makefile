@@ -51,6 +51,7 @@ scripts:
 # by Debian 12's lintian and unknown to Debian 13's, which refuses an override for it; the second
 # takes machine code for words, and comes and goes with each build.
 test: deb lab
+	@packaging/need curl
 	lintian --allow-root --display-experimental --display-info --pedantic \
 	    --suppress-tags package-supports-alternative-init-but-no-init.d-script,spelling-error-in-binary \
 	    --fail-on error,warning,info,pedantic,experimental target/deb/*.changes

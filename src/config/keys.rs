@@ -258,8 +258,9 @@ pub const KEYS: &[Key] = &[
         at: &["forwarded.trusted"],
         kind: Kind::List(&Kind::Network),
         unset: Unset::Default("[]"),
-        summary: "proxies whose Forwarded, X-Forwarded-*, X-Request-Id and traceparent are believed",
-        detail: "From any other side these fields are replaced. \"unix\" is every peer of a Unix socket.",
+        summary: "proxies whose Forwarded and X-Forwarded-* are believed",
+        detail: "From any other side these fields are replaced. \"unix\" is every peer of a Unix socket. \
+                 X-Request-Id and traceparent are continued, whoever sends them.",
         example: "[\"10.0.0.0/8\", \"unix\"]",
         elsewhere: &["trusted-proxies", "trust", "set_real_ip_from"],
     },
@@ -302,7 +303,8 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Word(&["http1", "h2c"]),
         unset: Unset::Default("\"http1\""),
         summary: "the protocol that the application speaks",
-        detail: "\"h2c\" is HTTP/2 with prior knowledge over cleartext.",
+        detail: "\"h2c\" is HTTP/2 with prior knowledge over cleartext. Upgrades, such as to WebSocket, take \"http1\": \
+                 for them an application can have a service of its own.",
         example: "\"h2c\"",
         elsewhere: &[],
     },
@@ -487,7 +489,7 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Location,
         unset: Unset::Required,
         summary: "where it leads",
-        detail: "{host} is the host of the request, {path} its path with the leading slash, {query} its query with \
+        detail: "{host} is the host of the request without its port, {path} its path with the leading slash, {query} its query with \
                  the question mark, or nothing.",
         example: "\"https://{host}{path}{query}\"",
         elsewhere: &["location", "url"],

@@ -60,6 +60,8 @@ pub(super) struct Seat {
     tunnel_idle: Cell<Option<Duration>>,
     /// Counts the connection as open; not as long as a request may remember this seat.
     open: Cell<Option<Open>>,
+    /// The connection of which this is one stream.
+    carrier: Option<Rc<Seat>>,
 }
 
 /// Keeps a connection registered for as long as it is served.
@@ -67,6 +69,25 @@ pub(super) struct Seated(Rc<Seat>);
 
 impl Seat {
     pub(super) fn take(local: &Rc<Local>, address: Option<IpAddr>, listener: Arc<str>) -> Seated {
+        let open = Some(local.counters.connection());
+        Seat::reserve(local, address, listener, open, None)
+    }
+
+    /// A place for a tunnel that is one stream of the connection `carrier`, which is not idle
+    /// meanwhile.
+    pub(super) fn beside(carrier: &Rc<Seat>) -> Seated {
+        carrier.in_flight.set(carrier.in_flight.get() + 1);
+        let (local, listener) = (carrier.local(), Arc::clone(carrier.listener()));
+        Seat::reserve(local, carrier.address, listener, None, Some(Rc::clone(carrier)))
+    }
+
+    fn reserve(
+        local: &Rc<Local>,
+        address: Option<IpAddr>,
+        listener: Arc<str>,
+        open: Option<Open>,
+        carrier: Option<Rc<Seat>>,
+    ) -> Seated {
         let now = Instant::now();
         let seat = Rc::new(Seat {
             local: Rc::clone(local),
@@ -74,7 +95,7 @@ impl Seat {
             address,
             listener,
             waker: RefCell::new(None),
-            head_since: Cell::new(Some(now)),
+            head_since: Cell::new(carrier.is_none().then_some(now)),
             in_flight: Cell::new(0),
             requests: Cell::new(0),
             answering: Cell::new(false),
@@ -86,7 +107,8 @@ impl Seat {
             eviction: Cell::new(None),
             tunnel: RefCell::new(None),
             tunnel_idle: Cell::new(None),
-            open: Cell::new(Some(local.counters.connection())),
+            open: Cell::new(open),
+            carrier,
         });
         seat.key.set(local.seat_taken(&seat));
         Seated(seat)
@@ -245,6 +267,10 @@ impl Drop for Seated {
         // A tunnel that never began knows this seat, and would keep it for ever.
         drop(self.0.take_tunnel());
         drop(self.0.open.take());
+        if let Some(carrier) = &self.0.carrier {
+            carrier.request_ended();
+            carrier.wake();
+        }
         self.0.local.seat_left(self.0.key.get());
     }
 }

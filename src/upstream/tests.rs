@@ -266,9 +266,12 @@ impl Racer {
     }
 
     fn serve(&self, mut stream: std::net::TcpStream) {
-        stream.set_read_timeout(self.idle).unwrap();
         let mut bytes = Vec::new();
-        for _ in 0..self.per_connection {
+        for served in 0..self.per_connection {
+            // A connection that has not been used yet is not idle: a client that was not scheduled for
+            // a few milliseconds would find even its fresh connection closed, which no second attempt
+            // is made for.
+            stream.set_read_timeout(self.idle.filter(|_| served > 0)).unwrap();
             let Some(content) = self.request(&mut stream, &mut bytes) else { break };
             self.read.lock().unwrap().push(content);
             if stream.write_all(OK.as_bytes()).is_err() {
@@ -278,7 +281,9 @@ impl Racer {
         self.closed.fetch_add(1, SeqCst);
         // What arrives between this look and the close is not counted, but as rare.
         stream.set_nonblocking(true).unwrap();
-        if stream.peek(&mut [0; 1]).is_ok_and(|unread| unread > 0) {
+        let look = stream.peek(&mut [0; 1]);
+        drop(stream);
+        if look.is_ok_and(|unread| unread > 0) {
             self.unread.fetch_add(1, SeqCst);
         }
     }

@@ -260,31 +260,3 @@ fn a_wedged_thread_does_not_beat_and_the_others_do() {
         std::thread::yield_now();
     }
 }
-
-/// The limit holds for the whole process, so it is run alone: `cargo nextest run --run-ignored all`.
-#[test]
-#[ignore = "lowers the limit of descriptors of its process"]
-fn without_descriptors_connections_wait_until_there_are_some() {
-    use std::os::fd::AsRawFd;
-
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let origin = Origin::start();
-    let mut app = service("app", &origin);
-    app.routes[0].action =
-        Action::Answer { status: 200, content_type: "text/plain".into(), body: "ok".into() };
-    let gateway = gateway(settings(vec![app]));
-    let mut served = gateway.ask(GET);
-    served.answer();
-    let release = gateway.threads.wedge(0);
-    let mut waiting = gateway.ask(GET);
-    let lowest_free = std::fs::File::open("/dev/null").unwrap().as_raw_fd().unsigned_abs();
-    let before = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: Some(u64::from(lowest_free)), ..before }).unwrap();
-    drop(release);
-    gateway.settle();
-    assert_eq!(gateway.threads.totals().connections_accepted, 1);
-    assert!(!waiting.has_something());
-    drop(served);
-    assert_eq!(waiting.answer().1, "ok");
-    setrlimit(Resource::Nofile, before).unwrap();
-}
