@@ -13,7 +13,8 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help check lint dependencies generated scripts test deb demo run man clean rust lab
 
-# rustup's folder, for a shell that has not read its profile yet.
+# rustup's folder, for a shell that has not read its profile yet, and a service that has no HOME.
+export HOME := $(or $(HOME),$(shell getent passwd "$$(id -u)" | cut -d: -f6))
 export PATH := $(PATH):$(HOME)/.cargo/bin
 cargo := cargo --locked
 
@@ -21,8 +22,8 @@ help:
 	@sed -n '/^#/!q; s/^#  *make/make/p' Makefile
 
 rust:
-	@packaging/need gcc libc6-dev
 	@packaging/rust
+	@packaging/need gcc libc6-dev
 
 check: lint dependencies generated scripts
 
