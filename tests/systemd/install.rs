@@ -30,8 +30,8 @@ on_both_releases! {
         host.run(["journalctl", "--dump-catalog", event::READY]).ok();
         host.run(["test", "-s", "/etc/hitless/services.d/README"]).ok();
         // Not "exe", which the gateway is started as.
-        let names = host.shell("cat /proc/$(pgrep -P $(systemctl show -P MainPID hitless))/comm").ok();
-        assert_eq!(names, "hitless");
+        let name = host.shell("cat /proc/$(pgrep -P $(systemctl show -P MainPID hitless))/comm").ok();
+        assert!(name.starts_with("hitless"), "{name}");
         for text in [
             "man/man8/hitless.8.gz",
             "man/man5/hitless.toml.5.gz",
