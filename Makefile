@@ -11,9 +11,10 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help check lint dependencies generated scripts test deb demo run man clean rust lab
+.PHONY: help check lint dependencies generated scripts test deb demo plan run man clean rust lab
 
-# rustup's folder, for a shell that has not read its profile yet.
+# rustup's folder, for a shell that has not read its profile yet, and a service that has no HOME.
+export HOME := $(or $(HOME),$(shell getent passwd "$$(id -u)" | cut -d: -f6))
 export PATH := $(PATH):$(HOME)/.cargo/bin
 cargo := cargo --locked
 
@@ -21,8 +22,8 @@ help:
 	@sed -n '/^#/!q; s/^#  *make/make/p' Makefile
 
 rust:
-	@packaging/need gcc libc6-dev
 	@packaging/rust
+	@packaging/need gcc libc6-dev
 
 check: lint dependencies generated scripts
 
@@ -64,9 +65,14 @@ deb: rust
 lab:
 	@packaging/need debootstrap systemd-container util-linux iproute2
 
-demo: deb lab
+demo: plan deb lab
 	$(cargo) build --quiet --example sample
 	packaging/as-root cargo run --locked --quiet --example demo
+
+plan:
+	@echo "make demo: builds the Debian package (some minutes the first time, then seconds), boots throw-away"
+	@echo "hosts with Debian 12 and 13, installs it there, and changes everything under load. Needs root or sudo,"
+	@echo "changes nothing on this machine but: Debian packages it says it installs, target/, /var/cache/hitless-lab."
 
 run: rust
 	packaging/run

@@ -49,6 +49,8 @@ pub enum Fatal {
 
 /// Serves until told to stop, or until the keeper is gone and what was in flight is answered.
 pub fn run() -> Result<(), Fatal> {
+    // Executed as /proc/self/exe, it would be called `exe` in ps(1) and in the journal.
+    let _ = rustix::thread::set_name(c"hitless-gw");
     let socket = control_socket()?;
     ignore_signals().map_err(|cause| Fatal::System("watch for signals", cause))?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -64,7 +64,13 @@ fn verbs(command: &Command) -> String {
     for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
         let mut usage = format!("\\fBhitless {}\\fR", verb.get_name());
         for argument in verb.get_arguments().filter(|argument| !argument.is_hide_set()) {
-            usage.push_str(&format!(" [{}]", roff(&argument_usage(argument))));
+            let argument_usage = roff(&argument_usage(argument));
+            let optional = !argument.is_required_set();
+            usage.push_str(&if optional {
+                format!(" [{argument_usage}]")
+            } else {
+                format!(" {argument_usage}")
+            });
         }
         let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
         text.push_str(&format!(".TP\n{usage}\n{}.\n", roff(&about)));
@@ -112,6 +118,8 @@ Usually hitless is not started by hand: the package starts it, and
 .BR systemctl (1)
 controls it.
 In a terminal, \fBhitless run\fR needs \fBlistener.\fINAME\fB.listen\fR in the configuration; Ctrl\-C drains, a second one ends at once.
+.PP
+Beside a running hitless, \fBhitless check\fR as root reads \fI/etc/hitless\fR with the rights of that process: a file that only root can read is an error.
 "#;
 
 const REST: &str = r#".SH SIGNALS

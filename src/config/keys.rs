@@ -277,7 +277,7 @@ pub const KEYS: &[Key] = &[
         detail: "An exact host goes before the longest '*.suffix', and that before '*'. A suffix stands for the \
                  names below it at any depth, not for itself.",
         example: "[\"shop.example.com\"]",
-        elsewhere: &["host", "domain", "domains", "server_name", "hostname", "hostnames"],
+        elsewhere: &["host", "domain", "domains", "server_name", "hostname", "hostnames", "name", "vhost"],
     },
     Key {
         at: &["service.NAME.endpoints"],
@@ -295,6 +295,13 @@ pub const KEYS: &[Key] = &[
             "server",
             "servers",
             "target",
+            "targets",
+            "nodes",
+            "address",
+            "addresses",
+            "port",
+            "url",
+            "urls",
             "proxy_pass",
         ],
     },
@@ -326,7 +333,7 @@ pub const KEYS: &[Key] = &[
                  /static, /static/ and everything below. An exact path goes before one with parameters, that \
                  before the longest prefix, and that before \"/*\".",
         example: "[\"/cart\", \"/cart/*\"]",
-        elsewhere: &["paths", "location", "prefix", "url"],
+        elsewhere: &["paths", "location", "prefix"],
     },
     table(&["service.NAME.pool"], "kept-alive connections to one endpoint, per data thread", ""),
     Key {
@@ -383,8 +390,8 @@ pub const KEYS: &[Key] = &[
         at: &["defaults.timeout.idle", "service.NAME.timeout.idle", "service.NAME.route[].timeout.idle"],
         kind: DEADLINE,
         unset: Unset::Default("\"60s\""),
-        summary: "between two bytes of a body, in either direction",
-        detail: "An application that sends events sends something at least this often.",
+        summary: "the longest time in which no byte of a body moves, in either direction",
+        detail: "An application that sends events sends something at least this often, such as a comment line.",
         example: "\"off\"",
         elsewhere: &[],
     },

@@ -199,6 +199,9 @@ async fn forward(
 ) -> Result<Outcome, Failure> {
     let stream = streams(&request).then(|| hyper::upgrade::on(&mut request));
     let (mut parts, incoming) = request.into_parts();
+    if hygiene::is_coded(&parts.headers) {
+        return Err(Failure::BadRequest("its transfer coding is not known here"));
+    }
     let asked = asked(&mut parts)?;
     prepare(flight, &mut parts, identity, authority, route, asked.as_ref());
     let connects = parts.method == Method::CONNECT;
@@ -212,6 +215,9 @@ async fn forward(
     (0..attempts).for_each(|_| flight.local().counters.attempted());
     let answer = Box::new(answer?);
     flight.answered_by(&answer.endpoint);
+    if hygiene::is_coded(answer.response.headers()) {
+        return Err(Failure::BadAnswer("it has a transfer coding that was not asked for".to_owned()));
+    }
     let status = answer.response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS && asked.is_none() {
         return Err(Failure::BadUpgrade);
@@ -279,6 +285,9 @@ fn respond(guard: Guard, outcome: Outcome) -> Response<Body> {
             let upgrade = parts.status == StatusCode::UPGRADE_REQUIRED && version == Version::HTTP_11;
             clean(&guard, &mut parts, upgrade);
             let expected = has_content(guard.flight().method(), parts.status);
+            if version == Version::HTTP_10 && http_body::Body::size_hint(&incoming).exact().is_none() {
+                guard.flight().seat().end_with_answer();
+            }
             Response::from_parts(parts, Body::stream(incoming, answer.lease, guard, expected))
         }
         Outcome::Switched(answer, None) => switch(guard, *answer),

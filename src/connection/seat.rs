@@ -18,6 +18,10 @@ use crate::telemetry::counters::Open;
 /// From the first byte of a request's head, or from accept, to the head's end.
 pub(super) const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long a tunnel that has been asked to close may be silent: a client that vanished without a word
+/// would hold every drain up until its deadline.
+pub(super) const GOODBYE: Duration = Duration::from_secs(5);
+
 /// Why a connection is ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Eviction {
@@ -40,6 +44,10 @@ pub(super) struct Seat {
     in_flight: Cell<usize>,
     /// Requests admitted so far.
     requests: Cell<u64>,
+    /// Whether the answer to the newest request has begun.
+    answering: Cell<bool>,
+    /// Whether only the end of the connection ends that answer (RFC 9112, section 6.3).
+    unframed: Cell<bool>,
     /// Heads are not told apart from other frames.
     multiplexed: Cell<bool>,
     idle_since: Cell<Instant>,
@@ -90,6 +98,8 @@ impl Seat {
             head_since: Cell::new(carrier.is_none().then_some(now)),
             in_flight: Cell::new(0),
             requests: Cell::new(0),
+            answering: Cell::new(false),
+            unframed: Cell::new(false),
             multiplexed: Cell::new(false),
             idle_since: Cell::new(now),
             wrote_at: Cell::new(now),
@@ -157,6 +167,25 @@ impl Seat {
         self.head_since.set(None);
         self.in_flight.set(self.in_flight.get() + 1);
         self.requests.set(self.requests.get() + 1);
+        self.answering.set(false);
+    }
+
+    pub(super) fn answer_began(&self) {
+        self.answering.set(true);
+    }
+
+    /// Only the end of the connection will end the answer.
+    pub(super) fn end_with_answer(&self) {
+        self.unframed.set(true);
+    }
+
+    pub(super) fn ends_with_answer(&self) -> bool {
+        self.unframed.get()
+    }
+
+    /// Whether the answer to the newest request has begun; meaningless when multiplexed.
+    pub(super) fn is_answering(&self) -> bool {
+        self.answering.get()
     }
 
     pub(super) fn request_ended(&self) {
@@ -195,6 +224,13 @@ impl Seat {
         self.head_since.set(None);
         self.wrote_at.set(Instant::now());
         self.tunnel_idle.set(idle);
+    }
+
+    /// The tunnel has been asked to close.
+    pub(super) fn tunnel_leaves(&self) {
+        let idle = self.tunnel_idle.get().map_or(GOODBYE, |idle| idle.min(GOODBYE));
+        self.wrote_at.set(Instant::now());
+        self.tunnel_idle.set(Some(idle));
     }
 
     pub(super) fn evict(&self, why: Eviction) {

@@ -168,6 +168,57 @@ fn a_client_that_goes_away_ends_the_attempt_upstream_at_once() {
     assert_eq!((totals.client_gone, totals.residue()), (1, 0));
 }
 
+/// An end of what the client sends was taken for its departure: `nc -N` got nothing.
+#[test]
+fn a_client_that_only_says_that_it_has_sent_everything_gets_its_answers() {
+    let origin = Origin::start();
+    let gateway = Gateway::start(1, only(&origin), true);
+    for mut client in [gateway.connect(), gateway.connect_unix()] {
+        client.send([GET, GET].concat());
+        client.end();
+        let (mut endpoint, _) = origin.request();
+        // The first byte of the answer asks whether somebody is there.
+        assert_eq!(client.exactly(1), b"H");
+        endpoint.send(OK);
+        assert!(client.until("ok").starts_with("TTP/1.1 200 OK\r\n"));
+        endpoint.head();
+        assert_eq!(client.exactly(1), b"H");
+        endpoint.send(OK);
+        assert!(client.until("ok").starts_with("TTP/1.1 200 OK\r\n"));
+        assert_eq!(client.ended(), End::Closed);
+    }
+    let totals = gateway.until(|totals| totals.in_flight == 0);
+    assert_eq!((totals.answered, totals.client_gone, totals.residue()), (4, 0, 0));
+}
+
+#[test]
+fn a_client_that_ends_its_side_within_an_answer_gets_all_of_it() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    endpoint.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
+    client.until("half");
+    client.end();
+    gateway.settle();
+    endpoint.send("more");
+    assert_eq!(client.rest(), (b"more".to_vec(), End::Closed));
+}
+
+#[test]
+fn a_client_that_closes_within_a_silent_answer_ends_the_attempt_too() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    endpoint.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
+    client.until("data: 1");
+    drop(client);
+    endpoint.ended();
+    let totals = gateway.until(|totals| totals.in_flight == 0);
+    assert_eq!((totals.client_gone, totals.residue()), (1, 0));
+}
+
 #[test]
 fn malformed_heads_are_answered_400_and_the_connection_is_closed() {
     let origin = Origin::start();
