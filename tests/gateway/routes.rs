@@ -255,15 +255,16 @@ fn ten_thousand_routes_are_found_as_quickly_as_one() {
     folder.answering("small", "small");
     let daemon = folder.start().ready();
     let mut client = Wire::to(&daemon.address());
-    let mut took = |host: &str, path: &str, wanted: &str| {
-        let began = std::time::Instant::now();
-        for _ in 0..300 {
+    // The quickest of many: what else runs on this machine only makes some of them slower.
+    let mut quickest = |host: &str, path: &str, wanted: &str| {
+        let once = |_| {
+            let began = std::time::Instant::now();
             assert_eq!(client.get(host, path).text(), wanted);
-        }
-        began.elapsed()
+            began.elapsed()
+        };
+        (0..300).map(once).min().unwrap()
     };
-    took("small.test", "/", "small");
-    let (one, many) = (took("small.test", "/", "small"), took("big.test", "/9999/x/y", "9999"));
-    // Looking at ten thousand routes takes a debug build milliseconds for each request.
-    assert!(many < one * 3 + std::time::Duration::from_millis(100), "one: {one:?}, many: {many:?}");
+    let (one, many) = (quickest("small.test", "/", "small"), quickest("big.test", "/9999/x/y", "9999"));
+    // Looking at ten thousand routes takes a debug build milliseconds.
+    assert!(many < one * 2 + std::time::Duration::from_millis(1), "one: {one:?}, many: {many:?}");
 }

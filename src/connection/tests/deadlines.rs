@@ -83,7 +83,7 @@ fn an_exchange_in_which_either_direction_moves_is_not_idle() {
         let (mut up, mut down) = (0, 0);
         while began.elapsed() < IDLE * 2 {
             // Only to let time pass between two bytes.
-            std::thread::sleep(IDLE / 10);
+            std::thread::park_timeout(IDLE / 10);
             let (from, to, sent) = match upward {
                 true => (&mut client, &mut endpoint, &mut up),
                 false => (&mut endpoint, &mut client, &mut down),
