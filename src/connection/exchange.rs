@@ -210,11 +210,8 @@ async fn forward(
     flight.receives(content.state());
     let upstream = &flight.generation().upstreams[route.service];
     let request = Request::from_parts(parts, content);
-    let answer = upstream.send(request, &route.settings.timeout).await;
-    let attempts = answer.as_ref().map_or(1, |answer| answer.attempts);
-    (0..attempts).for_each(|_| flight.local().counters.attempted());
-    let answer = Box::new(answer?);
-    flight.answered_by(&answer.endpoint);
+    let asking = |endpoint: &Rc<str>| flight.asks(endpoint);
+    let answer = Box::new(upstream.send(request, &route.settings.timeout, asking).await?);
     if hygiene::is_coded(answer.response.headers()) {
         return Err(Failure::BadAnswer("it has a transfer coding that was not asked for".to_owned()));
     }

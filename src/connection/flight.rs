@@ -155,7 +155,9 @@ impl Flight {
         *self.received.borrow_mut() = Some(content);
     }
 
-    pub(super) fn answered_by(&self, endpoint: &Rc<str>) {
+    /// The request goes to this endpoint now, perhaps not for the first time.
+    pub(super) fn asks(&self, endpoint: &Rc<str>) {
+        self.local().counters.attempted();
         *self.endpoint.borrow_mut() = Some(Rc::clone(endpoint));
     }
 
@@ -306,6 +308,7 @@ impl Flight {
         }
         let trace = self.identity.get().map(|identity| identity.trace.trace_id());
         let endpoint = self.endpoint.borrow();
+        let error = failure.map(Failure::to_string);
         access.write(&Entry {
             request_id: self.identity.get().map_or("-", |identity| text(&identity.request_id)),
             trace_id: trace.unwrap_or("-"),
@@ -321,6 +324,7 @@ impl Flight {
             code: verdict.map_or("ok", |verdict| verdict.code),
             fault: verdict.map(|verdict| verdict.fault.word()),
             phase: verdict.map(|verdict| verdict.phase.word()),
+            error: error.as_deref(),
             sent: self.sent.get() + carried.0,
             received: self.content_received() + carried.1,
             duration: self.began.elapsed(),

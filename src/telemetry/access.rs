@@ -44,6 +44,8 @@ pub struct Entry<'a> {
     /// In lower case: `client`, `upstream`, `policy`, `hitless`.
     pub fault: Option<&'a str>,
     pub phase: Option<&'a str>,
+    /// What happened, in words.
+    pub error: Option<&'a str>,
     /// Bytes of content to the client, and from it.
     pub sent: u64,
     pub received: u64,
@@ -151,7 +153,7 @@ impl Entry<'_> {
         }
         let optional = [("service", self.service), ("route", self.route), ("endpoint", self.endpoint)];
         let request = [("method", self.method), ("authority", self.authority), ("path", self.path)];
-        let failure = [("fault", self.fault), ("phase", self.phase)];
+        let failure = [("fault", self.fault), ("phase", self.phase), ("error", self.error)];
         for (name, value) in optional.into_iter().chain(failure) {
             if let Some(value) = value {
                 line.text(name, value);
@@ -180,10 +182,11 @@ impl fmt::Display for Message<'_> {
         }
         write!(f, " {} B {} {}", entry.sent, entry.service.unwrap_or("-"), entry.endpoint.unwrap_or("-"))?;
         match (entry.fault, entry.phase) {
-            (Some(fault), Some(phase)) => write!(f, " {} ({fault}, {phase})", entry.code),
-            (Some(fault), None) => write!(f, " {} ({fault})", entry.code),
-            (None, _) => Ok(()),
+            (Some(fault), Some(phase)) => write!(f, " {} ({fault}, {phase})", entry.code)?,
+            (Some(fault), None) => write!(f, " {} ({fault})", entry.code)?,
+            (None, _) => {}
         }
+        entry.error.map_or(Ok(()), |error| write!(f, ": {error}"))
     }
 }
 
@@ -215,6 +218,7 @@ mod tests {
         code: OK,
         fault: None,
         phase: None,
+        error: None,
         sent: 5120,
         received: 7,
         duration: Duration::from_micros(12_345),
@@ -225,6 +229,7 @@ mod tests {
         code: "late-first-byte",
         fault: Some("upstream"),
         phase: Some("await"),
+        error: Some("first-byte deadline of 60s passed"),
         duration: Duration::from_secs(60),
         ..CART
     };
@@ -251,7 +256,7 @@ mod tests {
         assert_eq!(message(CART), "GET shop.example.com/cart 200 12.3 ms 5120 B shop 127.0.0.1:3000");
         assert_eq!(
             message(LATE),
-            "GET shop.example.com/cart 504 60.00 s 5120 B shop 127.0.0.1:3000 late-first-byte (upstream, await)"
+            "GET shop.example.com/cart 504 60.00 s 5120 B shop 127.0.0.1:3000 late-first-byte (upstream, await): first-byte deadline of 60s passed"
         );
         let unknown =
             Entry { service: None, endpoint: None, fault: Some("client"), code: "misdirected", ..CART };
@@ -279,6 +284,7 @@ mod tests {
             ("HITLESS_PATH", "/cart"),
             ("HITLESS_PROTOCOL", "HTTP/1.1"),
             ("HITLESS_CODE", "late-first-byte"),
+            ("HITLESS_ERROR", "first-byte deadline of 60s passed"),
             ("HITLESS_FAULT", "upstream"),
             ("HITLESS_PHASE", "await"),
             ("HITLESS_STATUS", "504"),
