@@ -45,6 +45,9 @@ pub enum Fatal {
     /// Logged where it happened.
     #[error("the control loop panicked")]
     Panicked,
+    /// Logged where it happened; what the others had in flight was finished.
+    #[error("a data thread died")]
+    ThreadDied,
 }
 
 /// Serves until told to stop, or until the keeper is gone and what was in flight is answered.

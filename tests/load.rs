@@ -109,6 +109,19 @@ fn an_answer_that_breaks_off_is_truncated_wherever_it_does() {
     }
 }
 
+/// An upload that looked at its connection before it sent more took the reset for an end: "closed
+/// before the answer".
+#[test]
+fn a_reset_while_content_is_sent_is_a_reset() {
+    let server = misbehaving(|stream, _| {
+        head(stream);
+        reset(stream);
+    });
+    let uploads =
+        Options { uploads_per_second: 50, upload_pause: millis(5), ..silent(&Address::Tcp(server)) };
+    assert_eq!(only_kind(until_failed(uploads)), Kind::Reset);
+}
+
 #[test]
 fn a_reset_within_the_answer_is_truncated_too() {
     let server = misbehaving(|stream, _| {

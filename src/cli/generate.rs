@@ -127,6 +127,10 @@ To the keeper:
 .TP
 .BR SIGTERM ", " SIGINT
 Drain: accept nothing new, answer what is in flight until the deadline, then exit. A second one ends at once; what was in flight is cut.
+.IP
+New connections wait in the kernel for the next start when the sockets stay, as in \fBsystemctl restart hitless\fR. They are refused at once, after those that wait already have been accepted, when nobody will accept them: in \fBsystemctl stop hitless.socket hitless.service\fR, when the system goes down, and on sockets that the keeper bound itself.
+Unix sockets that systemd passed cannot refuse: who connects meanwhile waits, and is closed with the socket.
+When the stop of the socket units is taken back during the drain, they must be restarted; the journal says so.
 .TP
 .B SIGHUP
 Load the configuration again. The verdict is in the journal and in \fBsystemctl status\fR; \fBsystemctl reload\fR and \fBhitless reload\fR also wait for it.

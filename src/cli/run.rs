@@ -24,6 +24,6 @@ pub fn gateway() -> Result<(), Fatal> {
         // The keeper prints it.
         gateway::Fatal::Start(_) => Fatal::new(code::UNAVAILABLE, ""),
         // Logged where it happened.
-        gateway::Fatal::Panicked => Fatal::new(code::SOFTWARE, ""),
+        gateway::Fatal::Panicked | gateway::Fatal::ThreadDied => Fatal::new(code::SOFTWARE, ""),
     })
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::Fatal;
 use super::changes::Changes;
 use super::drain::Drain;
 use super::office::{self, Office};
@@ -36,6 +37,8 @@ pub enum Input {
     Installed,
     /// No connection is left.
     Idle,
+    /// A data thread is gone, as it has said itself.
+    ThreadDied,
     /// A moment has come that was waited for.
     Due(Due),
 }
@@ -65,6 +68,8 @@ pub struct Control {
     pub(super) tasks: JoinSet<()>,
     changes: Option<Changes>,
     beat: u64,
+    /// It ends because a data thread has died, and is to be replaced.
+    pub(super) broken: bool,
 }
 
 impl Control {
@@ -89,6 +94,7 @@ impl Control {
             tasks: JoinSet::new(),
             changes: None,
             beat: 0,
+            broken: false,
         }
     }
 
@@ -119,8 +125,13 @@ impl Control {
     }
 
     /// Until the gateway has stopped.
-    pub async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) {
+    pub async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) -> Result<(), Fatal> {
         self.watch_files();
+        let one_died = self.threads.one_died();
+        self.then(async move {
+            one_died.await;
+            Input::ThreadDied
+        });
         while let Some(input) = inputs.recv().await {
             self.take(input);
             while self.tasks.try_join_next().is_some() {}
@@ -129,12 +140,14 @@ impl Control {
             }
         }
         tracing::info!(message_id = event::STOPPED, "gateway stopped");
+        if self.broken { Err(Fatal::ThreadDied) } else { Ok(()) }
     }
 
     fn take(&mut self, input: Input) {
         match input {
             Input::BlockerGone(blocker) => self.step(Event::BlockerGone(blocker)),
             Input::Keeper(ToGateway::Drain { limit }) => self.drain_asked(limit),
+            Input::Keeper(ToGateway::SocketsClosing) => self.step(Event::SocketsClosing),
             Input::Keeper(ToGateway::End) => self.step(Event::EndRequested),
             Input::Keeper(ToGateway::Reload) => self.reload_asked(None),
             Input::Keeper(ToGateway::Start(_)) => tracing::warn!("the keeper said Start twice, ignoring it"),
@@ -149,6 +162,7 @@ impl Control {
             Input::Loaded(loaded) => self.loaded(*loaded),
             Input::Installed => self.step(Event::ReloadInstalled),
             Input::Idle => self.step(Event::Idle),
+            Input::ThreadDied => self.thread_died(),
             Input::Due(due) => self.due(due),
         }
     }
@@ -184,6 +198,7 @@ impl Control {
             Effect::AnnounceDraining => self.announce_draining(),
             Effect::ArmLameDuck => self.arm_lame_duck(),
             Effect::StopAccepting => self.stop_accepting(),
+            Effect::Refuse(whose) => self.refuse(whose),
             Effect::ArmDeadline => self.arm_deadline(),
             Effect::Cut => self.cut(),
             Effect::ArmCutLimit => self.arm_cut_limit(),

@@ -11,7 +11,7 @@ use crate::config::settings;
 use crate::connection::DrainOrder;
 use crate::handover::control::{Drained, Progress, ToKeeper};
 use crate::lifecycle::deadline::{self, Seen};
-use crate::lifecycle::{DrainStage, Event, Phase};
+use crate::lifecycle::{DrainStage, Event, Phase, Whose};
 use crate::telemetry::counters::Totals;
 use crate::telemetry::event;
 
@@ -22,6 +22,9 @@ const CUT_LIMIT: Duration = Duration::from_secs(1);
 /// Beyond the unit's limit a drain without progress for this long is over. Less than what the
 /// keeper asks systemd for each time.
 const STANDSTILL: Duration = Duration::from_secs(5);
+/// When a data thread has died: newcomers wait in the kernel meanwhile, so what the other threads
+/// have in flight gets no more than they can be kept waiting.
+const AFTER_DEATH: Duration = Duration::from_secs(5);
 /// "Nearly all requests": for an adaptive deadline.
 const NEARLY_ALL: f64 = 0.999;
 
@@ -37,20 +40,31 @@ pub struct Drain {
 
 impl Control {
     pub(super) fn drain_asked(&mut self, unit_limit: Option<Duration>) {
-        if self.drain.is_some() {
-            return;
+        self.broken = false;
+        let settings = self.drain_settings();
+        if self.drain.is_none() {
+            let deadline = deadline::drain(&settings, seen(&self.threads.totals()), unit_limit);
+            self.drain_begins(deadline, unit_limit);
         }
-        let settings = self.office.blueprint.borrow().settings.drain.clone();
-        let totals = self.threads.totals();
-        self.drain = Some(Drain {
-            began: Instant::now(),
-            deadline: deadline::drain(&settings, seen(&totals), unit_limit),
-            unit_limit,
-            at_start: totals.clone(),
-            last: totals,
-            moved: Instant::now(),
-        });
         self.step(Event::DrainRequested { lame_duck: !settings.lame_duck.is_zero() });
+    }
+
+    /// What it had is lost. The others finish, and the keeper replaces all of them at once: what a
+    /// panic has left of a process is not to be trusted for long.
+    pub(super) fn thread_died(&mut self) {
+        if self.drain.is_none() {
+            tracing::error!("a data thread is gone: finishing what the others have, to be replaced");
+            self.broken = true;
+            let deadline = deadline::drain(&self.drain_settings(), Seen::default(), None);
+            self.drain_begins(deadline.min(AFTER_DEATH), None);
+        }
+        self.step(Event::ThreadDied);
+    }
+
+    fn drain_begins(&mut self, deadline: Duration, unit_limit: Option<Duration>) {
+        let (totals, now) = (self.threads.totals(), Instant::now());
+        let (at_start, last) = (totals.clone(), totals);
+        self.drain = Some(Drain { began: now, deadline, unit_limit, at_start, last, moved: now });
     }
 
     pub(super) fn announce_draining(&mut self) {
@@ -90,6 +104,11 @@ impl Control {
         });
     }
 
+    /// `Idle` comes only when this has ended.
+    pub(super) fn refuse(&mut self, whose: Whose) {
+        self.tasks.spawn_local(self.threads.refuse(whose == Whose::Passed));
+    }
+
     pub(super) fn cut(&mut self) {
         self.threads.cut();
     }
@@ -106,11 +125,9 @@ impl Control {
         self.outbox.send(ToKeeper::Progress(drain.progress()));
         let over = extend && drain.stands_still_beyond_the_unit();
         self.after(PROGRESS, Due::Progress);
-        let waiting = Phase::Draining {
-            generation: self.office.blueprint.borrow().number,
-            stage: DrainStage::Finishing,
-        };
-        if over && *self.office.phase.borrow() == waiting {
+        let waiting =
+            matches!(*self.office.phase.borrow(), Phase::Draining { stage: DrainStage::Finishing, .. });
+        if over && waiting {
             tracing::warn!("nothing has moved for {STANDSTILL:?}, not asking systemd for more time");
             self.step(Event::DeadlinePassed);
         }

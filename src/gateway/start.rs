@@ -67,7 +67,7 @@ async fn receive(keeper: &Mailbox) -> Result<Option<Received>, String> {
     let Some((message, fds)) = message else { return Ok(None) };
     let start = match message {
         ToGateway::Start(start) => start,
-        ToGateway::Drain { .. } | ToGateway::End => return Ok(None),
+        ToGateway::Drain { .. } | ToGateway::SocketsClosing | ToGateway::End => return Ok(None),
         ToGateway::Reload => return Err("the keeper asked for a reload before the start".into()),
     };
     let mut fds = fds.into_iter();
@@ -129,9 +129,9 @@ async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resourc
     control.listen_to(Rc::clone(keeper));
     // After a panic the state may be half-changed, but all that is done with it is to drop it.
     let ended = AssertUnwindSafe(control.run(inputs)).catch_unwind().await;
-    ended.map_err(|_| {
+    ended.unwrap_or_else(|_| {
         tracing::error!("the control loop panicked, closing everything: this is a bug");
-        Fatal::Panicked
+        Err(Fatal::Panicked)
     })
 }
 
@@ -140,7 +140,9 @@ fn sort(sockets: Vec<(SocketRecord, OwnedFd)>) -> (Vec<Socket>, Vec<(OwnedFd, Ac
     let (mut public, mut private) = (vec![], vec![]);
     for (record, fd) in sockets {
         match record.purpose {
-            Purpose::Listener(name) => public.push(Socket { name: name.into(), fd }),
+            Purpose::Listener(name) => {
+                public.push(Socket { name: name.into(), fd, passed: record.passed });
+            }
             Purpose::Admin => private.push((fd, Access::Everything)),
             Purpose::AdminReadOnly => private.push((fd, Access::ReadOnly)),
         }

@@ -7,7 +7,7 @@
 //!     │ ◀──────────── Alive, again and again   │
 //!     │ Reload ──────────────────────────────▶ │
 //!     │ ◀──────────── Reloaded + snapshot, or Refused
-//!     │ Drain, End ──────────────────────────▶ │
+//!     │ Drain, SocketsClosing, End ──────────▶ │
 //!     │ ◀──────────── Draining, Progress, Drained
 //! ```
 //!
@@ -42,6 +42,8 @@ pub enum ToGateway {
         /// The longest that the unit leaves for it, if that is known.
         limit: Option<Duration>,
     },
+    /// systemd is about to close the sockets that it passed: whoever comes now is to be refused.
+    SocketsClosing,
     /// Exit now.
     End,
 }

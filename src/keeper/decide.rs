@@ -55,6 +55,8 @@ pub enum Event {
     PauseOver,
     ReloadAsked,
     StopAsked,
+    /// systemd is about to close the sockets that it passed.
+    SocketsClosing,
     /// The gateway did not get ready, or did not end, in the time it had.
     Overdue,
 }
@@ -69,6 +71,7 @@ pub enum Effect {
     AnnounceStopping,
     SendReload,
     SendDrain,
+    SendSocketsClosing,
     SendEnd,
     Kill,
     End(Outcome),
@@ -110,11 +113,14 @@ impl Decisions {
             Event::PauseOver if self.state == State::Waiting => self.spawn(),
             Event::ReloadAsked => self.reload_asked(),
             Event::StopAsked => self.stop_asked(),
+            Event::SocketsClosing if self.state == (State::Stopping { ending: false }) => {
+                vec![Effect::SendSocketsClosing]
+            }
             Event::Overdue if !matches!(self.state, State::Serving | State::Waiting | State::Ended) => {
                 self.killed = true;
                 vec![Effect::Kill]
             }
-            Event::PauseOver | Event::Overdue => vec![],
+            Event::PauseOver | Event::Overdue | Event::SocketsClosing => vec![],
         }
     }
 
@@ -263,6 +269,16 @@ mod tests {
         assert_eq!(keeper.on(Event::ReloadAsked), []);
         assert_eq!(keeper.on(Event::ReloadAsked), []);
         assert_eq!(keeper.on(Event::Ready), [Effect::AnnounceReplaced, Effect::SendReload]);
+    }
+
+    #[test]
+    fn the_gateway_hears_that_sockets_close_only_while_it_drains() {
+        let mut keeper = serving();
+        assert_eq!(keeper.on(Event::SocketsClosing), []);
+        keeper.on(Event::StopAsked);
+        assert_eq!(keeper.on(Event::SocketsClosing), [Effect::SendSocketsClosing]);
+        keeper.on(Event::StopAsked);
+        assert_eq!(keeper.on(Event::SocketsClosing), []);
     }
 
     #[test]

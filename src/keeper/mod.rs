@@ -53,6 +53,8 @@ struct Accepted {
 
 /// Takes what systemd passed, serves until told to stop. To be called before any thread is started.
 pub fn run(directory: &Path) -> Result<(), Fatal> {
+    // Whatever the program's file is called: for ps(1), and `_COMM=` in the journal.
+    let _ = rustix::thread::set_name(c"hitless");
     let passed = activation::take()?;
     let ended = serve(directory, passed);
     if let Err(fatal) = &ended {

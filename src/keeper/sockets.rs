@@ -9,7 +9,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -49,6 +49,23 @@ impl Drop for SocketFile {
     }
 }
 
+/// Whether a gateway has had the kernel refuse newcomers on it (`listener::refusal`), because
+/// systemd was about to close it. It stays so until it is closed.
+fn refuses(fd: &OwnedFd) -> bool {
+    let (mut interface, mut length) = (0 as libc::c_int, size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: the descriptor is open for the length of the call, which writes one int.
+    let done = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTOIFINDEX,
+            (&raw mut interface).cast(),
+            &raw mut length,
+        )
+    };
+    done == 0 && interface == libc::c_int::MAX
+}
+
 /// Matches what systemd passed with the configuration, and binds the rest.
 pub fn gather(settings: &Settings, passed: Vec<Passed>) -> Result<Sockets, Fatal> {
     let (adopted, mut errors) = adopt(settings, passed);
@@ -74,6 +91,11 @@ fn adopt(settings: &Settings, passed: Vec<Passed>) -> (Vec<Opened>, Vec<String>)
     for Passed { name, kind, fd } in passed {
         let known = settings.listeners.iter().any(|listener| listener.name == name);
         match kind {
+            Kind::Listening if refuses(&fd) => errors.push(format!(
+                "cannot use socket '{name}' ({}) passed by systemd: it was about to be closed, and refuses everybody \
+                 since; restart its socket unit",
+                address_of(&fd)
+            )),
             Kind::Listening if known => {
                 let record = SocketRecord {
                     purpose: Purpose::Listener(name),
@@ -343,6 +365,24 @@ mod tests {
         let Err(Fatal::Unavailable(errors)) = gather(&settings, vec![]) else { panic!() };
         assert!(errors[0].contains("address already in use; another process listens there"), "{errors:?}");
         drop(first);
+    }
+
+    #[test]
+    fn a_socket_that_refuses_everybody_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = passed("http");
+        let interface = libc::c_int::MAX;
+        // SAFETY: the call reads one int.
+        let done = unsafe {
+            let (fd, option) = (socket.fd.as_raw_fd(), libc::SO_BINDTOIFINDEX);
+            libc::setsockopt(fd, libc::SOL_SOCKET, option, (&raw const interface).cast(), 4)
+        };
+        assert_eq!(done, 0);
+        let Err(Fatal::Refused(errors)) = gather(&settings(dir.path(), &[("http", &[])]), vec![socket])
+        else {
+            panic!()
+        };
+        assert!(errors[0].ends_with("refuses everybody since; restart its socket unit"), "{errors:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -72,6 +73,18 @@ struct Keeper {
     patience: Option<Instant>,
     /// TimeoutStopSec= of the unit, once systemd has told it.
     timeout_stop: Option<Duration>,
+    /// Asked while it stops, until the answer is that the passed sockets are being closed.
+    sockets: SocketsFate,
+}
+
+/// What is known of the passed sockets while the keeper stops.
+#[derive(Default)]
+enum SocketsFate {
+    /// Not asked, or they stay, as far as is known.
+    #[default]
+    Kept,
+    Asking(Pin<Box<dyn Future<Output = bool>>>),
+    Closing,
 }
 
 /// What the loop waits for.
@@ -81,6 +94,7 @@ enum Woken {
     PauseOver,
     PatienceOver,
     TimeoutStop(Option<Duration>),
+    SocketsFate(bool),
 }
 
 impl Keeper {
@@ -93,6 +107,7 @@ impl Keeper {
             pause: None,
             patience: None,
             timeout_stop: None,
+            sockets: SocketsFate::Kept,
         }
     }
 
@@ -111,11 +126,13 @@ impl Keeper {
                 () = until(self.pause) => Woken::PauseOver,
                 () = until(self.patience) => Woken::PatienceOver,
                 answer = answer_of(&mut asking) => Woken::TimeoutStop(answer),
+                closing = self.sockets.told() => Woken::SocketsFate(closing),
             };
             if matches!(woken, Woken::TimeoutStop(_)) {
                 asking = None;
             }
             if let Some(outcome) = self.woken(woken).await {
+                self.look_after_sockets().await;
                 return outcome;
             }
         }
@@ -138,6 +155,14 @@ impl Keeper {
                 self.warn_of_conflict();
                 return None;
             }
+            Woken::SocketsFate(false) => {
+                self.sockets = SocketsFate::Kept;
+                return None;
+            }
+            Woken::SocketsFate(true) => {
+                self.sockets = SocketsFate::Closing;
+                Event::SocketsClosing
+            }
             Woken::Gateway(sign) => self.sign(sign)?,
         };
         self.carry_out(event).await
@@ -159,6 +184,7 @@ impl Keeper {
                 Effect::AnnounceStopping => notify::stopping("draining"),
                 Effect::SendReload => self.tell(ToGateway::Reload).await,
                 Effect::SendDrain => self.send_drain().await,
+                Effect::SendSocketsClosing => self.tell(ToGateway::SocketsClosing).await,
                 Effect::SendEnd => self.send_end().await,
                 Effect::Kill => self.kill(),
                 Effect::End(outcome) => return Some(outcome),
@@ -222,7 +248,29 @@ impl Keeper {
         self.warn_of_conflict();
     }
 
+    /// In the background: the drain does not wait for a bus.
+    fn ask_for_sockets(&mut self) {
+        let passed = self.household.sockets.opened.iter().any(|socket| socket.record.passed);
+        if passed && matches!(self.sockets, SocketsFate::Kept) {
+            self.sockets = SocketsFate::Asking(Box::pin(unit::sockets_are_closing()));
+        }
+    }
+
+    /// Somebody may have taken the stop of the sockets back.
+    async fn look_after_sockets(&self) {
+        if matches!(self.sockets, SocketsFate::Closing) && !unit::sockets_are_closing().await {
+            tracing::error!(
+                "the sockets stay open, but were about to be closed, and refuse everybody since: \
+                 restart them with 'systemctl restart hitless.socket'"
+            );
+        }
+    }
+
     fn progress(&mut self, progress: &Progress) {
+        // The sockets may be stopped later than the service.
+        if self.decisions.stopping() {
+            self.ask_for_sockets();
+        }
         notify::status(&progress.line());
         self.patience = Some(Instant::now() + progress.left + DRAIN_MARGIN);
         if progress.moved && self.household.accepted.settings.drain.extend {
@@ -319,6 +367,7 @@ impl Keeper {
         let longest = deadline::longest(&self.household.accepted.settings.drain, limit);
         self.patience = Some(Instant::now() + longest + DRAIN_MARGIN);
         self.tell(ToGateway::Drain { limit }).await;
+        self.ask_for_sockets();
     }
 
     async fn send_end(&mut self) {
@@ -351,6 +400,16 @@ fn accept(generation: u64, fds: Vec<OwnedFd>) -> Result<Accepted, String> {
     let sources: Sources = serde_json::from_slice(&content).map_err(|error| error.to_string())?;
     let loaded = config::parse(&sources).map_err(|errors| errors.to_string())?;
     Ok(Accepted { generation, settings: loaded.settings, snapshot })
+}
+
+impl SocketsFate {
+    /// The answer, when it was asked for.
+    async fn told(&mut self) -> bool {
+        match self {
+            SocketsFate::Asking(question) => question.await,
+            SocketsFate::Kept | SocketsFate::Closing => std::future::pending().await,
+        }
+    }
 }
 
 async fn sign_of(gateway: &mut Option<Gateway>) -> Sign {

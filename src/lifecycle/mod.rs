@@ -13,10 +13,12 @@
 //!
 //! Happy path: every blocker goes, the gateway serves, reloads, and at the end drains until it is
 //! idle. Failure paths: a start that fails stops; a refused reload goes back to Serving with the
-//! same generation; a deadline cuts what is left; `EndRequested` stops from anywhere at once.
+//! same generation; a deadline cuts what is left; a data thread that died drains the others, to be
+//! replaced; `EndRequested` stops from anywhere at once.
 //!
 //! Promises: never ready while a blocker is left; a refused reload has no effect but its report;
-//! every drain ends; nothing happens after Stopped. Handing connections over (a phase between
+//! every drain ends; newcomers are refused only on sockets that nobody will accept from again;
+//! nothing happens after Stopped. Handing connections over (a phase between
 //! Serving and Draining) will be added here.
 //! Must not know: tokio, sockets, clocks. A caller carries out the effects in order.
 
@@ -34,8 +36,26 @@ pub enum Phase {
     Starting { generation: u64, waiting_for: BTreeSet<Blocker> },
     Serving { generation: u64 },
     Reloading { generation: u64, step: ReloadStep, again: bool },
-    Draining { generation: u64, stage: DrainStage },
+    Draining { generation: u64, stage: DrainStage, why: Why, closing: bool },
     Stopped,
+}
+
+/// Why a gateway drains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It was told to stop.
+    Told,
+    /// It is to be replaced: newcomers wait for the next one.
+    ThreadDied,
+}
+
+/// Whose listening sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Bound by the keeper: they end with it.
+    Own,
+    /// systemd's, which may keep them open for the next start.
+    Passed,
 }
 
 /// What a gateway waits for before it is ready.
@@ -78,6 +98,10 @@ pub enum Event {
     DrainRequested {
         lame_duck: bool,
     },
+    /// systemd is about to close the sockets that it passed.
+    SocketsClosing,
+    /// A data thread is gone, with what it had.
+    ThreadDied,
     LameDuckOver,
     /// No connection is left.
     Idle,
@@ -110,6 +134,8 @@ pub enum Effect {
     ArmLameDuck,
     /// From here on new connections wait in the kernel; idle ones are closed after their grace.
     StopAccepting,
+    /// Accept what waits already, and refuse whoever comes from here on.
+    Refuse(Whose),
     ArmDeadline,
     Cut,
     ArmCutLimit,
@@ -136,7 +162,9 @@ impl Phase {
             (Phase::Reloading { generation, step, again }, event) => {
                 reloading(generation, step, again, event)
             }
-            (Phase::Draining { generation, stage }, event) => draining(generation, stage, event),
+            (Phase::Draining { generation, stage, why, closing }, event) => {
+                draining(generation, stage, why, closing, event)
+            }
         }
     }
 
@@ -176,7 +204,9 @@ fn starting(generation: u64, mut waiting_for: BTreeSet<Blocker>, event: Event) -
             }
         }
         // Nothing was announced, so nobody was sent here: there is nothing to drain.
-        Event::StartFailed | Event::DrainRequested { .. } => (Phase::Stopped, vec![Effect::Close]),
+        Event::StartFailed | Event::ThreadDied | Event::DrainRequested { .. } => {
+            (Phase::Stopped, vec![Effect::Close])
+        }
         _ => (Phase::Starting { generation, waiting_for }, vec![]),
     }
 }
@@ -187,6 +217,7 @@ fn serving(generation: u64, event: Event) -> (Phase, Vec<Effect>) {
             (Phase::Reloading { generation, step: ReloadStep::Loading, again: false }, vec![Effect::Load])
         }
         Event::DrainRequested { lame_duck } => drain(generation, lame_duck, vec![]),
+        Event::ThreadDied => drain_to_be_replaced(generation, vec![]),
         _ => (Phase::Serving { generation }, vec![]),
     }
 }
@@ -207,6 +238,7 @@ fn reloading(generation: u64, step: ReloadStep, again: bool, event: Event) -> (P
             settle(generation, again, Effect::AnnounceReloaded { generation })
         }
         (_, Event::DrainRequested { lame_duck }) => drain(generation, lame_duck, vec![Effect::AbandonReload]),
+        (_, Event::ThreadDied) => drain_to_be_replaced(generation, vec![Effect::AbandonReload]),
         _ => (Phase::Reloading { generation, step, again }, vec![]),
     }
 }
@@ -229,29 +261,61 @@ fn drain(generation: u64, lame_duck: bool, mut effects: Vec<Effect>) -> (Phase, 
         effects.push(Effect::ArmLameDuck);
         DrainStage::LameDuck
     } else {
-        effects.push(Effect::StopAccepting);
+        effects.extend(stop_accepting(false));
         DrainStage::Finishing
     };
-    (Phase::Draining { generation, stage }, effects)
+    (Phase::Draining { generation, stage, why: Why::Told, closing: false }, effects)
 }
 
-fn draining(generation: u64, stage: DrainStage, event: Event) -> (Phase, Vec<Effect>) {
-    let at = |stage| Phase::Draining { generation, stage };
+/// Everybody else is answered, without a lame-duck time: those who come wait meanwhile.
+fn drain_to_be_replaced(generation: u64, mut effects: Vec<Effect>) -> (Phase, Vec<Effect>) {
+    effects.extend([Effect::AnnounceDraining, Effect::ArmDeadline, Effect::StopAccepting]);
+    let stage = DrainStage::Finishing;
+    (Phase::Draining { generation, stage, why: Why::ThreadDied, closing: false }, effects)
+}
+
+/// What would wait in a queue that nobody will ever empty is refused instead.
+fn stop_accepting(closing: bool) -> Vec<Effect> {
+    let mut effects = vec![Effect::StopAccepting, Effect::Refuse(Whose::Own)];
+    if closing {
+        effects.push(Effect::Refuse(Whose::Passed));
+    }
+    effects
+}
+
+fn draining(
+    generation: u64,
+    stage: DrainStage,
+    why: Why,
+    closing: bool,
+    event: Event,
+) -> (Phase, Vec<Effect>) {
+    let at = |stage| Phase::Draining { generation, stage, why, closing };
     match (stage, event) {
-        (DrainStage::LameDuck, Event::LameDuckOver) => {
-            (at(DrainStage::Finishing), vec![Effect::StopAccepting])
-        }
+        (DrainStage::LameDuck, Event::LameDuckOver) => (at(DrainStage::Finishing), stop_accepting(closing)),
         (DrainStage::LameDuck, Event::DeadlinePassed) => {
-            (at(DrainStage::Cutting), vec![Effect::StopAccepting, Effect::Cut, Effect::ArmCutLimit])
+            (at(DrainStage::Cutting), [stop_accepting(closing), cut()].concat())
         }
-        (DrainStage::Finishing, Event::DeadlinePassed) => {
-            (at(DrainStage::Cutting), vec![Effect::Cut, Effect::ArmCutLimit])
-        }
+        (DrainStage::Finishing, Event::DeadlinePassed) => (at(DrainStage::Cutting), cut()),
         // Idle in the lame-duck stage is a quiet moment, not the end: it still accepts.
         (DrainStage::Finishing | DrainStage::Cutting, Event::Idle)
         | (DrainStage::Cutting, Event::CutLimitPassed) => (Phase::Stopped, vec![Effect::Close]),
+        (_, Event::SocketsClosing) if !closing => {
+            let now = stage != DrainStage::LameDuck;
+            let effects = now.then_some(Effect::Refuse(Whose::Passed)).into_iter().collect();
+            (Phase::Draining { generation, stage, why, closing: true }, effects)
+        }
+        // There will be no next gateway after all.
+        (_, Event::DrainRequested { .. }) if why == Why::ThreadDied => {
+            let phase = Phase::Draining { generation, stage, why: Why::Told, closing };
+            (phase, vec![Effect::Refuse(Whose::Own)])
+        }
         _ => (at(stage), vec![]),
     }
+}
+
+fn cut() -> Vec<Effect> {
+    vec![Effect::Cut, Effect::ArmCutLimit]
 }
 
 fn end(phase: &Phase) -> (Phase, Vec<Effect>) {

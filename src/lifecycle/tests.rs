@@ -15,7 +15,7 @@ fn installing(generation: u64) -> Phase {
 }
 
 fn draining(stage: DrainStage) -> Phase {
-    Phase::Draining { generation: 1, stage }
+    Phase::Draining { generation: 1, stage, why: Why::Told, closing: false }
 }
 
 #[test]
@@ -32,7 +32,12 @@ fn each_event_leads_where_the_diagram_says() {
             serving(1),
             now,
             draining(Finishing),
-            vec![Effect::AnnounceDraining, Effect::ArmDeadline, Effect::StopAccepting],
+            vec![
+                Effect::AnnounceDraining,
+                Effect::ArmDeadline,
+                Effect::StopAccepting,
+                Effect::Refuse(Whose::Own),
+            ],
         ),
         (
             serving(1),
@@ -44,10 +49,21 @@ fn each_event_leads_where_the_diagram_says() {
             loading(1),
             now,
             draining(Finishing),
-            vec![Effect::AbandonReload, Effect::AnnounceDraining, Effect::ArmDeadline, Effect::StopAccepting],
+            vec![
+                Effect::AbandonReload,
+                Effect::AnnounceDraining,
+                Effect::ArmDeadline,
+                Effect::StopAccepting,
+                Effect::Refuse(Whose::Own),
+            ],
         ),
         (draining(LameDuck), Event::Idle, draining(LameDuck), vec![]),
-        (draining(LameDuck), Event::LameDuckOver, draining(Finishing), vec![Effect::StopAccepting]),
+        (
+            draining(LameDuck),
+            Event::LameDuckOver,
+            draining(Finishing),
+            vec![Effect::StopAccepting, Effect::Refuse(Whose::Own)],
+        ),
         (draining(Finishing), Event::Idle, Phase::Stopped, vec![Effect::Close]),
         (draining(Finishing), Event::ReloadRequested, draining(Finishing), vec![]),
         (draining(Finishing), Event::ReloadLoaded, draining(Finishing), vec![]),
@@ -62,6 +78,38 @@ fn each_event_leads_where_the_diagram_says() {
         (Phase::starting(1), now, Phase::Stopped, vec![Effect::Close]),
         (Phase::starting(1), Event::StartFailed, Phase::Stopped, vec![Effect::Close]),
         (Phase::Stopped, Event::EndRequested, Phase::Stopped, vec![]),
+    ];
+    for (before, event, after, effects) in table {
+        assert_eq!(before.clone().next(event), (after, effects), "{before:?} on {event:?}");
+    }
+}
+
+#[test]
+fn newcomers_are_refused_only_where_nobody_will_accept_them_again() {
+    use DrainStage::*;
+    let told = |stage, closing| Phase::Draining { generation: 1, stage, why: Why::Told, closing };
+    let broken = Phase::Draining { generation: 1, stage: Finishing, why: Why::ThreadDied, closing: false };
+    let (own, passed) = (Effect::Refuse(Whose::Own), Effect::Refuse(Whose::Passed));
+    let table = [
+        (told(Finishing, false), Event::SocketsClosing, told(Finishing, true), vec![passed]),
+        (told(Finishing, true), Event::SocketsClosing, told(Finishing, true), vec![]),
+        (told(LameDuck, false), Event::SocketsClosing, told(LameDuck, true), vec![]),
+        (
+            told(LameDuck, true),
+            Event::LameDuckOver,
+            told(Finishing, true),
+            vec![Effect::StopAccepting, own, passed],
+        ),
+        (
+            serving(1),
+            Event::ThreadDied,
+            broken.clone(),
+            vec![Effect::AnnounceDraining, Effect::ArmDeadline, Effect::StopAccepting],
+        ),
+        (broken.clone(), Event::ThreadDied, broken.clone(), vec![]),
+        (broken, Event::DrainRequested { lame_duck: true }, told(Finishing, false), vec![own]),
+        (told(Finishing, false), Event::ThreadDied, told(Finishing, false), vec![]),
+        (serving(1), Event::SocketsClosing, serving(1), vec![]),
     ];
     for (before, event, after, effects) in table {
         assert_eq!(before.clone().next(event), (after, effects), "{before:?} on {event:?}");
@@ -103,6 +151,8 @@ struct World {
     deadline: bool,
     cut_limit: bool,
     closed: bool,
+    stopped_accepting: bool,
+    refused: Vec<Whose>,
     ready: usize,
 }
 
@@ -117,6 +167,12 @@ impl World {
             Effect::ArmCutLimit => self.cut_limit = true,
             Effect::AnnounceReady => self.ready += 1,
             Effect::Close => self.closed = true,
+            Effect::StopAccepting => self.stopped_accepting = true,
+            Effect::Refuse(whose) => {
+                assert!(self.stopped_accepting, "refuses {whose:?} while it accepts");
+                assert!(!self.refused.contains(&whose), "refuses {whose:?} twice");
+                self.refused.push(whose);
+            }
             _ => {}
         }
     }
@@ -135,6 +191,8 @@ impl World {
             can = vec![Event::EndRequested];
         } else if random.u8(..) < 2 {
             can = vec![Event::StartFailed];
+        } else if random.u8(..) < 4 {
+            can = vec![Event::ThreadDied, Event::SocketsClosing];
         }
         if self.loads > 0 {
             can.extend([Event::ReloadLoaded, Event::ReloadRefused]);

@@ -38,9 +38,11 @@ pub(super) struct Acceptor {
 
 /// What an error of accept(2) calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Remedy {
+pub(super) enum Remedy {
     Retry,
     Pause,
+    /// It does not listen any more: somebody has shut it down.
+    End,
 }
 
 impl Acceptor {
@@ -61,11 +63,15 @@ impl Acceptor {
                     self.resumed();
                     return Accepted { socket, address, listener: Arc::clone(&self.name) };
                 }
-                Err(error) if remedy(error) == Remedy::Pause => {
-                    self.tell_pause(error);
-                    let _ = tokio::time::timeout(PAUSE, one_left()).await;
-                }
-                Err(_) => {}
+                Err(error) => match remedy(error) {
+                    Remedy::Retry => {}
+                    Remedy::Pause => {
+                        self.tell_pause(error);
+                        let _ = tokio::time::timeout(PAUSE, one_left()).await;
+                    }
+                    // This loop is about to be ended.
+                    Remedy::End => std::future::pending().await,
+                },
             }
         }
     }
@@ -77,11 +83,9 @@ impl Acceptor {
                 // The reactor is shutting down with the thread.
                 Err(_) => std::future::pending().await,
             };
-            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            match rustix::net::acceptfrom_with(self.socket.get_ref(), flags) {
-                Ok((socket, address)) => return Ok((socket, ip_of(address))),
+            match one(self.socket.get_ref()) {
                 Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(error) => return Err(error),
+                accepted => return accepted,
             }
         }
     }
@@ -113,13 +117,20 @@ fn keep_alive(socket: &OwnedFd) {
     let _ = SockRef::from(socket).set_tcp_keepalive(&asks);
 }
 
+/// The next connection that waits.
+pub(super) fn one(socket: &OwnedFd) -> Result<(OwnedFd, Option<IpAddr>), Errno> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, address) = rustix::net::acceptfrom_with(socket, flags)?;
+    Ok((socket, ip_of(address)))
+}
+
 fn ip_of(address: Option<SocketAddrAny>) -> Option<IpAddr> {
     let address: std::net::SocketAddr = address?.try_into().ok()?;
     Some(address.ip().to_canonical())
 }
 
 /// accept(2): errors that are pending on the new socket are passed on and are to be retried.
-fn remedy(error: Errno) -> Remedy {
+pub(super) fn remedy(error: Errno) -> Remedy {
     match error {
         Errno::INTR
         | Errno::CONNABORTED
@@ -132,6 +143,7 @@ fn remedy(error: Errno) -> Remedy {
         | Errno::OPNOTSUPP
         | Errno::NETUNREACH
         | Errno::PERM => Remedy::Retry,
+        Errno::INVAL => Remedy::End,
         _ => Remedy::Pause,
     }
 }
@@ -155,7 +167,8 @@ mod tests {
 
     #[test]
     fn running_out_of_anything_is_a_pause_and_a_broken_newcomer_is_not() {
-        for error in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::INVAL] {
+        assert_eq!(remedy(Errno::INVAL), Remedy::End);
+        for error in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
             assert_eq!(remedy(error), Remedy::Pause, "{error}");
         }
         for error in [Errno::CONNABORTED, Errno::INTR, Errno::NETUNREACH, Errno::PERM] {

@@ -5,7 +5,7 @@
 //! Must not know: what a connection is.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, oneshot};
@@ -15,7 +15,10 @@ use crate::telemetry::counters::Counters;
 
 /// What a data thread is told.
 pub(super) enum Command {
+    /// A connection that another thread has accepted.
     Serve(Accepted),
+    /// One that no thread has.
+    Admit(Accepted),
     Install(Arc<Blueprint>, oneshot::Sender<()>),
     Beat(u64),
     Drain(DrainOrder),
@@ -39,6 +42,8 @@ pub(super) struct Member {
 /// All data threads.
 pub(super) struct Crew {
     pub(super) members: Vec<Member>,
+    /// Who may still bring connections, beside the threads themselves.
+    arriving: AtomicIsize,
     /// A load fell, or a thread began to drain or died, while somebody may wait for the end.
     pub(super) changed: Notify,
 }
@@ -63,8 +68,13 @@ impl Member {
         let _ = self.commands.send(command);
     }
 
+    /// A dead thread is not asked any more: its death is told otherwise ([`Crew::one_died`]).
     pub(super) fn has_beaten(&self, beat: u64) -> bool {
-        self.beaten.load(Ordering::Acquire) >= beat
+        self.beaten.load(Ordering::Acquire) >= beat || self.is_dead()
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
     }
 
     pub(super) fn beat(&self, beat: u64) {
@@ -117,7 +127,41 @@ impl Crew {
 
     /// Whether no thread has or will have a connection.
     pub(super) fn is_over(&self) -> bool {
-        self.members.iter().all(Member::is_over)
+        self.arriving.load(Ordering::SeqCst) == 0 && self.members.iter().all(Member::is_over)
+    }
+
+    pub(super) fn arriving(&self, change: isize) {
+        self.arriving.fetch_add(change, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn least_loaded(&self) -> Option<usize> {
+        let loads =
+            self.members.iter().enumerate().filter_map(|(index, member)| Some((member.seen_load()?, index)));
+        loads.min().map(|(_, index)| index)
+    }
+
+    /// Resolves when `holds`, which is asked again after each change.
+    pub(super) async fn until(&self, holds: impl Fn(&Crew) -> bool) {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if holds(self) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether a thread has died before it was told to stop.
+    pub(super) fn one_died(&self) -> bool {
+        self.members.iter().any(Member::is_dead)
+    }
+}
+
+impl Crew {
+    pub(super) fn of(members: Vec<Member>) -> Arc<Crew> {
+        Arc::new(Crew { members, arriving: AtomicIsize::new(0), changed: Notify::new() })
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod accept;
 mod crew;
+mod refusal;
 mod thread;
 pub mod threads;
 

@@ -2,18 +2,19 @@
 //!
 //! Promises: it says that it is ready when every socket is registered with its reactor; its beats
 //! are answered by the same loop of events that serves connections, so a wedged thread does not
-//! beat; a thread that dies of a panic says so and counts as gone.
+//! beat; a thread that dies of a panic says so and counts as gone. A panic in accepting or sweeping is
+//! the thread's, because it could not go on without them; one in a connection is not.
 //! Must not know: HTTP.
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::accept::Acceptor;
 use super::crew::{Command, Crew};
@@ -39,7 +40,7 @@ pub(super) fn run(beginning: Beginning) {
     let (index, crew) = (beginning.index, Arc::clone(&beginning.crew));
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| serve(beginning))) {
         let words = connection::words_of(&*panic);
-        tracing::error!(thread = index, "data thread {index} died of a panic: {words}");
+        tracing::error!(thread = index, "data thread {index} died of a panic, with its connections: {words}");
     }
     crew.died(index);
 }
@@ -69,14 +70,18 @@ async fn live(beginning: Beginning) {
         Ok(accepting) => accepting,
         Err(error) => return drop(ready.send(Err(error))),
     };
-    tokio::task::spawn_local(sweep(Rc::clone(&thread)));
+    let mut sweeping = tokio::task::spawn_local(sweep(Rc::clone(&thread)));
     if ready.send(Ok(())).is_err() {
         return;
     }
     drop(ready);
-    while let Some(command) = commands.recv().await {
+    while let Some(command) = next(&mut commands, &mut accepting, &mut sweeping).await {
         match command {
             Command::Serve(accepted) => connection::begin(&thread.local, accepted),
+            Command::Admit(accepted) => {
+                thread.local.counters.accepted();
+                connection::begin(&thread.local, accepted);
+            }
             Command::Install(blueprint, done) => {
                 thread.local.install(blueprint);
                 let _ = done.send(());
@@ -91,6 +96,23 @@ async fn live(beginning: Beginning) {
     }
 }
 
+/// The next command. What this thread lives by never ends by itself: a panic in it goes on here.
+async fn next(
+    commands: &mut UnboundedReceiver<Command>,
+    accepting: &mut JoinSet<()>,
+    sweeping: &mut JoinHandle<()>,
+) -> Option<Command> {
+    let ended = tokio::select! {
+        command = commands.recv() => return command,
+        Some(ended) = accepting.join_next() => ended,
+        ended = sweeping => ended,
+    };
+    if let Some(panic) = ended.err().and_then(|error| JoinError::try_into_panic(error).ok()) {
+        resume_unwind(panic);
+    }
+    commands.recv().await
+}
+
 struct Thread {
     index: usize,
     crew: Arc<Crew>,
@@ -98,20 +120,19 @@ struct Thread {
 }
 
 impl Thread {
-    fn accept_on(self: &Rc<Self>, sockets: Vec<(Arc<str>, OwnedFd)>) -> io::Result<Vec<JoinHandle<()>>> {
+    fn accept_on(self: &Rc<Self>, sockets: Vec<(Arc<str>, OwnedFd)>) -> io::Result<JoinSet<()>> {
         let acceptors = sockets.into_iter().map(|(name, socket)| Acceptor::new(name, socket));
         let acceptors = acceptors.collect::<io::Result<Vec<_>>>()?;
-        let accept = |acceptor| tokio::task::spawn_local(accept(Rc::clone(self), acceptor));
-        Ok(acceptors.into_iter().map(accept).collect())
+        let mut accepting = JoinSet::new();
+        for acceptor in acceptors {
+            accepting.spawn_local(accept(Rc::clone(self), acceptor));
+        }
+        Ok(accepting)
     }
 
     /// Stops accepting, so that what comes waits in the kernel, and only then counts as draining.
-    async fn drain(&self, order: DrainOrder, accepting: &mut Vec<JoinHandle<()>>) {
-        for accept in accepting.drain(..) {
-            accept.abort();
-            // Cancelled, or dead already: its socket is closed either way.
-            let _ = accept.await;
-        }
+    async fn drain(&self, order: DrainOrder, accepting: &mut JoinSet<()>) {
+        accepting.shutdown().await;
         self.local.drain(order);
         self.crew.drains(self.index);
     }

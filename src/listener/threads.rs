@@ -1,12 +1,12 @@
 //! The handle on all data threads.
 //!
 //! ```text
-//!   start ─▶ (install, beat)* ─▶ drain ─▶ finished ─▶ join
-//!                                  └─▶ cut ──▲
+//!   start ─▶ (install, beat)* ─▶ drain (─▶ refuse)* ─▶ finished ─▶ join
+//!                                  └──────▶ cut ─────────▲
 //! ```
 //! Promises: [`Threads::start`] returns when every thread accepts on every socket, or starts
 //! nothing; [`Threads::install`] when every thread has swapped; [`Threads::finished`] when no
-//! connection is left anywhere. Nothing here waits for a wedged thread except those two and `join`.
+//! connection is left anywhere, and none may come. Nothing here waits for a wedged thread except those two and `join`.
 //! Must not know: why it is told to drain.
 
 use std::io;
@@ -19,6 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 
 use super::crew::{Command, Crew, Member};
+use super::refusal::{self, Arriving, Gate};
 use super::thread::{self, Beginning};
 use crate::connection::{Blueprint, DrainOrder};
 use crate::telemetry::counters::Totals;
@@ -28,11 +29,14 @@ use crate::telemetry::counters::Totals;
 pub struct Socket {
     pub name: Arc<str>,
     pub fd: OwnedFd,
+    /// By systemd, which keeps it; otherwise it ends with this daemon.
+    pub passed: bool,
 }
 
 pub struct Threads {
     crew: Arc<Crew>,
     handles: Vec<JoinHandle<()>>,
+    gates: Vec<Arc<Gate>>,
 }
 
 impl Threads {
@@ -44,8 +48,7 @@ impl Threads {
                 (Member::new(sender), receiver)
             })
             .unzip();
-        let crew = Arc::new(Crew { members, changed: tokio::sync::Notify::new() });
-        let mut threads = Threads { crew, handles: Vec::new() };
+        let mut threads = Threads { crew: Crew::of(members), handles: Vec::new(), gates: Vec::new() };
         let (ready, started) = mpsc::channel();
         for (index, commands) in commands.into_iter().enumerate() {
             threads.spawn(index, commands, &sockets, &first, ready.clone())?;
@@ -54,6 +57,7 @@ impl Threads {
         for _ in 0..threads.handles.len() {
             started.recv().map_err(|_| io::Error::other("a data thread died while it started"))??;
         }
+        threads.gates = sockets.into_iter().map(|socket| Arc::new(Gate::of(socket))).collect();
         Ok(threads)
     }
 
@@ -103,6 +107,24 @@ impl Threads {
         self.tell(|| Command::Drain(order));
     }
 
+    /// Accepts what waits on the sockets that systemd passed, or on the others, and has the kernel
+    /// refuse whoever comes from then on. After [`Threads::drain`]; threads that drain serve what
+    /// was accepted here as they serve what they have.
+    pub fn refuse(&self, passed: bool) -> impl Future<Output = ()> + use<> {
+        let gates = self.gates.iter().filter(|gate| gate.passed == passed).cloned().collect();
+        let (crew, arriving) = (Arc::clone(&self.crew), Arriving::at(&self.crew));
+        async move {
+            refusal::refuse(gates, crew).await;
+            drop(arriving);
+        }
+    }
+
+    /// Resolves when a thread has died of a panic.
+    pub fn one_died(&self) -> impl Future<Output = ()> + use<> {
+        let crew = Arc::clone(&self.crew);
+        async move { crew.until(Crew::one_died).await }
+    }
+
     /// Ends at once what a drain has not ended: 503 where no byte was sent, otherwise broken off.
     pub fn cut(&self) {
         self.tell(|| Command::Cut);
@@ -110,15 +132,7 @@ impl Threads {
 
     /// Resolves when the threads drain and no connection is left.
     pub async fn finished(&self) {
-        loop {
-            let changed = self.crew.changed.notified();
-            let mut changed = std::pin::pin!(changed);
-            changed.as_mut().enable();
-            if self.crew.is_over() {
-                return;
-            }
-            changed.await;
-        }
+        self.crew.until(Crew::is_over).await;
     }
 
     /// What all threads have counted.

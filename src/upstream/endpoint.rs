@@ -105,8 +105,8 @@ impl Endpoint {
     async fn open(&self) -> Result<Connection, Failure> {
         match &self.connections {
             Connections::Http1(pool) => {
-                let line = dial(&self.address).await.map_err(|error| self.unreachable(&error))?;
-                let link = http1::Link::open(line, pool).await.map_err(|error| self.unreachable(&error))?;
+                let line = dial(&self.address).await.map_err(|error| unreachable(&error))?;
+                let link = http1::Link::open(line, pool).await.map_err(|error| unreachable(&error))?;
                 Ok(Connection::Http1(link))
             }
             Connections::H2c(shelf) => {
@@ -115,10 +115,13 @@ impl Endpoint {
             }
         }
     }
+}
 
-    fn unreachable(&self, error: &dyn std::error::Error) -> Failure {
-        Failure::Unreachable(format!("cannot connect to '{}': {error}", self.label))
-    }
+/// No connection was made; the endpoint is named beside the failure.
+pub(super) fn unreachable(error: &dyn std::error::Error) -> Failure {
+    let cause = error.to_string();
+    let cause = cause.split(" (os error").next().unwrap_or_default();
+    Failure::Unreachable(cause.to_lowercase())
 }
 
 /// One request in flight at an endpoint.

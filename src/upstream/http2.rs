@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::content::Content;
 use super::dial::dial;
+use super::endpoint::unreachable;
 use super::http1::Outcome;
 use super::line::{Line, Pulse};
 use crate::config::settings::Address;
@@ -59,9 +60,6 @@ type Dialling = Shared<LocalBoxFuture<'static, Result<Rc<Link>, Failure>>>;
 
 impl Link {
     async fn open(address: Address) -> Result<Rc<Link>, Failure> {
-        let unreachable = |error: &dyn std::error::Error| {
-            Failure::Unreachable(format!("cannot connect to '{address}': {error}"))
-        };
         let line = dial(&address).await.map_err(|error| unreachable(&error))?;
         let handshake = Builder::new(Local)
             .timer(TokioTimer::new())

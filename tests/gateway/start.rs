@@ -2,6 +2,19 @@
 
 use crate::daemon::{Folder, admin, get, stderr};
 
+/// The gateway was called `exe` in ps(1) and in the journal's `_COMM=`.
+#[test]
+fn each_process_and_thread_has_a_name() {
+    let daemon = Folder::listening().start().ready();
+    let name = |path: String| std::fs::read_to_string(path).unwrap().trim().to_owned();
+    let gateway = daemon.gateway().pid;
+    assert_eq!(name(format!("/proc/{}/comm", daemon.keeper.id())), "hitless");
+    assert_eq!(name(format!("/proc/{gateway}/comm")), "hitless-gw");
+    let tasks = std::fs::read_dir(format!("/proc/{gateway}/task")).unwrap().map(|task| task.unwrap().path());
+    let names: Vec<_> = tasks.map(|task| name(format!("{}/comm", task.display()))).collect();
+    assert!(names.contains(&"data-0".to_owned()), "{names:?}");
+}
+
 #[test]
 fn ready_is_told_when_everything_answers() {
     let folder = Folder::listening();

@@ -36,6 +36,26 @@ fn a_stop_waits_for_the_last_request() {
     }
 }
 
+/// They waited in the kernel's queue for the whole drain, and were then reset.
+#[test]
+fn a_stop_refuses_newcomers_where_nobody_will_listen_again() {
+    let origin = Origin::start();
+    let mut daemon = serving(&origin, "idle-grace = \"30s\"");
+    let address = daemon.address();
+    let slow = ask(&address, "blog.test", "/slow");
+    origin.has_one();
+    daemon.signal(Signal::TERM);
+    daemon.told("STOPPING=1");
+    // Whoever gets in is answered, until nobody gets in.
+    while let Ok(stream) = std::net::TcpStream::connect(&address) {
+        drop(stream);
+    }
+    daemon.told("STATUS=draining: 1 request, ");
+    origin.release();
+    assert!(slow.answer().ends_with("\r\n\r\ndone"));
+    assert_eq!(daemon.ends().code(), Some(0));
+}
+
 #[test]
 fn a_second_signal_ends_at_once() {
     let origin = Origin::start();

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 const STOP: [&str; 4] = ["systemctl", "stop", "hitless.socket", "hitless.service"];
 
+const REFUSED: std::io::ErrorKind = std::io::ErrorKind::ConnectionRefused;
+
 fn find<'a>(entries: &'a [Entry], id: &str) -> &'a Entry {
     let found = entries.iter().find(|entry| entry.field("MESSAGE_ID") == id);
     found.unwrap_or_else(|| {
@@ -69,12 +71,79 @@ on_both_releases! {
         let before = host.journal_end();
         scene::edit_unit(&host, "TimeoutStopSec=5");
         let conflict = host.wait_journal(&before, |entry| entry.field("MESSAGE_ID") == event::DEADLINE_CONFLICT);
-        assert!(conflict.message().contains("TimeoutStopSec"), "{}", conflict.message());
+        let remedy = "set TimeoutStopSec=80 in a drop-in (systemctl edit hitless), or lower drain.deadline";
+        assert!(conflict.message().contains("TimeoutStopSec=5s"), "{}", conflict.message());
+        assert!(conflict.message().ends_with(remedy), "{}", conflict.message());
         assert_eq!(conflict.field("PRIORITY"), "4");
         let slow = host.get_later(SHOP, "/slow?ms=60000");
+        let began = Instant::now();
 
         host.run(STOP).ok();
 
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert_eq!(slow.join().unwrap().unwrap().status, 503);
+        scene::ended_well(&host);
+    }
+
+    fn a_stop_of_the_socket_too_refuses_newcomers_while_it_drains(host: Host) {
+        let before = host.journal_end();
+        let slow = host.get_later(SHOP, "/slow?ms=4000");
+        host.run(["systemctl", "stop", "--no-block", "hitless.socket", "hitless.service"]).ok();
+        host.wait_journal(&before, |entry| entry.field("MESSAGE_ID") == event::DRAINING);
+
+        host.wait_until("a newcomer is refused", || host.connect(80).is_err_and(|error| error.kind() == REFUSED));
+        assert_eq!(host.show("hitless.service", "ActiveState"), "deactivating", "it drains meanwhile");
+
+        assert_eq!(slow.join().unwrap().unwrap().status, 200);
+        host.run(STOP).ok();
+        scene::ended_well(&host);
+        let socket = host.journal_since(&before, "hitless.socket");
+        assert!(!socket.iter().any(|entry| entry.message().contains("POLLHUP")), "{socket:#?}");
+        assert_eq!(host.show("hitless.socket", "Result"), "success");
+        host.run(["systemctl", "start", "hitless.socket", "hitless.service"]).ok();
+        assert_eq!(host.get(SHOP, "/").status, 200);
+    }
+
+    fn a_stop_of_the_service_alone_refuses_nobody(host: Host) {
+        let steady = host.steady(SHOP, "/", 4);
+        let slow = host.get_later(SHOP, "/slow?ms=1500");
+
+        host.run(["systemctl", "stop", "hitless.service"]).ok();
+
+        assert_eq!(host.get(SHOP, "/").status, 200, "the next connection has started it again");
+        let tally = steady.stop();
+        assert_eq!(tally.failed, Vec::<String>::new(), "of {}", tally.answered);
+        assert_eq!(slow.join().unwrap().unwrap().status, 200);
+        scene::ended_well(&host);
+    }
+
+    fn a_drain_with_progress_outlasts_the_units_own_time_when_that_is_allowed(host: Host) {
+        scene::configure(&host, "[drain]\ndeadline = \"60s\"\nextend = true\n");
+        let before = host.journal_end();
+        scene::edit_unit(&host, "TimeoutStopSec=3");
+        // An event each second, for far longer than systemd waits by itself, and than one extension.
+        let stream = host.get_later(SHOP, "/events?n=16&ms=1000");
+        let began = Instant::now();
+
+        host.run(STOP).ok();
+
+        assert!(began.elapsed() > Duration::from_secs(13), "{:?}", began.elapsed());
+        let answer = stream.join().unwrap().unwrap();
+        assert!(answer.status == 200 && answer.body.contains("id: 15"), "{answer:?}");
+        let said = host.journal_since(&before, "hitless.service");
+        assert!(!said.iter().any(|entry| entry.field("MESSAGE_ID") == event::DEADLINE_CONFLICT));
+        scene::ended_well(&host);
+    }
+
+    fn a_drain_without_progress_is_cut_before_systemd_kills(host: Host) {
+        scene::configure(&host, "[drain]\ndeadline = \"60s\"\nextend = true\n");
+        scene::edit_unit(&host, "TimeoutStopSec=3");
+        let slow = host.get_later(SHOP, "/slow?ms=60000");
+        let began = Instant::now();
+
+        host.run(STOP).ok();
+
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
         assert_eq!(slow.join().unwrap().unwrap().status, 503);
         scene::ended_well(&host);
     }

@@ -29,6 +29,7 @@ on_both_releases! {
             ("HITLESS_STATUS", "502"),
             ("HITLESS_FAULT", "upstream"),
             ("HITLESS_PHASE", "connect"),
+            ("HITLESS_ERROR", "cannot connect to the endpoint: connection refused"),
             ("PRIORITY", "4"),
         ] {
             assert_eq!(entry.field(name), value, "{name} in {entry:?}");

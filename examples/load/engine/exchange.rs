@@ -95,8 +95,11 @@ async fn send(connection: &mut Connection, ask: &Ask) -> Result<Option<String>, 
     let mut digest = Sha256::new();
     let mut offset = 0_u64;
     for _ in 0..count {
-        if connection.ended().is_some() {
-            return Ok(None);
+        match connection.ended() {
+            None => {}
+            // The kernel tells it once: whoever reads after this finds an end, not a reset.
+            Some(Kind::Reset) => return Err(Loss::new(Kind::Reset, "reset while the content was sent")),
+            Some(_) => return Ok(None),
         }
         let piece = pattern::from(offset, length as u64);
         let mut chunk = format!("{:x}\r\n", piece.len()).into_bytes();

@@ -277,3 +277,78 @@ fn an_answer_is_not_destroyed_by_what_the_client_still_sends() {
     client.send([b'x'; 60000]);
     assert_eq!(client.answer().1, "no");
 }
+
+#[test]
+fn who_waits_when_the_doors_close_is_served_and_who_comes_later_is_refused() {
+    for threads in [1, 2] {
+        let gateway = Gateway::start(threads, answering("hello"), true);
+        gateway.drain(GRACE);
+        // What nobody accepts any more: in the queue, with and without a request.
+        let mut waiting =
+            [gateway.ask(GET), gateway.connect(), gateway.connect_unix(), gateway.connect_unix()];
+        block_on(gateway.threads.refuse(false));
+        assert!(Peer::come(gateway.address()).is_err());
+        assert!(Peer::come_by_unix(&gateway.unix_path()).is_err());
+        waiting[2].send(GET);
+        for client in [0, 2] {
+            let (head, content) = waiting[client].answer();
+            assert!(head.contains("connection: close\r\n"), "{head}");
+            assert_eq!((content.as_str(), waiting[client].ended()), ("hello", End::Closed));
+        }
+        gateway.cut();
+        assert_eq!((waiting[1].ended(), waiting[3].ended()), (End::Closed, End::Closed));
+        let totals = gateway.finish();
+        assert_eq!((totals.connections_accepted, totals.answered), (4, 2), "{totals:?}");
+    }
+}
+
+#[test]
+fn nobody_is_lost_while_the_doors_close_on_a_crowd() {
+    let gateway = Gateway::start(2, answering("hello"), true);
+    let crowd: Vec<_> = (0..4)
+        .map(|client| {
+            let (tcp, unix) = (gateway.address(), gateway.unix_path());
+            std::thread::spawn(move || {
+                let come = || if client % 2 == 0 { Peer::come(tcp) } else { Peer::come_by_unix(&unix) };
+                let mut served = 0;
+                while let Ok(mut visitor) = come() {
+                    visitor.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+                    assert_eq!(visitor.answer().1, "hello");
+                    served += 1;
+                }
+                served
+            })
+        })
+        .collect();
+    gateway.until(|totals| totals.answered > 200);
+    gateway.threads.drain(GRACE);
+    block_on(gateway.threads.refuse(false));
+    // Each of them was answered until it was refused.
+    let served: u64 = crowd.into_iter().map(|client| client.join().unwrap()).sum();
+    assert_eq!(gateway.finish().answered, served);
+}
+
+#[test]
+fn a_drain_is_not_over_while_somebody_may_still_be_accepted() {
+    let gateway = Gateway::start(1, answering("hello"), false);
+    gateway.drain(GRACE);
+    let refusing = gateway.threads.refuse(false);
+    let mut finished = Box::pin(gateway.threads.finished());
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(finished.as_mut().poll(&mut cx).is_pending());
+    block_on(refusing);
+    assert!(finished.as_mut().poll(&mut cx).is_ready());
+}
+
+/// It was noticed by the watchdog only, half a minute later, and the whole daemon was killed for it.
+#[test]
+fn a_thread_that_dies_is_noticed_at_once_and_the_others_serve_on() {
+    let gateway = Gateway::start(2, answering("hello"), false);
+    gateway.threads.run(0, |_| panic!("a thread of a test"));
+    block_on(gateway.threads.one_died());
+    let mut client = gateway.ask(GET);
+    assert_eq!(client.answer().1, "hello");
+    gateway.drain(AT_ONCE);
+    client.ended();
+    block_on(gateway.threads.finished());
+}

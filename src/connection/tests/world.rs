@@ -43,12 +43,12 @@ impl Gateway {
     pub(super) fn start(threads: usize, settings: Settings, with_unix: bool) -> Gateway {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = tcp.local_addr().unwrap();
-        let mut sockets = vec![Socket { name: "http".into(), fd: tcp.into() }];
+        let mut sockets = vec![Socket { name: "http".into(), fd: tcp.into(), passed: false }];
         let unix = with_unix.then(|| {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("http.sock");
             let listener = UnixListener::bind(&path).unwrap();
-            sockets.push(Socket { name: "http".into(), fd: listener.into() });
+            sockets.push(Socket { name: "http".into(), fd: listener.into(), passed: false });
             (folder, path)
         });
         let threads = Threads::start(threads, sockets, blueprint(1, settings)).unwrap();
@@ -58,7 +58,7 @@ impl Gateway {
     /// A second way to start: on a socket that others hold too.
     pub(super) fn on(listener: TcpListener, settings: Settings) -> Gateway {
         let address = listener.local_addr().unwrap();
-        let sockets = vec![Socket { name: "http".into(), fd: listener.into() }];
+        let sockets = vec![Socket { name: "http".into(), fd: listener.into(), passed: false }];
         let threads = Threads::start(1, sockets, blueprint(1, settings)).unwrap();
         Gateway { threads, address, unix: None, beats: std::cell::Cell::new(0) }
     }
@@ -72,8 +72,11 @@ impl Gateway {
     }
 
     pub(super) fn connect_unix(&self) -> Peer {
-        let (_, path) = self.unix.as_ref().unwrap();
-        Peer::new(Stream::Unix(UnixStream::connect(path).unwrap()))
+        Peer::come_by_unix(&self.unix_path()).unwrap()
+    }
+
+    pub(super) fn unix_path(&self) -> PathBuf {
+        self.unix.as_ref().unwrap().1.clone()
     }
 
     /// Connects and sends a request.
@@ -176,6 +179,14 @@ pub(super) fn only(endpoint: &Origin) -> Settings {
     settings(vec![service("app", endpoint)])
 }
 
+/// One service that needs no endpoint.
+pub(super) fn answering(text: &str) -> Settings {
+    let mut service = service("app", &Origin::start());
+    service.routes[0].action =
+        Action::Answer { status: 200, content_type: "text/plain".into(), body: text.into() };
+    settings(vec![service])
+}
+
 pub(super) fn service(name: &str, endpoint: &Origin) -> settings::Service {
     settings::Service {
         name: name.into(),
@@ -270,6 +281,15 @@ impl Peer {
 
     pub(super) fn connect(address: SocketAddr) -> Peer {
         Peer::new(Stream::Tcp(TcpStream::connect(address).unwrap()))
+    }
+
+    /// As a client that may be refused.
+    pub(super) fn come(address: SocketAddr) -> std::io::Result<Peer> {
+        TcpStream::connect(address).map(|stream| Peer::new(Stream::Tcp(stream)))
+    }
+
+    pub(super) fn come_by_unix(path: &std::path::Path) -> std::io::Result<Peer> {
+        UnixStream::connect(path).map(|stream| Peer::new(Stream::Unix(stream)))
     }
 
     pub(super) fn send(&mut self, bytes: impl AsRef<[u8]>) {
