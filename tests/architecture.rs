@@ -77,6 +77,14 @@ fn no_module_is_a_drawer_for_odds_and_ends() {
     assert!(drawers.is_empty(), "name the one noun that it is about: {drawers:#?}");
 }
 
+/// What `make test` does not run it says, and this would be skipped in silence.
+#[test]
+fn no_test_is_ignored() {
+    let ignored = |file: &PathBuf| code(&root().join(file)).contains("#[ignore");
+    let files: Vec<_> = all_rust().into_iter().filter(ignored).collect();
+    assert!(files.is_empty(), "{files:?}");
+}
+
 #[test]
 fn the_reader_of_paths_sees_what_the_compiler_sees() {
     let source = "use crate::config::settings::{Drain, Log};\n\

@@ -50,3 +50,19 @@ fn every_code_of_the_table_of_failures_has_a_counter_and_no_counter_is_without_a
     let counted: Vec<&str> = CODES.into_iter().filter(|code| *code != OTHER).collect();
     assert_eq!(codes, counted, "in the same order");
 }
+
+#[test]
+fn every_failure_stands_in_the_manual_with_its_status() {
+    let manual = include_str!("../man/hitless.8").replace("\\-", "-");
+    let answers = manual.split(".SH ANSWERS OF ITS OWN").nth(1).and_then(|rest| rest.split(".SH ").next());
+    let entries: Vec<&str> = answers.unwrap().split(".TP\n").collect();
+    for failure in every_failure() {
+        let verdict = failure.verdict();
+        let told = |entry: &&str| {
+            let head = entry.lines().next().unwrap_or("");
+            let mut words = head.split(|letter: char| !letter.is_alphanumeric() && letter != '-');
+            head.contains(&verdict.status.to_string()) && words.any(|word| word == verdict.code)
+        };
+        assert!(entries.iter().any(told), "{} {}", verdict.status, verdict.code);
+    }
+}

@@ -252,8 +252,9 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("admin.sock");
             let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-            let refused = Verdict { accepted: false, generation: 7, messages: vec!["a.toml:1:1: x".into()] };
-            let accepted = Verdict { accepted: true, generation: 8, messages: vec![] };
+            let messages = vec!["a.toml:1:1: x".into()];
+            let refused = Verdict { generation: 7, messages, ..Verdict::default() };
+            let accepted = Verdict { accepted: true, generation: 8, ..Verdict::default() };
             let desk = fixed(Err(vec!["draining".into()]), vec![accepted, refused.clone()]);
             let doors = Doors::open(vec![(listener.into(), Access::Everything)], desk).unwrap();
             let get = async |request: &str| ask(UnixStream::connect(&path).await.unwrap(), request).await;

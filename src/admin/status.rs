@@ -80,4 +80,6 @@ pub struct Verdict {
     pub generation: u64,
     /// Why it was refused, or warnings.
     pub messages: Vec<String>,
+    /// The files were not looked at, and nothing was logged: the gateway is on its way out.
+    pub stopping: bool,
 }

@@ -1,8 +1,12 @@
 //! `hitless check`: the same checks and messages as at the start and on a reload.
+//!
+//! Promises: touches nothing; beside a running daemon, what the daemon could not read is an error
+//! for root as well.
+//! Must not know: what makes a configuration wrong.
 
 use std::path::{Path, PathBuf};
 
-use super::{Fatal, code, print};
+use super::{DIRECTORY, Fatal, client, code, print, rights};
 use crate::config;
 
 #[derive(Debug, clap::Args)]
@@ -29,6 +33,13 @@ pub fn check(options: &Options, directory: &Path) -> Result<(), Fatal> {
         return print(&format!("{:#}", config::schema()));
     }
     let directory = options.directory.as_deref().unwrap_or(directory);
+    // Any other folder is somebody's draft.
+    if directory == Path::new(DIRECTORY)
+        && let Ok(admin) = client::connect(directory)
+    {
+        rights::take_those_behind(&admin)
+            .map_err(|error| Fatal::new(code::IO, format_args!("cannot check as the daemon: {error}")))?;
+    }
     let refused = |errors: config::Errors| Fatal::new(code::CONFIG, errors);
     let loaded = config::read(directory).and_then(|sources| config::parse(&sources)).map_err(refused)?;
     if options.show {

@@ -1,7 +1,7 @@
 //! One question to a running hitless, over its admin socket.
 //!
-//! Promises: the answer is whole or an error; while it waits, it notices that the process it was
-//! told to watch has ended.
+//! Promises: the answer is whole or an error, and comes within the limit; while it waits, it notices
+//! that the process it was told to watch has ended.
 //! Must not know: what is asked.
 
 use std::env;
@@ -9,11 +9,12 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::{Fatal, code};
+use super::{DIRECTORY, Fatal, code};
 
 const SOCKET: &str = "/run/hitless/admin.sock";
 
@@ -42,6 +43,8 @@ pub enum Error {
     GatewayGone { verb: &'static str },
     #[error("cannot {verb}: hitless (process {pid}) has ended; see journalctl -u hitless")]
     KeeperGone { verb: &'static str, pid: i32 },
+    #[error("cannot {verb}: no answer within {limit:?}, the gateway may be stuck; see journalctl -u hitless")]
+    Silent { verb: &'static str, limit: Duration },
     #[error("cannot {verb}: {cause}")]
     Talk { verb: &'static str, cause: io::Error },
 }
@@ -49,7 +52,7 @@ pub enum Error {
 impl From<Error> for Fatal {
     fn from(error: Error) -> Fatal {
         let code = match error {
-            Error::Unreachable { .. } | Error::KeeperGone { .. } => code::UNAVAILABLE,
+            Error::Unreachable { .. } | Error::KeeperGone { .. } | Error::Silent { .. } => code::UNAVAILABLE,
             Error::GatewayGone { .. } => code::SOFTWARE,
             Error::Talk { .. } => code::IO,
         };
@@ -58,10 +61,18 @@ impl From<Error> for Fatal {
 }
 
 /// Asks, and waits for the answer. `verb` is what the user wanted, for messages.
-pub fn ask(place: &Where, directory: &Path, request: &str, verb: &'static str) -> Result<Answer, Error> {
-    let keeper = Keeper::of_the_unit(verb)?;
-    let path = place.socket.clone().unwrap_or_else(|| socket_of(directory));
-    let mut stream = UnixStream::connect(&path).map_err(|error| unreachable(&path, &error))?;
+pub fn ask(
+    place: &Where,
+    directory: &Path,
+    request: &str,
+    verb: &'static str,
+    limit: Duration,
+) -> Result<Answer, Error> {
+    let keeper = Keeper::of_the_unit(verb, limit)?;
+    let mut stream = match &place.socket {
+        Some(path) => UnixStream::connect(path).map_err(|error| unreachable(path, &error))?,
+        None => connect(directory)?,
+    };
     let talk = |cause| Error::Talk { verb, cause };
     let head =
         format!("{request} HTTP/1.1\r\nHost: hitless\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
@@ -82,20 +93,33 @@ pub fn ask(place: &Where, directory: &Path, request: &str, verb: &'static str) -
     parse(&received).ok_or(Error::GatewayGone { verb })
 }
 
+/// A connection to the hitless that serves the configuration in `directory`.
+pub fn connect(directory: &Path) -> Result<UnixStream, Error> {
+    let path = socket_of(directory);
+    UnixStream::connect(&path).or_else(|error| {
+        // The files may name a socket that only the next start opens.
+        let other = (directory == Path::new(DIRECTORY)).then(|| UnixStream::connect(SOCKET).ok());
+        other.flatten().ok_or_else(|| unreachable(&path, &error))
+    })
+}
+
 /// The keeper, when systemd has told which process it is (`ExecReload=`). While that command runs,
 /// systemd does not act on the end of the main process, so somebody else must notice it.
 struct Keeper {
     watched: Option<(i32, OwnedFd)>,
     verb: &'static str,
+    limit: Duration,
+    began: Instant,
 }
 
 impl Keeper {
-    fn of_the_unit(verb: &'static str) -> Result<Keeper, Error> {
+    fn of_the_unit(verb: &'static str, limit: Duration) -> Result<Keeper, Error> {
+        let keeper = |watched| Ok(Keeper { watched, verb, limit, began: Instant::now() });
         let told = env::var("MAINPID").ok().and_then(|pid| pid.parse().ok());
-        let Some(pid) = told.and_then(Pid::from_raw) else { return Ok(Keeper { watched: None, verb }) };
+        let Some(pid) = told.and_then(Pid::from_raw) else { return keeper(None) };
         let number = pid.as_raw_nonzero().get();
         match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Keeper { watched: Some((number, pidfd)), verb }),
+            Ok(pidfd) => keeper(Some((number, pidfd))),
             Err(_) => Err(Error::KeeperGone { verb, pid: number }),
         }
     }
@@ -109,8 +133,10 @@ impl Keeper {
                     .as_ref()
                     .map(|(_, pidfd)| PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)),
             );
-            match poll(&mut fds, None) {
+            let left = self.limit.saturating_sub(self.began.elapsed());
+            match poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
                 Err(rustix::io::Errno::INTR) => continue,
+                Ok(0) => return Err(Error::Silent { verb: self.verb, limit: self.limit }),
                 Err(error) => return Err(Error::Talk { verb: self.verb, cause: error.into() }),
                 Ok(_) => {}
             }
@@ -172,6 +198,16 @@ mod tests {
         for length in 0..whole.len() {
             assert!(parse(&whole[..length]).is_none(), "{length}");
         }
+    }
+
+    #[test]
+    fn a_gateway_that_does_not_answer_is_not_waited_for_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        let _stuck = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let place = Where { socket: Some(path) };
+        let error = ask(&place, dir.path(), "GET /status", "ask", Duration::from_millis(20)).unwrap_err();
+        assert!(error.to_string().starts_with("cannot ask: no answer within 20ms"), "{error}");
     }
 
     #[test]

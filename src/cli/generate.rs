@@ -64,7 +64,13 @@ fn verbs(command: &Command) -> String {
     for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
         let mut usage = format!("\\fBhitless {}\\fR", verb.get_name());
         for argument in verb.get_arguments().filter(|argument| !argument.is_hide_set()) {
-            usage.push_str(&format!(" [{}]", roff(&argument_usage(argument))));
+            let argument_usage = roff(&argument_usage(argument));
+            let optional = !argument.is_required_set();
+            usage.push_str(&if optional {
+                format!(" [{argument_usage}]")
+            } else {
+                format!(" {argument_usage}")
+            });
         }
         let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
         text.push_str(&format!(".TP\n{usage}\n{}.\n", roff(&about)));
@@ -112,6 +118,8 @@ Usually hitless is not started by hand: the package starts it, and
 .BR systemctl (1)
 controls it.
 In a terminal, \fBhitless run\fR needs \fBlistener.\fINAME\fB.listen\fR in the configuration; Ctrl\-C drains, a second one ends at once.
+.PP
+Beside a running hitless, \fBhitless check\fR as root reads \fI/etc/hitless\fR with the rights of that process: a file that only root can read is an error.
 "#;
 
 const REST: &str = r#".SH SIGNALS
@@ -128,6 +136,54 @@ When the stop of the socket units is taken back during the drain, they must be r
 Load the configuration again. The verdict is in the journal and in \fBsystemctl status\fR; \fBsystemctl reload\fR and \fBhitless reload\fR also wait for it.
 .PP
 The gateway ignores them. A gateway that finds its keeper gone drains and exits.
+.SH ANSWERS OF ITS OWN
+What a client gets when an application cannot answer, as plain text, HTML or problem details (RFC 9457) by its \fIAccept\fR field, with the request id to quote. The code is in the journal and in the access log.
+.TP
+.B 400 bad\-request
+The authority, the path or a field is ambiguous or not allowed.
+.TP
+.B 404 no\-route
+The host is served, but no route fits; or no service is configured yet.
+.TP
+.B 405 connect\-refused
+\fBCONNECT\fR where no route allows it.
+.TP
+.B 408 client\-silent
+The client stopped sending its content for \fBtimeout.idle\fR.
+.TP
+.B 421 misdirected
+No service has this host on this listener.
+.TP
+.B 499 client\-gone
+Never sent: the client left before it had its answer.
+.TP
+.B 500 panicked
+A mistake in hitless; only this request ends.
+.TP
+.BR "502 unreachable" ", " unsent ", " no\-answer ", " bad\-answer ", " bad\-upgrade
+No connection to an endpoint; it broke before, or after, the request was taken; the answer is not HTTP, or no upgrade that can be passed on.
+.TP
+.B 502 truncated
+The answer broke off. It had begun, so the client sees the status that the application sent and a connection or stream that breaks.
+.TP
+.B 503 no\-endpoint
+The service has no endpoint.
+.TP
+.B 503 drained
+Cut at the deadline of a drain before a byte was sent.
+.TP
+.BR "504 late\-connect" ", " late\-first\-byte ", " late\-idle ", " late\-request
+The deadline of that name in \fItimeout\fR passed; the answer says which.
+.SH JOURNAL
+Failures with the fault \fBupstream\fR, \fBpolicy\fR or \fBhitless\fR and everything that changes are always logged; requests as \fBlog.access\fR says. A line of a request has
+.BR HITLESS_REQUEST_ID ", " HITLESS_TRACE_ID ", " HITLESS_SERVICE ", " HITLESS_ROUTE ", " HITLESS_ENDPOINT ", " HITLESS_STATUS ", " HITLESS_CODE ", " HITLESS_FAULT ", " HITLESS_PHASE ", " HITLESS_ERROR ", " HITLESS_DURATION_US
+and its method, authority, path, protocol, client and sizes. What changes in the daemon's life has a \fBMESSAGE_ID\fR with an explanation in the catalog. Lines that the journal does not take in time are dropped and counted, never waited for.
+.PP
+.nf
+.RS
+journalctl HITLESS_SERVICE=blog HITLESS_STATUS=502
+.RE
+.fi
 .SH EXIT STATUS
 .TP
 .B 0

@@ -10,6 +10,7 @@ mod client;
 mod completions;
 mod generate;
 mod reload;
+mod rights;
 mod run;
 mod status;
 
@@ -91,10 +92,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Fatal> {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) if error.use_stderr() => {
-            return Err(Fatal::new(code::USAGE, error.render().ansi_or_plain()));
+            return Err(Fatal::new(code::USAGE, error.render().ansi_or_plain(&std::io::stderr())));
         }
         // --help and --version.
-        Err(help) => return print(&help.render().ansi_or_plain()),
+        Err(help) => return print(&help.render().ansi_or_plain(&std::io::stdout())),
     };
     let directory = arguments.directory();
     match arguments.verb {
@@ -108,15 +109,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Fatal> {
     }
 }
 
-/// Rendered for the terminal it goes to.
+/// Rendered for the terminal, or file, that it goes to.
 trait Rendered {
-    fn ansi_or_plain(&self) -> String;
+    fn ansi_or_plain(&self, to: &impl std::io::IsTerminal) -> String;
 }
 
 impl Rendered for clap::builder::StyledStr {
-    fn ansi_or_plain(&self) -> String {
-        use std::io::IsTerminal;
-        let plain = !std::io::stdout().is_terminal() || env::var_os("NO_COLOR").is_some();
+    fn ansi_or_plain(&self, to: &impl std::io::IsTerminal) -> String {
+        let plain = !to.is_terminal() || env::var_os("NO_COLOR").is_some();
         if plain { self.to_string() } else { self.ansi().to_string() }
     }
 }

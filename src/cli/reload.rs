@@ -1,18 +1,30 @@
 //! `hitless reload`: the verdict on the configuration, for `ExecReload=` and for people.
 
+use std::env;
 use std::path::Path;
+use std::time::Duration;
 
 use super::client::{self, Where};
 use super::{Fatal, code, print};
 use crate::admin::Verdict;
+use crate::telemetry;
+
+/// The gateway itself gives up before.
+const LIMIT: Duration = Duration::from_secs(150);
 
 pub fn reload(place: &Where, directory: &Path) -> Result<(), Fatal> {
-    let answer = client::ask(place, directory, "POST /reload", "reload")?;
+    let answer = client::ask(place, directory, "POST /reload", "reload", LIMIT)?;
     let text = String::from_utf8_lossy(&answer.body);
     let Ok(verdict) = serde_json::from_slice::<Verdict>(&answer.body) else {
         return Err(Fatal::new(code::UNAVAILABLE, format_args!("cannot reload: {}", text.trim())));
     };
-    let Verdict { accepted, generation, messages } = verdict;
+    let Verdict { accepted, generation, messages, stopping } = verdict;
+    if stopping {
+        return Err(Fatal::new(code::REFUSED, messages.join("\n")));
+    }
+    if is_told_already() {
+        return if accepted { Ok(()) } else { Err(Fatal::new(code::REFUSED, "")) };
+    }
     if accepted {
         let mut said = messages.iter().map(|warning| format!("warning: {warning}\n")).collect::<String>();
         said.push_str(&format!("configuration reloaded, generation {generation} serves"));
@@ -20,4 +32,9 @@ pub fn reload(place: &Where, directory: &Path) -> Result<(), Fatal> {
     }
     let refused = format!("configuration refused, generation {generation} serves on:");
     Err(Fatal::new(code::REFUSED, [vec![refused], messages].concat().join("\n")))
+}
+
+/// As `ExecReload=` this writes to the journal of the unit, where the gateway has just written the same.
+fn is_told_already() -> bool {
+    env::var_os("MAINPID").is_some() && telemetry::stderr_is_journal()
 }

@@ -1,6 +1,7 @@
 //! `hitless status`: what is served and how it goes, and what to do next.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,8 +18,11 @@ pub struct Options {
     place: Where,
 }
 
+/// The gateway itself gives up before.
+const LIMIT: Duration = Duration::from_secs(15);
+
 pub fn status(options: &Options, directory: &Path) -> Result<(), Fatal> {
-    let answer = client::ask(&options.place, directory, "GET /status", "say how it goes")?;
+    let answer = client::ask(&options.place, directory, "GET /status", "say how it goes", LIMIT)?;
     let text = String::from_utf8_lossy(&answer.body);
     if options.json {
         return print(&text);
@@ -69,7 +73,7 @@ fn services(text: &mut String, status: &Status) -> std::fmt::Result {
     writeln!(text, "\nservices")?;
     if status.services.is_empty() {
         let folder = status.configuration.join("services.d");
-        let address = status.listeners.first().map_or("it", |listener| listener.address.as_str());
+        let listener = status.listeners.first().map_or("", |listener| listener.address.as_str());
         return write!(
             text,
             "  none yet: every request is answered with 404. What to do next:\n\
@@ -78,9 +82,10 @@ fn services(text: &mut String, status: &Status) -> std::fmt::Result {
              \x20      hosts = [\"blog.example.com\"]\n\
              \x20      endpoints = [\"127.0.0.1:3000\"]\n\n\
              \x20 2. hitless check && systemctl reload hitless\n\
-             \x20 3. curl -H 'Host: blog.example.com' http://{address}/\n\
+             \x20 3. curl -H 'Host: blog.example.com' {url}\n\
              \x20 hitless.toml(5) has all keys.\n",
             folder = folder.display(),
+            url = url(listener),
         );
     }
     let width = status.services.iter().map(|service| service.name.len()).max().unwrap_or(0);
@@ -124,7 +129,7 @@ fn totals(text: &mut String, status: &Status) -> std::fmt::Result {
         writeln!(text, "failures     {}", failures.join(", "))?;
     }
     if status.dropped_log_lines > 0 {
-        writeln!(text, "log lines dropped because their reader was too slow: {}", status.dropped_log_lines)?;
+        writeln!(text, "log lines dropped: {}; see journalctl -u hitless", status.dropped_log_lines)?;
     }
     Ok(())
 }
@@ -140,6 +145,18 @@ fn reload(text: &mut String, status: &Status) -> std::fmt::Result {
         writeln!(text, "  {message}")?;
     }
     Ok(())
+}
+
+/// What curl on this host reaches the listener by.
+fn url(listener: &str) -> String {
+    if let Some(path) = listener.strip_prefix("unix:") {
+        return format!("--unix-socket {path} http://localhost/");
+    }
+    match listener.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_unspecified() && address.port() == 80 => "http://localhost/".into(),
+        Ok(address) if address.ip().is_unspecified() => format!("http://localhost:{}/", address.port()),
+        _ => format!("http://{listener}/"),
+    }
 }
 
 /// The two largest units.
@@ -190,6 +207,14 @@ mod tests {
     }
 
     #[test]
+    fn what_it_says_to_try_is_an_address_that_a_client_can_use() {
+        assert_eq!(url("[::]:80"), "http://localhost/");
+        assert_eq!(url("0.0.0.0:8080"), "http://localhost:8080/");
+        assert_eq!(url("127.0.0.1:80"), "http://127.0.0.1:80/");
+        assert_eq!(url("unix:/run/x.sock"), "--unix-socket /run/x.sock http://localhost/");
+    }
+
+    #[test]
     fn a_refused_reload_is_told_with_its_messages() {
         let service = Service {
             name: "shop".into(),
@@ -200,7 +225,7 @@ mod tests {
         };
         let mut status = status(vec![service]);
         let verdict =
-            Verdict { accepted: false, generation: 4, messages: vec!["shop.toml:3:1: port: x".into()] };
+            Verdict { generation: 4, messages: vec!["shop.toml:3:1: port: x".into()], ..Verdict::default() };
         status.last_reload = Some(Reload { at: "2026-11-21T12:03:00Z".into(), verdict });
         let text = describe(&status);
         assert!(text.contains("  shop  shop.example.com  →  127.0.0.1:3000  (http1, 2 routes)\n"), "{text}");

@@ -138,7 +138,7 @@ impl Check<'_> {
             let required = below.key.is_some_and(|(key, _)| key.unset == Unset::Required);
             if required && !checked.contains_key(*name) {
                 let (key, remedy) = (format!("{}.{name}", self.path), self.for_example(below));
-                self.report.error(mark, key, "missing", allowed(below), remedy);
+                self.report.missing(mark, key, "missing", allowed(below), remedy);
             }
         }
     }

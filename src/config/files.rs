@@ -103,11 +103,14 @@ fn text(path: &Path, left: u64) -> Result<String, Refusal> {
 
 fn open(path: &Path) -> Result<File, Refusal> {
     // Without O_NONBLOCK, opening a FIFO that nobody writes to would wait for ever.
-    let file = File::options()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .map_err(|error| Refusal::file(path, &error))?;
+    let file =
+        File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(|error| match error
+            .raw_os_error()
+        {
+            // What open(2) says of a socket.
+            Some(libc::ENXIO) => Refusal::not_a_file(false),
+            _ => Refusal::file(path, &error),
+        })?;
     let metadata = file.metadata().map_err(|error| Refusal::file(path, &error))?;
     if metadata.is_file() { Ok(file) } else { Err(Refusal::not_a_file(metadata.is_dir())) }
 }
@@ -127,6 +130,9 @@ impl Refusal {
         let remedy = match error.kind() {
             io::ErrorKind::NotFound => "create it, or name another one with --config",
             io::ErrorKind::PermissionDenied => "let the user of hitless read and enter it",
+            io::ErrorKind::NotADirectory => {
+                "name the folder, such as /etc/hitless: its files are read together"
+            }
             _ => "make it a folder",
         };
         Refusal::new(found, "allowed: a folder with hitless.toml and services.d", remedy)
@@ -235,6 +241,17 @@ mod tests {
         let path = dir.path().join("hitless.toml");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         assert!(read(dir.path()).unwrap_err().to_string().contains("found a device, pipe or socket"));
+    }
+
+    #[test]
+    fn a_socket_is_called_one_and_a_file_in_place_of_the_folder_is_answered_with_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hitless.toml");
+        let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(read(dir.path()).unwrap_err().to_string().contains("found a device, pipe or socket"));
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("name the folder, such as /etc/hitless"));
     }
 
     #[test]

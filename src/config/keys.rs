@@ -258,8 +258,9 @@ pub const KEYS: &[Key] = &[
         at: &["forwarded.trusted"],
         kind: Kind::List(&Kind::Network),
         unset: Unset::Default("[]"),
-        summary: "proxies whose Forwarded, X-Forwarded-*, X-Request-Id and traceparent are believed",
-        detail: "From any other side these fields are replaced. \"unix\" is every peer of a Unix socket.",
+        summary: "proxies whose Forwarded and X-Forwarded-* are believed",
+        detail: "From any other side these fields are replaced. \"unix\" is every peer of a Unix socket. \
+                 X-Request-Id and traceparent are continued, whoever sends them.",
         example: "[\"10.0.0.0/8\", \"unix\"]",
         elsewhere: &["trusted-proxies", "trust", "set_real_ip_from"],
     },
@@ -276,7 +277,7 @@ pub const KEYS: &[Key] = &[
         detail: "An exact host goes before the longest '*.suffix', and that before '*'. A suffix stands for the \
                  names below it at any depth, not for itself.",
         example: "[\"shop.example.com\"]",
-        elsewhere: &["host", "domain", "domains", "server_name", "hostname", "hostnames"],
+        elsewhere: &["host", "domain", "domains", "server_name", "hostname", "hostnames", "name", "vhost"],
     },
     Key {
         at: &["service.NAME.endpoints"],
@@ -294,6 +295,13 @@ pub const KEYS: &[Key] = &[
             "server",
             "servers",
             "target",
+            "targets",
+            "nodes",
+            "address",
+            "addresses",
+            "port",
+            "url",
+            "urls",
             "proxy_pass",
         ],
     },
@@ -302,7 +310,8 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Word(&["http1", "h2c"]),
         unset: Unset::Default("\"http1\""),
         summary: "the protocol that the application speaks",
-        detail: "\"h2c\" is HTTP/2 with prior knowledge over cleartext.",
+        detail: "\"h2c\" is HTTP/2 with prior knowledge over cleartext. Upgrades, such as to WebSocket, take \"http1\": \
+                 for them an application can have a service of its own.",
         example: "\"h2c\"",
         elsewhere: &[],
     },
@@ -324,7 +333,7 @@ pub const KEYS: &[Key] = &[
                  /static, /static/ and everything below. An exact path goes before one with parameters, that \
                  before the longest prefix, and that before \"/*\".",
         example: "[\"/cart\", \"/cart/*\"]",
-        elsewhere: &["paths", "location", "prefix", "url"],
+        elsewhere: &["paths", "location", "prefix"],
     },
     table(&["service.NAME.pool"], "kept-alive connections to one endpoint, per data thread", ""),
     Key {
@@ -381,8 +390,8 @@ pub const KEYS: &[Key] = &[
         at: &["defaults.timeout.idle", "service.NAME.timeout.idle", "service.NAME.route[].timeout.idle"],
         kind: DEADLINE,
         unset: Unset::Default("\"60s\""),
-        summary: "between two bytes of a body, in either direction",
-        detail: "An application that sends events sends something at least this often.",
+        summary: "the longest time in which no byte of a body moves, in either direction",
+        detail: "An application that sends events sends something at least this often, such as a comment line.",
         example: "\"off\"",
         elsewhere: &[],
     },
@@ -487,7 +496,7 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Location,
         unset: Unset::Required,
         summary: "where it leads",
-        detail: "{host} is the host of the request, {path} its path with the leading slash, {query} its query with \
+        detail: "{host} is the host of the request without its port, {path} its path with the leading slash, {query} its query with \
                  the question mark, or nothing.",
         example: "\"https://{host}{path}{query}\"",
         elsewhere: &["location", "url"],

@@ -1,7 +1,8 @@
 //! What the configuration has to say to its author, and where in the files it says it.
 //!
 //! Promises: one line each, `file:line:col: key: what was found; what is allowed; what to do`, in
-//! the order of the files, whatever characters the files and their names contain.
+//! the order of the files, whatever characters the files and their names contain. What is missing in a
+//! file comes after what is wrong in it, for a wrong name is the usual reason.
 //! Must not know: the keys, or what makes a value wrong.
 
 use std::fmt;
@@ -42,6 +43,7 @@ pub(super) struct Mark {
 #[derive(Debug)]
 pub(super) struct Finding {
     pub mark: Mark,
+    pub missing: bool,
     pub key: String,
     pub found: String,
     pub allowed: String,
@@ -71,7 +73,19 @@ impl Report {
         remedy: impl Into<String>,
     ) {
         let (found, allowed, remedy) = (found.into(), allowed.into(), remedy.into());
-        self.errors.push(Finding { mark, key: key.into(), found, allowed, remedy });
+        self.errors.push(Finding { mark, missing: false, key: key.into(), found, allowed, remedy });
+    }
+
+    /// Something that the table at `mark` should have.
+    pub fn missing(
+        &mut self,
+        mark: Mark,
+        key: String,
+        found: impl Into<String>,
+        allowed: String,
+        remedy: String,
+    ) {
+        self.errors.push(Finding { mark, missing: true, key, found: found.into(), allowed, remedy });
     }
 
     pub fn warning(
@@ -82,7 +96,8 @@ impl Report {
         remedy: impl Into<String>,
     ) {
         let (found, remedy) = (found.into(), remedy.into());
-        self.warnings.push(Finding { mark, key: key.into(), found, allowed: String::new(), remedy });
+        let allowed = String::new();
+        self.warnings.push(Finding { mark, missing: false, key: key.into(), found, allowed, remedy });
     }
 }
 
@@ -101,7 +116,7 @@ impl Places {
     /// The findings as messages, in the order of the files. The column is counted onward from the
     /// finding before it, so that a file that is one long line costs one pass, not one per finding.
     pub fn messages(&self, mut findings: Vec<Finding>, texts: &[&str]) -> Vec<Message> {
-        findings.sort_by_key(|finding| finding.mark);
+        findings.sort_by_key(|finding| (finding.mark.source, finding.missing, finding.mark.offset));
         let left_out = findings.len().saturating_sub(MOST);
         findings.truncate(MOST);
         let mut reached = (usize::MAX, 0, 0, 0);
@@ -121,13 +136,15 @@ impl Places {
         texts: &[&str],
         reached: &mut (usize, usize, usize, usize),
     ) -> Message {
-        let Finding { mark, key, found, allowed, remedy } = finding;
+        let Finding { mark, key, found, allowed, remedy, .. } = finding;
         let (name, starts) = &self.files[mark.source];
         let text = texts[mark.source];
         let offset = boundary(text, mark.offset);
         let line = starts.partition_point(|start| *start <= offset);
         let (from, before) = match *reached {
-            (source, reached_line, at, column) if (source, reached_line) == (mark.source, line) => {
+            (source, reached_line, at, column)
+                if (source, reached_line) == (mark.source, line) && at <= offset =>
+            {
                 (at, column)
             }
             _ => (starts[line - 1], 0),
@@ -257,6 +274,18 @@ mod tests {
         let messages = report("aé=1\nçb = 2\n", &[3, 6, 8, 0]);
         let positions: Vec<_> = messages.iter().filter_map(|m| m.position).collect();
         assert_eq!(positions, [(1, 1), (1, 3), (2, 1), (2, 2)]);
+    }
+
+    #[test]
+    fn what_is_missing_comes_after_what_is_wrong_in_the_same_file() {
+        let mut places = Places::default();
+        places.add("a.toml", "[t] x = 1\n");
+        let mut report = Report::default();
+        report.missing(Mark { source: 0, offset: 0 }, "t.y".into(), "missing", String::new(), String::new());
+        report.error(Mark { source: 0, offset: 4 }, "t.x", "unknown key", "", "");
+        let messages = places.messages(report.errors, &["[t] x = 1\n"]);
+        let said: Vec<_> = messages.iter().map(ToString::to_string).collect();
+        assert_eq!(said, ["a.toml:1:5: t.x: unknown key", "a.toml:1:1: t.y: missing"]);
     }
 
     #[test]

@@ -281,7 +281,7 @@ impl Build<'_, '_> {
     fn missing(&mut self, name: &str, why: &str) {
         let row = ROOT.at("service.NAME").and_then(|service| service.field(name)).and_then(|shape| shape.key);
         let Some((key, _)) = row else { return };
-        self.report.error(
+        self.report.missing(
             self.mark(),
             format!("service.{}.{name}", self.name),
             format!("missing, and {why}"),

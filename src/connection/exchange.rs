@@ -8,7 +8,8 @@
 //! Promises: a request keeps the generation with which it began; dropping an exchange, because its
 //! client has gone, drops the attempt upstream at once; nothing that happens in here ends more than
 //! this request.
-//! Must not know: HTTP/1 from HTTP/2, except for what their answers may carry.
+//! Must not know: HTTP/1 from HTTP/2, except for what their answers may carry, and that a tunnel is
+//! the rest of a connection in one and a stream in the other.
 
 use std::any::Any;
 use std::fmt;
@@ -21,11 +22,14 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{ACCEPT, CONNECTION, HOST};
+use http::header::{ACCEPT, CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
+use hyper::ext::Protocol;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 
 use super::body::Body;
 use super::flight::{Flight, Guard};
@@ -39,7 +43,7 @@ use crate::policy::upgrade::{self, Upgrade};
 use crate::response::{Deadline, Failure, answer, hygiene};
 use crate::route::{Lookup, Route, host_of};
 use crate::telemetry::counters::Ending;
-use crate::upstream::{Answer, Content};
+use crate::upstream::{Answer, Content, Lease};
 
 /// There is nobody to answer: the protocol lets go of the request.
 #[derive(Debug)]
@@ -73,7 +77,8 @@ enum Outcome {
     /// Made here.
     Own(Response<Bytes>),
     Endpoint(Box<Answer>),
-    Switched(Box<Answer>),
+    /// With the client's stream, when the connection goes on without it.
+    Switched(Box<Answer>, Option<OnUpgrade>),
 }
 
 async fn exchange(guard: Guard, request: Request<Incoming>) -> Result<Response<Body>, Gone> {
@@ -119,7 +124,9 @@ async fn answer(flight: &Rc<Flight>, request: Request<Incoming>) -> Result<Outco
     flight.routed(&route);
     match &route.settings.action {
         Action::Redirect { status, .. } => {
-            let location = route.location("http", authority, path_of(flight.uri()));
+            // A port of this listener says nothing about where the redirect leads.
+            let host = host_of(authority).unwrap_or(authority);
+            let location = route.location("http", host, path_of(flight.uri()));
             Ok(Outcome::Own(answer::redirect(*status, location)))
         }
         Action::Answer { status, content_type, body } => {
@@ -146,19 +153,26 @@ fn authority<'a>(flight: &'a Flight, request: &Request<Incoming>) -> Result<&'a 
 
 fn find(flight: &Flight, authority: &str, request: &Request<Incoming>) -> Result<Arc<Route>, Failure> {
     let host = if authority.is_empty() { Some("") } else { host_of(authority) };
+    // With a `:protocol` it is what a GET with an upgrade is on HTTP/1.1 (RFC 8441, section 5).
+    let method = if extended(request.extensions()).is_some() { &Method::GET } else { request.method() };
     let lookup = Lookup {
         listener: flight.seat().listener(),
         host: host.ok_or(Failure::BadRequest("the authority is not a host"))?,
-        method: request.method(),
-        path: if request.method() == Method::CONNECT { "" } else { request.uri().path() },
+        method,
+        path: if method == Method::CONNECT { "" } else { request.uri().path() },
         fields: request.headers(),
     };
     let route = flight.generation().blueprint.routes.find(&lookup)?;
-    // HTTP/1.0 has no CONNECT; on HTTP/2 it is one stream of many, for which there is no tunnel yet.
-    if request.method() == Method::CONNECT && request.version() != Version::HTTP_11 {
+    // HTTP/1.0 has no CONNECT.
+    if method == Method::CONNECT && request.version() < Version::HTTP_11 {
         return Err(Failure::ConnectRefused);
     }
     Ok(Arc::clone(route))
+}
+
+/// The `:protocol` of an extended CONNECT.
+fn extended(extensions: &http::Extensions) -> Option<&Protocol> {
+    extensions.get::<Protocol>()
 }
 
 fn path_of(uri: &Uri) -> &PathAndQuery {
@@ -181,10 +195,14 @@ async fn forward(
     identity: &Identity,
     authority: &str,
     route: &Route,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Outcome, Failure> {
+    let stream = streams(&request).then(|| hyper::upgrade::on(&mut request));
     let (mut parts, incoming) = request.into_parts();
-    let asked = upgrade::asked(&parts.method, parts.version, &parts.headers);
+    if hygiene::is_coded(&parts.headers) {
+        return Err(Failure::BadRequest("its transfer coding is not known here"));
+    }
+    let asked = asked(&mut parts)?;
     prepare(flight, &mut parts, identity, authority, route, asked.as_ref());
     let connects = parts.method == Method::CONNECT;
     let content =
@@ -192,14 +210,43 @@ async fn forward(
     flight.receives(content.state());
     let upstream = &flight.generation().upstreams[route.service];
     let request = Request::from_parts(parts, content);
-    let answer = upstream.send(request, &route.settings.timeout, &|endpoint| flight.tries(endpoint)).await;
-    let answer = Box::new(answer?);
+    let asking = |endpoint: &Rc<str>| flight.asks(endpoint);
+    let answer = Box::new(upstream.send(request, &route.settings.timeout, asking).await?);
+    if hygiene::is_coded(answer.response.headers()) {
+        return Err(Failure::BadAnswer("it has a transfer coding that was not asked for".to_owned()));
+    }
     let status = answer.response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS && asked.is_none() {
         return Err(Failure::BadUpgrade);
     }
-    let switched = status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success());
-    Ok(if switched { Outcome::Switched(answer) } else { Outcome::Endpoint(answer) })
+    if status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success()) {
+        return Ok(Outcome::Switched(answer, stream));
+    }
+    // To the client of a CONNECT any success is a tunnel.
+    if stream.is_some() && status.is_success() {
+        Err(Failure::BadUpgrade)
+    } else {
+        Ok(Outcome::Endpoint(answer))
+    }
+}
+
+/// Whether what is asked for is a tunnel in one stream of many.
+fn streams(request: &Request<Incoming>) -> bool {
+    request.method() == Method::CONNECT && request.version() == Version::HTTP_2
+}
+
+/// The protocol that is asked for; an extended CONNECT becomes the upgrade that an endpoint knows.
+fn asked(parts: &mut Parts) -> Result<Option<Upgrade>, Failure> {
+    let Some(protocol) = extended(&parts.extensions) else {
+        return Ok(upgrade::asked(&parts.method, parts.version, &parts.headers));
+    };
+    let asked = upgrade::of_connect(protocol.as_str()).ok_or(Failure::ConnectRefused)?;
+    parts.method = Method::GET;
+    if asked.is_websocket() {
+        let key = upgrade::websocket_key(fastrand::u128(..).to_be_bytes());
+        parts.headers.insert(SEC_WEBSOCKET_KEY, key);
+    }
+    Ok(Some(asked))
 }
 
 /// Turns the head that came into the one that goes.
@@ -235,9 +282,13 @@ fn respond(guard: Guard, outcome: Outcome) -> Response<Body> {
             let upgrade = parts.status == StatusCode::UPGRADE_REQUIRED && version == Version::HTTP_11;
             clean(&guard, &mut parts, upgrade);
             let expected = has_content(guard.flight().method(), parts.status);
+            if version == Version::HTTP_10 && http_body::Body::size_hint(&incoming).exact().is_none() {
+                guard.flight().seat().end_with_answer();
+            }
             Response::from_parts(parts, Body::stream(incoming, answer.lease, guard, expected))
         }
-        Outcome::Switched(answer) => switch(guard, *answer),
+        Outcome::Switched(answer, None) => switch(guard, *answer),
+        Outcome::Switched(answer, Some(stream)) => branch(guard, *answer, stream),
     }
 }
 
@@ -277,14 +328,32 @@ fn switch(guard: Guard, mut answer: Answer) -> Response<Body> {
     let endpoint = hyper::upgrade::on(&mut answer.response);
     let (mut parts, _) = answer.response.into_parts();
     clean(&guard, &mut parts, true);
-    flight.seat().switch_to(Tunnel {
-        endpoint,
-        websocket: is_websocket(&parts.headers),
-        idle: flight.route().and_then(|route| route.settings.timeout.tunnel_idle),
-        lease: answer.lease,
-        guard,
+    flight.seat().switch_to(tunnel(guard, endpoint, is_websocket(&parts.headers), answer.lease));
+    Response::from_parts(parts, Body::none())
+}
+
+/// One stream of the connection leaves HTTP, the others go on (RFC 8441, section 5).
+fn branch(guard: Guard, mut answer: Answer, stream: OnUpgrade) -> Response<Body> {
+    let seat = Seat::beside(guard.flight().seat());
+    let endpoint = hyper::upgrade::on(&mut answer.response);
+    let (mut parts, _) = answer.response.into_parts();
+    let websocket = is_websocket(&parts.headers);
+    clean(&guard, &mut parts, false);
+    parts.headers.remove(SEC_WEBSOCKET_ACCEPT);
+    parts.status = StatusCode::OK;
+    let tunnel = Box::new(tunnel(guard, endpoint, websocket, answer.lease));
+    tokio::task::spawn_local(async move {
+        // Without its stream the client has gone, which is what dropping the tunnel says.
+        if let Ok(stream) = stream.await {
+            tunnel.run(&seat, TokioIo::new(stream)).await;
+        }
     });
     Response::from_parts(parts, Body::none())
+}
+
+fn tunnel(guard: Guard, endpoint: OnUpgrade, websocket: bool, lease: Lease) -> Tunnel {
+    let idle = guard.flight().route().and_then(|route| route.settings.timeout.tunnel_idle);
+    Tunnel { endpoint, websocket, idle, lease, guard }
 }
 
 fn is_websocket(headers: &http::HeaderMap) -> bool {

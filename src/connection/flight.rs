@@ -158,8 +158,8 @@ impl Flight {
         *self.received.borrow_mut() = Some(content);
     }
 
-    /// This endpoint is asked now; the last one is the one that answers, or that failed.
-    pub(super) fn tries(&self, endpoint: &Rc<str>) {
+    /// The request goes to this endpoint now, perhaps not for the first time.
+    pub(super) fn asks(&self, endpoint: &Rc<str>) {
         self.local().counters.attempted();
         *self.endpoint.borrow_mut() = Some(Rc::clone(endpoint));
     }
@@ -168,6 +168,7 @@ impl Flight {
     pub(super) fn begin_answer(&self, status: u16) {
         self.status.set(status);
         self.moved_at.set(Instant::now());
+        self.seat.answer_began();
     }
 
     pub(super) fn has_begun_answer(&self) -> bool {
@@ -176,9 +177,13 @@ impl Flight {
 
     /// Content of the answer went to the protocol.
     pub(super) fn passed(&self, bytes: usize) {
+        let now = Instant::now();
         self.sent.set(self.sent.get() + bytes as u64);
-        self.moved_at.set(Instant::now());
+        self.moved_at.set(now);
         self.awaits_upstream.set(false);
+        if let Some(received) = &*self.received.borrow() {
+            received.answer_moved(now);
+        }
     }
 
     /// The client has room and the endpoint has nothing: its silence counts from now.
@@ -188,9 +193,11 @@ impl Flight {
         }
     }
 
-    /// When content last moved.
+    /// When content last moved, in either direction: an endpoint that still takes what the client
+    /// sends is not silent.
     pub(super) fn moved_at(&self) -> Instant {
-        self.moved_at.get()
+        let received = self.received.borrow();
+        received.as_ref().map_or(self.moved_at.get(), |received| received.moved_at().max(self.moved_at.get()))
     }
 
     /// The moment at which the whole request is late.

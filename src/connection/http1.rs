@@ -26,6 +26,7 @@ use tokio::time::Sleep;
 use super::exchange::Requests;
 use super::linger;
 use super::local::Stage;
+use super::presence::Presence;
 use super::seat::{Eviction, Seat};
 use super::wire::Wire;
 
@@ -46,6 +47,8 @@ enum End {
     /// It was idle in a drain and nothing is half done.
     TakenBack,
     Evicted(Eviction),
+    /// The client went away with a request in flight.
+    Gone,
     Cut,
 }
 
@@ -62,9 +65,12 @@ pub(super) async fn serve(mut wire: Wire, seat: &Rc<Seat>) {
     let mut last = false;
     loop {
         wire.keep_open(true);
+        let presence = Presence::new(wire.watch());
         let requests = Requests { seat: Rc::clone(seat) };
         let mut connection = builder().serve_connection(TokioIo::new(wire), requests);
-        let end = Served { connection: &mut connection, seat, last, asked_at: None, grace: None }.await;
+        let served =
+            Served { connection: &mut connection, presence, seat, last, asked_at: None, grace: None };
+        let end = served.await;
         let parts = connection.into_parts();
         wire = parts.io.into_inner();
         wire.keep_open(false);
@@ -74,6 +80,7 @@ pub(super) async fn serve(mut wire: Wire, seat: &Rc<Seat>) {
             End::TakenBack => return linger::close(wire, seat).await,
             End::Done(result) => return finish(wire, seat, result).await,
             End::Evicted(Eviction::SlowHead) => return linger::say(wire, seat, LATE_HEAD).await,
+            End::Gone => return,
             End::Evicted(_) | End::Cut => return wire.reset_on_close(),
         }
     }
@@ -81,7 +88,8 @@ pub(super) async fn serve(mut wire: Wire, seat: &Rc<Seat>) {
 
 fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(BUFFER).header_read_timeout(None);
+    // hyper would take the end of what the client sends for its departure; `presence` knows better.
+    builder.max_buf_size(BUFFER).header_read_timeout(None).half_close(true);
     builder
 }
 
@@ -93,8 +101,10 @@ async fn finish(wire: Wire, seat: &Rc<Seat>, result: hyper::Result<()>) {
         },
         // hyper has answered 400 or 431.
         Err(error) if error.is_parse() => linger::close(wire, seat).await,
-        // An answer broke off, or there is nobody to answer.
-        Err(error) if error.is_user() => wire.reset_on_close(),
+        // An answer broke off, or there is nobody to answer. Where the end of the connection would be
+        // the end of the answer it is a reset; elsewhere that might destroy what has been sent so far.
+        Err(error) if error.is_user() && seat.ends_with_answer() => wire.reset_on_close(),
+        Err(error) if error.is_user() => linger::close(wire, seat).await,
         Err(_) => {}
     }
 }
@@ -102,6 +112,7 @@ async fn finish(wire: Wire, seat: &Rc<Seat>, result: hyper::Result<()>) {
 /// Drives hyper, and watches for what ends a connection from outside.
 struct Served<'a> {
     connection: &'a mut Connection,
+    presence: Presence,
     seat: &'a Seat,
     /// It was taken back once: a second time nothing would be there.
     last: bool,
@@ -122,6 +133,9 @@ impl Future for Served<'_> {
             }
             if let Poll::Ready(result) = Pin::new(&mut *this.connection).poll(cx) {
                 return Poll::Ready(this.ended(result));
+            }
+            if this.presence.poll_gone(this.seat, cx).is_ready() {
+                return Poll::Ready(End::Gone);
             }
             match ready!(this.poll_leaving(cx)) {
                 Leave::Drop => return Poll::Ready(End::Cut),

@@ -3,7 +3,7 @@
 //! hyper serves; each stream is a task of this thread that ends with its request.
 //! Promises: in a drain the client learns by a GOAWAY for all streams that it shall not begin
 //! another, one round trip later by a second one which were taken (RFC 9113, section 6.8; h2 sends
-//! both); everything taken is answered. What windows and streams may hold is bounded.
+//! both); everything taken is answered. A tunnel is one stream among the others (RFC 8441). What windows and streams may hold is bounded.
 //! Must not know: what a request is answered with.
 
 use std::cell::RefCell;
@@ -55,7 +55,8 @@ fn builder(streams: Streams) -> http2::Builder<Streams> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(FIELDS);
+        .max_header_list_size(FIELDS)
+        .enable_connect_protocol();
     builder
 }
 

@@ -2,52 +2,74 @@
 //!
 //! A socket that is closed with bytes unread is reset, and a reset may overtake the answer. So the
 //! writing side is closed first, and what still comes is read and thrown away until the client
-//! closes, at most for a second or 64 KiB.
-//! Promises: bounded in time and memory whatever the client does.
+//! closes or is silent: a client that uploads a large file may look for an answer only after it. The limits
+//! are nginx's (`lingering_timeout`, `lingering_time`); a drain does not wait that long.
+//! Promises: bounded in time, and without memory, whatever the client does.
 //! Must not know: why the connection is closed.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::time::Instant;
 
 use super::scratch;
 use super::seat::Seat;
 use super::wire::Wire;
 
-const TIME: Duration = Duration::from_secs(1);
-const BYTES: usize = 64 * 1024;
+/// The longest silence.
+const SILENCE: Duration = Duration::from_secs(5);
+/// In all.
+const TIME: Duration = Duration::from_secs(30);
+/// In all while the thread drains; also the time for last words.
+const HURRY: Duration = Duration::from_secs(1);
 
 pub(super) async fn close(mut wire: Wire, seat: &Rc<Seat>) {
-    if seat.has_ended() || wire.shutdown().await.is_err() {
-        return;
+    if !seat.has_ended() && wire.shutdown().await.is_ok() {
+        discard(&mut wire, seat).await;
     }
-    // Too slow is as good as closed.
-    let _ = tokio::time::timeout(TIME, discard(&mut wire)).await;
 }
 
 /// Sends these last words first, as far as the client takes them.
 pub(super) async fn say(mut wire: Wire, seat: &Rc<Seat>, words: &[u8]) {
-    if let Ok(Ok(())) = tokio::time::timeout(TIME, wire.write_all(words)).await {
+    if let Ok(Ok(())) = tokio::time::timeout(HURRY, wire.write_all(words)).await {
         close(wire, seat).await;
     }
 }
 
-async fn discard(wire: &mut Wire) {
-    let mut left = BYTES;
-    while left > 0 {
-        let read = std::future::poll_fn(|cx| {
-            scratch::with(|space| {
-                let mut buffer = ReadBuf::new(space);
-                ready!(Pin::new(&mut *wire).poll_read(cx, &mut buffer))?;
-                Poll::Ready(std::io::Result::Ok(buffer.filled().len()))
-            })
-        });
-        match read.await {
-            Ok(0) | Err(_) => return,
-            Ok(read) => left = left.saturating_sub(read),
+/// Reads until the end, or until it has been long enough.
+async fn discard(wire: &mut Wire, seat: &Seat) {
+    let began = Instant::now();
+    let mut heard = began;
+    let mut alarm = std::pin::pin!(tokio::time::sleep_until(began + SILENCE));
+    let work = std::future::poll_fn(|cx| {
+        // A drain that begins meanwhile shortens the time.
+        seat.attend(cx);
+        while let Poll::Ready(read) = poll_discard(wire, cx) {
+            if read == 0 {
+                return Poll::Ready(());
+            }
+            heard = Instant::now();
         }
-    }
+        let until =
+            if seat.local().is_leaving() { began + HURRY } else { (heard + SILENCE).min(began + TIME) };
+        if Instant::now() >= until {
+            return Poll::Ready(());
+        }
+        alarm.as_mut().reset(until);
+        alarm.as_mut().poll(cx)
+    });
+    work.await;
+}
+
+/// How much was read; 0 at the end, whatever kind of end it is.
+fn poll_discard(wire: &mut Wire, cx: &mut Context<'_>) -> Poll<usize> {
+    scratch::with(|space| {
+        let mut buffer = ReadBuf::new(space);
+        let read = ready!(Pin::new(wire).poll_read(cx, &mut buffer));
+        Poll::Ready(read.map_or(0, |()| buffer.filled().len()))
+    })
 }

@@ -21,6 +21,7 @@ mod http2;
 mod linger;
 pub(crate) mod local;
 mod preface;
+mod presence;
 mod registry;
 mod scratch;
 mod seat;

@@ -18,6 +18,10 @@ use crate::telemetry::counters::Open;
 /// From the first byte of a request's head, or from accept, to the head's end.
 pub(super) const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long a tunnel that has been asked to close may be silent: a client that vanished without a word
+/// would hold every drain up until its deadline.
+pub(super) const GOODBYE: Duration = Duration::from_secs(5);
+
 /// Why a connection is ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Eviction {
@@ -40,6 +44,10 @@ pub(super) struct Seat {
     in_flight: Cell<usize>,
     /// Requests admitted so far.
     requests: Cell<u64>,
+    /// Whether the answer to the newest request has begun.
+    answering: Cell<bool>,
+    /// Whether only the end of the connection ends that answer (RFC 9112, section 6.3).
+    unframed: Cell<bool>,
     /// Heads are not told apart from other frames.
     multiplexed: Cell<bool>,
     idle_since: Cell<Instant>,
@@ -52,6 +60,8 @@ pub(super) struct Seat {
     tunnel_idle: Cell<Option<Duration>>,
     /// Counts the connection as open; not as long as a request may remember this seat.
     open: Cell<Option<Open>>,
+    /// The connection of which this is one stream.
+    carrier: Option<Rc<Seat>>,
 }
 
 /// Keeps a connection registered for as long as it is served.
@@ -59,6 +69,25 @@ pub(super) struct Seated(Rc<Seat>);
 
 impl Seat {
     pub(super) fn take(local: &Rc<Local>, address: Option<IpAddr>, listener: Arc<str>) -> Seated {
+        let open = Some(local.counters.connection());
+        Seat::reserve(local, address, listener, open, None)
+    }
+
+    /// A place for a tunnel that is one stream of the connection `carrier`, which is not idle
+    /// meanwhile.
+    pub(super) fn beside(carrier: &Rc<Seat>) -> Seated {
+        carrier.in_flight.set(carrier.in_flight.get() + 1);
+        let (local, listener) = (carrier.local(), Arc::clone(carrier.listener()));
+        Seat::reserve(local, carrier.address, listener, None, Some(Rc::clone(carrier)))
+    }
+
+    fn reserve(
+        local: &Rc<Local>,
+        address: Option<IpAddr>,
+        listener: Arc<str>,
+        open: Option<Open>,
+        carrier: Option<Rc<Seat>>,
+    ) -> Seated {
         let now = Instant::now();
         let seat = Rc::new(Seat {
             local: Rc::clone(local),
@@ -66,9 +95,11 @@ impl Seat {
             address,
             listener,
             waker: RefCell::new(None),
-            head_since: Cell::new(Some(now)),
+            head_since: Cell::new(carrier.is_none().then_some(now)),
             in_flight: Cell::new(0),
             requests: Cell::new(0),
+            answering: Cell::new(false),
+            unframed: Cell::new(false),
             multiplexed: Cell::new(false),
             idle_since: Cell::new(now),
             wrote_at: Cell::new(now),
@@ -76,7 +107,8 @@ impl Seat {
             eviction: Cell::new(None),
             tunnel: RefCell::new(None),
             tunnel_idle: Cell::new(None),
-            open: Cell::new(Some(local.counters.connection())),
+            open: Cell::new(open),
+            carrier,
         });
         seat.key.set(local.seat_taken(&seat));
         Seated(seat)
@@ -135,6 +167,25 @@ impl Seat {
         self.head_since.set(None);
         self.in_flight.set(self.in_flight.get() + 1);
         self.requests.set(self.requests.get() + 1);
+        self.answering.set(false);
+    }
+
+    pub(super) fn answer_began(&self) {
+        self.answering.set(true);
+    }
+
+    /// Only the end of the connection will end the answer.
+    pub(super) fn end_with_answer(&self) {
+        self.unframed.set(true);
+    }
+
+    pub(super) fn ends_with_answer(&self) -> bool {
+        self.unframed.get()
+    }
+
+    /// Whether the answer to the newest request has begun; meaningless when multiplexed.
+    pub(super) fn is_answering(&self) -> bool {
+        self.answering.get()
     }
 
     pub(super) fn request_ended(&self) {
@@ -175,6 +226,13 @@ impl Seat {
         self.tunnel_idle.set(idle);
     }
 
+    /// The tunnel has been asked to close.
+    pub(super) fn tunnel_leaves(&self) {
+        let idle = self.tunnel_idle.get().map_or(GOODBYE, |idle| idle.min(GOODBYE));
+        self.wrote_at.set(Instant::now());
+        self.tunnel_idle.set(Some(idle));
+    }
+
     pub(super) fn evict(&self, why: Eviction) {
         if self.eviction.get().is_none() {
             self.eviction.set(Some(why));
@@ -209,7 +267,15 @@ impl Drop for Seated {
         // A tunnel that never began knows this seat, and would keep it for ever.
         drop(self.0.take_tunnel());
         drop(self.0.open.take());
-        self.0.local.seat_left(self.0.key.get());
+        match &self.0.carrier {
+            None => self.0.local.seat_left(self.0.key.get()),
+            // No connection has gone, but this one may be idle now.
+            Some(carrier) => {
+                self.0.local.seats.remove(self.0.key.get());
+                carrier.request_ended();
+                carrier.wake();
+            }
+        }
     }
 }
 

@@ -7,7 +7,8 @@
 //! ```
 //! Both directions are relayed until both have ended; an end is passed on as an end, an error ends
 //! both. During a drain a WebSocket is asked to close at a random moment: each side gets a close
-//! frame 1001 where a frame of that direction ends, then each side's own close is waited for.
+//! frame 1001 where a frame of that direction ends, then each side's own close is waited for, as long as
+//! neither is silent for [`seat::GOODBYE`](super::seat::GOODBYE).
 //!
 //! Promises: holds at most [`scratch::SIZE`] bytes per direction, and none while nothing flows.
 //! Must not know: routes, the configuration: a tunnel lives on when its service is gone.
@@ -125,7 +126,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin, E: AsyncRead + AsyncWrite + Unpin> Relay
         }
         match seat.local().stage() {
             Stage::Serving => {}
-            Stage::Draining { since, order } => self.poll_farewell(since, order.tunnel_jitter, cx),
+            Stage::Draining { since, order } => self.poll_farewell(since, order.tunnel_jitter, seat, cx),
             Stage::Cut { .. } => return Poll::Ready(End::Cut),
         }
         let before = self.up.carried + self.down.carried;
@@ -142,7 +143,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin, E: AsyncRead + AsyncWrite + Unpin> Relay
         }
     }
 
-    fn poll_farewell(&mut self, since: Instant, jitter: Duration, cx: &mut Context<'_>) {
+    fn poll_farewell(&mut self, since: Instant, jitter: Duration, seat: &Seat, cx: &mut Context<'_>) {
         let farewell = self.farewell.get_or_insert_with(|| {
             let at = since + jitter.mul_f64(fastrand::f64());
             Box::pin(tokio::time::sleep_until(at.into()))
@@ -150,8 +151,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin, E: AsyncRead + AsyncWrite + Unpin> Relay
         if !farewell.is_elapsed() && farewell.as_mut().poll(cx).is_pending() {
             return;
         }
-        self.up.ask();
-        self.down.ask();
+        if self.up.ask() | self.down.ask() {
+            seat.tunnel_leaves();
+        }
     }
 }
 
@@ -192,10 +194,13 @@ impl Direction {
         }
     }
 
-    fn ask(&mut self) {
-        if self.close.is_some() && self.leave == Leave::No {
+    /// Whether it was asked just now.
+    fn ask(&mut self) -> bool {
+        let asked = self.close.is_some() && self.leave == Leave::No;
+        if asked {
             self.leave = Leave::Asked;
         }
+        asked
     }
 
     /// The other end knows that we go, and this one has said that it goes.

@@ -5,6 +5,7 @@
 //! here or elsewhere.
 //! Must not know: HTTP.
 
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,7 +16,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::seat::Seat;
@@ -36,9 +38,26 @@ enum Stream {
     Unix(UnixStream),
 }
 
+/// The socket, as its wire and whoever watches it share it. They run in one task and borrow it for
+/// the length of one system call.
+struct Shared {
+    stream: RefCell<Stream>,
+    /// Everything that was to be written has been.
+    flushed: Cell<bool>,
+    /// The first byte of the next answer has been written already.
+    begun: Cell<bool>,
+}
+
+/// An eye on the socket while somebody else owns its wire.
+#[derive(Clone)]
+pub(super) struct Watch(Rc<Shared>);
+
+/// What every answer of HTTP/1 begins with.
+const FIRST: &[u8] = b"H";
+
 /// A connected socket with what was read ahead of its reader.
 pub(super) struct Wire {
-    stream: Stream,
+    shared: Rc<Shared>,
     ahead: Bytes,
     /// A shutdown is not done, only what must come before it.
     kept_open: bool,
@@ -55,7 +74,13 @@ impl Wire {
         } else {
             Stream::Unix(UnixStream::from_std(accepted.socket.into())?)
         };
-        Ok(Wire { stream, ahead: Bytes::new(), kept_open: false, seat })
+        let stream = RefCell::new(stream);
+        let shared = Rc::new(Shared { stream, flushed: Cell::new(true), begun: Cell::new(false) });
+        Ok(Wire { shared, ahead: Bytes::new(), kept_open: false, seat })
+    }
+
+    pub(super) fn watch(&self) -> Watch {
+        Watch(Rc::clone(&self.shared))
     }
 
     /// These bytes were read too early: they are read again before all others.
@@ -82,10 +107,8 @@ impl Wire {
             return true;
         }
         let mut first = [0; 512];
-        let read = match rustix::net::recv(self.as_fd(), &mut first, rustix::net::RecvFlags::DONTWAIT) {
-            Ok((_, read)) => read,
-            Err(_) => return false,
-        };
+        let received = rustix::net::recv(&*self.shared.stream.borrow(), &mut first, RecvFlags::DONTWAIT);
+        let Ok((_, read)) = received else { return false };
         if read == 0 {
             self.seat.saw_end();
         } else {
@@ -98,16 +121,87 @@ impl Wire {
     /// The close of a TCP connection is a reset, so that an answer without framing that broke off
     /// does not look complete (RFC 9112, section 8).
     pub(super) fn reset_on_close(&self) {
-        if let Stream::Tcp(stream) = &self.stream {
+        if let Stream::Tcp(stream) = &*self.shared.stream.borrow() {
             // Not being able to set it leaves an ordinary close, which is all that is left to do.
             let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
 }
 
-impl AsFd for Wire {
+impl Watch {
+    /// Ready when the client has sent its last byte and all of it has been read.
+    pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stream = self.0.stream.borrow();
+        loop {
+            ready!(stream.poll_read_ready(cx))?;
+            match stream.peek() {
+                Ok(true) => return Poll::Pending,
+                Ok(false) => return Poll::Ready(Ok(())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Whether nothing waits for the client to read.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.0.flushed.get()
+    }
+
+    /// Writes the first byte of the next answer ahead of it; it must be flushed.
+    pub(super) fn begin_answer(&self) -> io::Result<()> {
+        if !self.0.begun.get() {
+            let written =
+                rustix::net::send(&*self.0.stream.borrow(), FIRST, rustix::net::SendFlags::NOSIGNAL)?;
+            self.0.begun.set(written > 0);
+        }
+        Ok(())
+    }
+
+    /// Another descriptor of the socket.
+    pub(super) fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.0.stream.borrow().as_fd().try_clone_to_owned()
+    }
+}
+
+impl Stream {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => stream.poll_read_ready(cx),
+            Stream::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    /// Whether there is something to read; false at the end.
+    fn peek(&self) -> io::Result<bool> {
+        let mut byte = [0];
+        let peek = || {
+            let (_, read) = rustix::net::recv(self, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
+            Ok(read > 0)
+        };
+        match self {
+            Stream::Tcp(stream) => stream.try_io(Interest::READABLE, peek),
+            Stream::Unix(stream) => stream.try_io(Interest::READABLE, peek),
+        }
+    }
+}
+
+impl Shared {
+    /// What is left to write of `bytes` when the first one may have been written ahead, and how many
+    /// that makes up for.
+    fn ahead<'a>(&self, bytes: &'a [u8]) -> (&'a [u8], usize) {
+        if bytes.is_empty() || !self.begun.get() { (bytes, 0) } else { (&bytes[1..], 1) }
+    }
+
+    fn written(&self, seat: &Seat) {
+        self.begun.set(false);
+        seat.wrote();
+    }
+}
+
+impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.stream {
+        match self {
             Stream::Tcp(stream) => stream.as_fd(),
             Stream::Unix(stream) => stream.as_fd(),
         }
@@ -124,10 +218,11 @@ impl AsyncRead for Wire {
             let count = self.ahead.len().min(buffer.remaining());
             buffer.put_slice(&self.ahead[..count]);
             self.ahead.advance(count);
+            self.seat.heard();
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        ready!(match &mut self.stream {
+        ready!(match &mut *self.shared.stream.borrow_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
         })?;
@@ -141,13 +236,20 @@ impl AsyncRead for Wire {
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let shared = &*self.shared;
+        shared.flushed.set(false);
+        let (rest, ahead) = shared.ahead(bytes);
+        if rest.is_empty() && ahead > 0 {
+            shared.written(&self.seat);
+            return Poll::Ready(Ok(ahead));
+        }
+        let written = ready!(match &mut *shared.stream.borrow_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, rest),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, rest),
         })?;
-        self.seat.wrote();
-        Poll::Ready(Ok(written))
+        shared.written(&self.seat);
+        Poll::Ready(Ok(ahead + written))
     }
 
     fn poll_write_vectored(
@@ -155,11 +257,17 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(match &mut self.stream {
+        if self.shared.begun.get() {
+            let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
+            return self.as_mut().poll_write(cx, first);
+        }
+        let shared = &*self.shared;
+        shared.flushed.set(false);
+        let written = ready!(match &mut *shared.stream.borrow_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         })?;
-        self.seat.wrote();
+        shared.written(&self.seat);
         Poll::Ready(Ok(written))
     }
 
@@ -168,14 +276,15 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shared.flushed.set(true);
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.kept_open {
             return Poll::Ready(Ok(()));
         }
-        match &mut self.stream {
+        match &mut *self.shared.stream.borrow_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }

@@ -143,7 +143,7 @@ impl Control {
             answered,
             cut,
             duration_ms = took.as_millis() as u64,
-            "drained in {:.1} s: {answered} requests answered, {cut} cut",
+            "drained in {:.1} s: {answered} answered, {cut} cut",
             took.as_secs_f64()
         );
         self.outbox.send(ToKeeper::Drained(report));

@@ -70,9 +70,13 @@ impl Office {
     /// For the status line.
     pub fn summary(&self) -> Summary {
         let blueprint = self.blueprint.borrow();
-        let mut listeners: Vec<String> = self.start.listeners.iter().map(|l| l.name.clone()).collect();
-        let sockets = listeners.len();
-        listeners.dedup();
+        let sockets = self.start.listeners.len();
+        let mut listeners: Vec<String> = vec![];
+        for listener in &self.start.listeners {
+            if !listeners.contains(&listener.name) {
+                listeners.push(listener.name.clone());
+            }
+        }
         let services = blueprint.settings.services.len();
         Summary { generation: blueprint.number, services, listeners, sockets }
     }
@@ -127,7 +131,7 @@ impl Desk for Office {
 /// The verdict on a reload that will not be.
 pub fn stopping(generation: u64) -> Verdict {
     let messages = vec!["cannot reload: hitless is stopping".into()];
-    Verdict { accepted: false, generation, messages }
+    Verdict { accepted: false, generation, messages, stopping: true }
 }
 
 fn listener(record: &crate::handover::control::SocketRecord) -> Option<admin::Listener> {

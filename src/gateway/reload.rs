@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::control::{Control, Input};
 use super::office;
 use crate::admin::{Reload, Verdict};
-use crate::config::settings::Settings;
+use crate::config::settings::{Listener, Settings};
 use crate::config::{self, Sources};
 use crate::connection::blueprint::Blueprint;
 use crate::handover::control::ToKeeper;
@@ -175,7 +175,7 @@ impl Control {
             None => {}
         }
         self.watch_files();
-        self.verdict(Verdict { accepted: true, generation, messages: warnings });
+        self.verdict(Verdict { accepted: true, generation, messages: warnings, stopping: false });
     }
 
     pub(super) fn announce_refused(&mut self, generation: u64) {
@@ -191,7 +191,7 @@ impl Control {
         );
         let reason = messages.first().cloned().unwrap_or_default();
         self.outbox.send(ToKeeper::Refused { generation, reason, messages: messages.len() });
-        self.verdict(Verdict { accepted: false, generation, messages });
+        self.verdict(Verdict { accepted: false, generation, messages, stopping: false });
     }
 
     pub(super) fn abandon_reload(&mut self) {
@@ -200,7 +200,8 @@ impl Control {
     }
 
     fn verdict(&mut self, verdict: Verdict) {
-        let at = jiff::Timestamp::now().to_string();
+        let now = jiff::Timestamp::now();
+        let at = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string();
         self.reloads.answer(&verdict);
         self.office.last_reload.replace(Some(Reload { at, verdict }));
     }
@@ -253,31 +254,44 @@ fn refused(errors: &config::Errors) -> Refusal {
     Refusal::Errors(errors.0.iter().map(ToString::to_string).collect())
 }
 
-/// Sockets belong to the keeper and to systemd, and are opened at the start only.
+/// Sockets belong to the keeper and to systemd, and are opened at the start only. `passed` are the
+/// names of those from systemd.
 fn needs_restart(current: &Settings, next: &Settings, passed: &[String], directory: &Path) -> Vec<String> {
     let mut errors = vec![];
-    let mut refuse = |key: String, what: &str| {
-        errors.push(format!(
-            "{}: {key}: {what}, which a reload cannot do; restart to apply it: systemctl restart hitless",
-            directory.display()
-        ));
+    let mut refuse = |key: &str, found: &str, remedy: &str| {
+        errors.push(format!("{}: {key}: {found}; {remedy}", directory.display()));
     };
-    for listener in &next.listeners {
-        match current.listeners.iter().find(|known| known.name == listener.name) {
-            None => refuse(format!("listener.{}", listener.name), "needs a new socket"),
-            Some(known) if known.listen != listener.listen && !passed.contains(&listener.name) => {
-                refuse(format!("listener.{}.listen", listener.name), "changes its sockets");
+    let restart = "restart to apply it: systemctl restart hitless";
+    for Listener { name, listen, .. } in &next.listeners {
+        let key = format!("listener.{name}");
+        match current.listeners.iter().find(|known| known.name == *name) {
+            // A restart alone would end in a keeper that refuses to start.
+            None if listen.is_empty() => refuse(
+                &key,
+                "systemd passed no socket of this name, and it has no 'listen'",
+                &format!("set {key}.listen, or FileDescriptorName={name} in a socket unit, and then restart"),
+            ),
+            None => refuse(&key, "needs a new socket, which a reload cannot open", restart),
+            Some(known) if known.listen != *listen && !passed.contains(name) => {
+                refuse(&format!("{key}.listen"), "changes its sockets, which a reload cannot do", restart);
             }
             Some(_) => {}
         }
     }
-    for listener in &current.listeners {
-        if !next.listeners.iter().any(|kept| kept.name == listener.name) {
-            refuse(format!("listener.{}", listener.name), "gives up a socket that is open");
+    for Listener { name, .. } in &current.listeners {
+        let key = format!("listener.{name}");
+        match next.listeners.iter().any(|kept| kept.name == *name) {
+            true => {}
+            false if passed.contains(name) => refuse(
+                &key,
+                "is gone, but systemd passes a socket of this name",
+                "keep it, or stop the socket unit (or change its FileDescriptorName=) and then restart",
+            ),
+            false => refuse(&key, "gives up a socket that is open, which a reload cannot do", restart),
         }
     }
     if current.admin != next.admin {
-        refuse("admin".into(), "changes the admin sockets");
+        refuse("admin", "changes the admin sockets, which a reload cannot do", restart);
     }
     errors
 }
@@ -289,4 +303,46 @@ fn takes_effect_later(threads: usize, next: &Settings) -> Option<String> {
             next.daemon.threads
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Source;
+
+    fn settings(text: &str) -> Arc<Settings> {
+        let source = Source { name: "hitless.toml".into(), text: text.into() };
+        config::parse(&Sources(vec![source])).unwrap().settings
+    }
+
+    fn refusals(current: &str, next: &str) -> Vec<String> {
+        needs_restart(&settings(current), &settings(next), &["http".into()], Path::new("/etc/hitless"))
+    }
+
+    #[test]
+    fn a_restart_is_only_recommended_where_it_would_help() {
+        let bound = "[listener.http]\n[listener.x]\nlisten = [\"127.0.0.1:1\"]\n";
+        assert_eq!(refusals("", "[listener.http]\nlisten = [\"127.0.0.1:1\"]"), Vec::<String>::new());
+        for (current, next, key) in [
+            ("", bound, "listener.x: needs a new socket"),
+            (bound, "", "listener.x: gives up a socket"),
+            (bound, &bound.replace(":1", ":2"), "listener.x.listen: changes its sockets"),
+            ("", "[admin]\nsocket = \"/run/x\"", "admin: changes the admin sockets"),
+        ] {
+            let [refusal] = &refusals(current, next)[..] else { panic!("{next}") };
+            assert!(refusal.contains(key), "{refusal}");
+            assert!(refusal.ends_with("; restart to apply it: systemctl restart hitless"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn what_would_keep_the_keeper_from_starting_is_told_before_the_restart() {
+        let [web, http] = &refusals("", "[listener.web]")[..] else { panic!() };
+        assert_eq!(
+            *web,
+            "/etc/hitless: listener.web: systemd passed no socket of this name, and it has no 'listen'; \
+             set listener.web.listen, or FileDescriptorName=web in a socket unit, and then restart"
+        );
+        assert!(http.starts_with("/etc/hitless: listener.http: is gone, but systemd passes"), "{http}");
+    }
 }

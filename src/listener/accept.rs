@@ -13,10 +13,17 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::connection::Accepted;
+
+/// When the kernel asks a silent client whether it is still there, how often, and how many times. Nothing
+/// else ends the idle connection of a client that vanished without a word.
+const ASK_AFTER: Duration = Duration::from_secs(60);
+const ASK_EVERY: Duration = Duration::from_secs(15);
+const ASK_TIMES: u32 = 4;
 
 /// How long a pause lasts when no connection goes before.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -41,6 +48,7 @@ pub(super) enum Remedy {
 impl Acceptor {
     pub(super) fn new(name: Arc<str>, socket: OwnedFd) -> io::Result<Acceptor> {
         rustix::io::ioctl_fionbio(&socket, true)?;
+        keep_alive(&socket);
         // SAFETY: the descriptor is owned, open, and neither replaced nor closed while the AsyncFd
         // owns it: nothing here takes it out again.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? };
@@ -102,6 +110,13 @@ impl Acceptor {
     }
 }
 
+/// What is set on a listening socket holds for each connection, without a call for each. A Unix socket
+/// does not know it, and does not need it.
+fn keep_alive(socket: &OwnedFd) {
+    let asks = TcpKeepalive::new().with_time(ASK_AFTER).with_interval(ASK_EVERY).with_retries(ASK_TIMES);
+    let _ = SockRef::from(socket).set_tcp_keepalive(&asks);
+}
+
 /// The next connection that waits.
 pub(super) fn one(socket: &OwnedFd) -> Result<(OwnedFd, Option<IpAddr>), Errno> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
@@ -136,6 +151,19 @@ pub(super) fn remedy(error: Errno) -> Remedy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The idle connections of vanished clients stayed for ever.
+    #[test]
+    fn the_kernel_asks_silent_clients_whether_they_are_there() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = OwnedFd::from(listener);
+        keep_alive(&listener);
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let accepted = rustix::net::accept(&listener).unwrap();
+        assert!(SockRef::from(&accepted).keepalive().unwrap());
+        assert_eq!(SockRef::from(&accepted).tcp_keepalive_time().unwrap(), ASK_AFTER);
+    }
 
     #[test]
     fn running_out_of_anything_is_a_pause_and_a_broken_newcomer_is_not() {

@@ -1,7 +1,7 @@
 //! Whether a request asks to go on in another protocol (RFC 9110, section 7.8).
 //!
-//! Promises: what comes out may be sent to an endpoint as it is: HTTP/1.1 only, asked for in both
-//! `Connection` and `Upgrade`, and never another HTTP, whose framing would run past this gateway
+//! Promises: what comes out may be sent to an endpoint as it is: over HTTP/1.1 asked for in both
+//! `Connection` and `Upgrade`, over HTTP/2 by a CONNECT with `:protocol` (RFC 8441), and never another HTTP, whose framing would run past this gateway
 //! (`h2c` smuggling; RFC 9113, section 3.1, has withdrawn it).
 //! Must not know: what the protocols do.
 
@@ -22,6 +22,26 @@ impl Upgrade {
     pub fn is_websocket(&self) -> bool {
         protocols(&self.protocols).any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
     }
+}
+
+/// What the `:protocol` of a CONNECT asks for (RFC 8441, section 4): over HTTP/1.1 the same is an upgrade.
+pub fn of_connect(protocol: &str) -> Option<Upgrade> {
+    let protocols = HeaderValue::from_str(protocol).ok()?;
+    passes(protocol).then_some(Upgrade { protocols })
+}
+
+/// A `Sec-WebSocket-Key`: sixteen random bytes in base64 (RFC 6455, section 4.1). A client of HTTP/2
+/// sends none.
+pub fn websocket_key(random: [u8; 16]) -> HeaderValue {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits = u128::from_be_bytes(random);
+    // Twenty-two digits of six bits, the last of which has only two.
+    let mut text: Vec<u8> =
+        (0..21).map(|place| ALPHABET[(bits >> (122 - 6 * place) & 63) as usize]).collect();
+    text.push(ALPHABET[(bits << 4 & 63) as usize]);
+    text.extend_from_slice(b"==");
+    // INVARIANT: all of it is visible ASCII.
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// What a request asks for; `None` when it asks for nothing that can be passed on.
@@ -55,6 +75,20 @@ fn passes(protocol: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_websocket_key_is_sixteen_bytes_in_base64() {
+        assert_eq!(websocket_key([0; 16]), "AAAAAAAAAAAAAAAAAAAAAA==");
+        assert_eq!(websocket_key([255; 16]), "/////////////////////w==");
+        // The example of RFC 6455, section 1.3.
+        assert_eq!(websocket_key(*b"the sample nonce"), "dGhlIHNhbXBsZSBub25jZQ==");
+    }
+
+    #[test]
+    fn a_connect_of_another_http_is_not_passed_on() {
+        assert_eq!(of_connect("websocket").unwrap().protocols, "websocket");
+        assert_eq!(of_connect("h2c"), None);
+    }
 
     fn ask(version: Version, lines: &[(&'static str, &'static str)]) -> Option<String> {
         let headers: HeaderMap = lines

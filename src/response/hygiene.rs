@@ -46,6 +46,11 @@ pub fn identify(headers: &mut HeaderMap, request_id: &HeaderValue, traceresponse
 
 /// Removes the fields of one connection and those that `Connection` lists.
 pub fn strip(headers: &mut HeaderMap) {
+    // RFC 9112, section 6.3: a transfer coding overrides a length, which must not be passed on with it;
+    // hyper removes it from requests only.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
     for name in listed(headers) {
         headers.remove(name);
     }
@@ -73,6 +78,12 @@ fn is_end_to_end(name: &HeaderName) -> bool {
     [HOST, CONTENT_LENGTH, VIA].contains(name)
         || matches!(text, "forwarded" | "x-request-id" | "traceparent" | "tracestate" | "traceresponse")
         || text.starts_with("x-forwarded-")
+}
+
+/// Whether the message has a transfer coding other than chunked, which cannot be taken off here.
+pub fn is_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter().flat_map(tokens);
+    codings.any(|coding| !coding.eq_ignore_ascii_case("chunked"))
 }
 
 /// This gateway's element of `Via`: the version that the message came in, and a pseudonym.
@@ -132,6 +143,7 @@ mod tests {
             (&[("connection", "\u{e9}, x-a"), ("x-a", "1")], &[]),
             (&[("keep-alive", "timeout=5"), ("proxy-connection", "close")], &[]),
             (&[("transfer-encoding", "chunked"), ("te", "trailers"), ("upgrade", "h2c")], &[]),
+            (&[("transfer-encoding", "chunked"), ("content-length", "3")], &[]),
             // End-to-end fields stay (RFC 9110, section 7.6.1).
             (&[("connection", "content-length"), ("content-length", "3")], &[("content-length", "3")]),
             (&[("trailer", "x-sum")], &[("trailer", "x-sum")]),
@@ -155,6 +167,15 @@ mod tests {
         let via: Vec<_> = left.get_all(VIA).iter().collect();
         assert_eq!(via, ["1.0 app", "1.1 hitless"]); // RFC 9110, section 7.6.3: appended
         assert_eq!(left.get_all(X_REQUEST_ID).iter().collect::<Vec<_>>(), ["id-1"]);
+    }
+
+    #[test]
+    fn a_coding_other_than_chunked_is_seen() {
+        for (codings, coded) in [("chunked", false), ("Chunked", false), ("gzip, chunked", true), ("x", true)]
+        {
+            assert_eq!(is_coded(&headers(&[("transfer-encoding", codings)])), coded, "{codings}");
+        }
+        assert!(!is_coded(&headers(&[])));
     }
 
     #[test]

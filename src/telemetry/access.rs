@@ -7,7 +7,7 @@
 //! Must not know: HTTP types, or the table of failures.
 //!
 //! The message reads `GET shop.example.com/cart 200 12.3 ms 5120 B shop 127.0.0.1:3000`; a failure
-//! adds its code, fault, phase and cause. In the journal and in JSON the parts are fields of their own. A
+//! adds its code, fault and phase. In the journal and in JSON the parts are fields of their own. A
 //! file gets one JSON object per line, a terminal the message alone.
 
 use std::fmt;
@@ -44,7 +44,7 @@ pub struct Entry<'a> {
     /// In lower case: `client`, `upstream`, `policy`, `hitless`.
     pub fault: Option<&'a str>,
     pub phase: Option<&'a str>,
-    /// What went wrong, in words for the operator.
+    /// What happened, in words.
     pub error: Option<&'a str>,
     /// Bytes of content to the client, and from it.
     pub sent: u64,
@@ -256,8 +256,7 @@ mod tests {
         assert_eq!(message(CART), "GET shop.example.com/cart 200 12.3 ms 5120 B shop 127.0.0.1:3000");
         assert_eq!(
             message(LATE),
-            "GET shop.example.com/cart 504 60.00 s 5120 B shop 127.0.0.1:3000 late-first-byte (upstream, await): \
-             first-byte deadline of 60s passed"
+            "GET shop.example.com/cart 504 60.00 s 5120 B shop 127.0.0.1:3000 late-first-byte (upstream, await): first-byte deadline of 60s passed"
         );
         let unknown =
             Entry { service: None, endpoint: None, fault: Some("client"), code: "misdirected", ..CART };
@@ -285,9 +284,9 @@ mod tests {
             ("HITLESS_PATH", "/cart"),
             ("HITLESS_PROTOCOL", "HTTP/1.1"),
             ("HITLESS_CODE", "late-first-byte"),
+            ("HITLESS_ERROR", "first-byte deadline of 60s passed"),
             ("HITLESS_FAULT", "upstream"),
             ("HITLESS_PHASE", "await"),
-            ("HITLESS_ERROR", "first-byte deadline of 60s passed"),
             ("HITLESS_STATUS", "504"),
             ("HITLESS_SENT_BYTES", "5120"),
             ("HITLESS_RECEIVED_BYTES", "7"),

@@ -58,7 +58,7 @@ pub struct ContentState {
     touched: Cell<bool>,
     end: Cell<Option<End>>,
     waiting: Cell<bool>,
-    /// When the last frame moved, or the attempt began.
+    /// When the last frame moved, here or in the answer, or the attempt began.
     moved: Cell<Instant>,
     turn: Cell<u32>,
     /// Whether the newest handle is still somewhere.
@@ -242,6 +242,18 @@ impl ContentState {
     /// Bytes taken from the client so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.get()
+    }
+
+    /// When something last moved while it was on its way.
+    pub fn moved_at(&self) -> std::time::Instant {
+        self.moved.get().into_std()
+    }
+
+    /// Content of the answer moved: while it does, a client that sends nothing is not silent.
+    pub fn answer_moved(&self, at: std::time::Instant) {
+        if self.end.get().is_none() {
+            self.moved.set(at.into());
+        }
     }
 
     /// How it ended, if it did.

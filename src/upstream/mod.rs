@@ -79,8 +79,6 @@ pub struct Answer {
     pub response: Response<Incoming>,
     /// The endpoint that answered, as the operator wrote it.
     pub endpoint: Rc<str>,
-    /// How many attempts it took.
-    pub attempts: u32,
     pub lease: Lease,
 }
 
@@ -132,19 +130,19 @@ impl Upstream {
     /// the form of its target (RFC 9112, section 3.2) are put right here. Dropping the future ends
     /// the attempt at once. `timeout.connect` holds for each endpoint, `timeout.first_byte` from the
     /// end of the content, `timeout.idle` for an endpoint that does not take the content;
-    /// `timeout.request` is the caller's. `tried` hears of each endpoint before it is asked, so that
-    /// its name is known however the attempt ends.
+    /// `timeout.request` is the caller's. `asking` is told each endpoint before it is asked, so that
+    /// whoever gives up in the middle knows whom the request was with.
     pub async fn send(
         self: &Rc<Self>,
         request: Request<Content>,
         timeout: &Timeout,
-        tried: &impl Fn(&Rc<str>),
+        asking: impl Fn(&Rc<str>),
     ) -> Result<Answer, Failure> {
         let mut request = self.prepared(request)?;
         let mut search = Search::new(&request);
         loop {
             let Some((index, endpoint)) = self.choose(&search) else { return Err(search.last) };
-            tried(&endpoint.label);
+            asking(&endpoint.label);
             let mut occupancy = Occupancy::new(endpoint);
             let connection = match endpoint.connect(search.wish(&request), timeout.connect).await {
                 Ok(connection) => connection,
@@ -154,14 +152,13 @@ impl Upstream {
                 }
             };
             occupancy.on(&connection);
-            search.attempts += 1;
             let reused = connection.reused();
             let copy = Copy::of(&request);
             match attempt(&connection, request, timeout).await {
                 Ok(response) if search.stale || !reused || !copy.is_told_idle(&response) => {
                     let lease = Lease { content: copy.content, _occupancy: occupancy };
                     let endpoint = Rc::clone(&endpoint.label);
-                    return Ok(Answer { response, endpoint, attempts: search.attempts, lease });
+                    return Ok(Answer { response, endpoint, lease });
                 }
                 Ok(_) => {
                     request = copy.restored(None).ok_or(Failure::NoAnswer(String::new()))?;
@@ -236,7 +233,6 @@ impl Drop for Lease {
 struct Search {
     given_up: Vec<usize>,
     last: Failure,
-    attempts: u32,
     /// A kept connection has failed this request: the next one is a fresh one.
     stale: bool,
 }
@@ -244,7 +240,7 @@ struct Search {
 impl Search {
     fn new(request: &Request<Content>) -> Search {
         debug_assert!(!request.body().state().touched(), "content is sent from its start");
-        Search { given_up: Vec::new(), last: Failure::NoEndpoint, attempts: 0, stale: false }
+        Search { given_up: Vec::new(), last: Failure::NoEndpoint, stale: false }
     }
 
     fn wish(&self, request: &Request<Content>) -> Wish {

@@ -48,6 +48,11 @@ impl Folder {
         Folder::new("[listener.http]\nlisten = [\"127.0.0.1:0\"]\n")
     }
 
+    /// The same, with these settings behind it.
+    pub fn listening_with(settings: &str) -> Folder {
+        Folder::new(&format!("[listener.http]\nlisten = [\"127.0.0.1:0\"]\n{settings}\n"))
+    }
+
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -79,6 +84,15 @@ impl Folder {
         self.service(name, &format!("hosts = [\"{name}.test\"]\n{route}"));
     }
 
+    /// A service that passes everything on to this endpoint.
+    pub fn passing(&self, name: &str, endpoint: &str) {
+        self.passing_with(name, endpoint, "");
+    }
+
+    pub fn passing_with(&self, name: &str, endpoint: &str, lines: &str) {
+        self.service(name, &format!("hosts = [\"{name}.test\"]\nendpoints = [\"{endpoint}\"]\n{lines}"));
+    }
+
     pub fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(BINARY);
         command.args([verb, "--config"]).arg(self.path()).env_remove("MAINPID").env_remove("JOURNAL_STREAM");
@@ -103,7 +117,7 @@ impl Folder {
     fn spawn(&self, mut command: Command) -> Child {
         command.env("NOTIFY_SOCKET", self.path().join("notify")).stdin(Stdio::null());
         let log = fs::File::options().create(true).append(true).open(self.path().join("log")).unwrap();
-        command.stderr(log).spawn().unwrap()
+        command.stdout(Stdio::null()).stderr(log).spawn().unwrap()
     }
 
     /// As systemd would, with these descriptors, all of one name, or of names joined by colons.
@@ -171,6 +185,41 @@ impl Daemon {
         self.status()["listeners"][0]["address"].as_str().unwrap().to_owned()
     }
 
+    /// The first address of this listener.
+    pub fn address_of(&self, listener: &str) -> String {
+        let status = self.status();
+        let mut listeners = status["listeners"].as_array().unwrap().iter();
+        let found = listeners.find(|one| one["name"] == listener).unwrap();
+        found["address"].as_str().unwrap().to_owned()
+    }
+
+    /// Loads the configuration again, and waits until the service manager knows.
+    pub fn reloads(&mut self) {
+        let output = self.folder.verb("reload");
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        self.told("STATUS=");
+    }
+
+    /// The line of the access log about the request of this id, once it is there.
+    pub fn access(&self, request_id: &str) -> serde_json::Value {
+        eventually(|| self.accesses().into_iter().find(|line| line["request_id"] == request_id))
+    }
+
+    /// All lines of the access log so far.
+    pub fn accesses(&self) -> Vec<serde_json::Value> {
+        let lines = self.json_log().into_iter();
+        lines.filter(|line| line.get("duration_us").is_some()).collect()
+    }
+
+    /// The whole log; every line must be JSON.
+    pub fn json_log(&self) -> Vec<serde_json::Value> {
+        // The last line may be half written.
+        let log = self.log();
+        let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+        let parsed = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        whole.lines().map(parsed).collect()
+    }
+
     /// Another keeper in the same folder, after the end of the first.
     pub fn starts_again(&mut self) {
         self.keeper = self.folder.spawn(self.folder.command("run"));
@@ -199,9 +248,10 @@ impl Drop for Daemon {
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
         for pid in children.unwrap_or_default().split_whitespace() {
-            if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
+            let pid = pid.parse().ok().and_then(Pid::from_raw);
+            let Some(Ok(gateway)) = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) else { continue };
+            let _ = rustix::process::pidfd_send_signal(&gateway, Signal::KILL);
+            let _ = poll(&mut [PollFd::new(&gateway, PollFlags::IN)], None);
         }
     }
 }
@@ -242,13 +292,27 @@ impl Process {
     }
 
     pub fn resident_kib(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that was resident since its start.
+    pub fn peak_kib(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, row: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(row)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     pub fn open_descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap().count()
+        self.descriptors().len()
+    }
+
+    pub fn descriptors(&self) -> Vec<u64> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
     }
 }
 
@@ -294,6 +358,18 @@ pub fn listener() -> (String, OwnedFd) {
 
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Asks until there is an answer: for what nobody tells of.
+pub fn eventually<T>(question: impl Fn() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(answer) = question() {
+            return answer;
+        }
+        assert!(began.elapsed() < PATIENCE, "it never came to pass");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
 }
 
 /// Runs to its end in time.

@@ -1,8 +1,9 @@
-//! Dying: of the gateway, and of the keeper.
+//! Dying: of the gateway, and of the keeper; and running out of what both live on.
 
 use rustix::process::Signal;
 
-use crate::daemon::{Folder, ask, get};
+use crate::byhand::Wire;
+use crate::daemon::{Folder, ask, eventually, get};
 use crate::origin::Origin;
 
 #[test]
@@ -105,4 +106,34 @@ fn a_start_does_not_wait_for_a_gateway_that_outlived_its_keeper() {
     origin.release();
     assert!(slow.answer().ends_with("\r\n\r\ndone"));
     gateway.ends();
+}
+
+#[test]
+fn without_descriptors_connections_wait_until_there_are_some() {
+    let folder = Folder::listening_with("[daemon]\nthreads = 1");
+    folder.answering("blog", "hello");
+    let daemon = folder.start().ready();
+    let (address, gateway) = (daemon.address(), daemon.gateway());
+    let mut served = Wire::to(&address);
+    assert_eq!(served.get("blog.test", "/").text(), "hello");
+    // No number above those that are open: nothing can be opened any more.
+    let most = gateway.descriptors().into_iter().max().unwrap() + 1;
+    let limit = |current| {
+        let ours = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let limit = rustix::process::Rlimit { current, ..ours };
+        let pid = rustix::process::Pid::from_raw(gateway.pid);
+        rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit).unwrap()
+    };
+    // Lower ones that are free are taken by connections that say nothing.
+    let free = (0..most).filter(|number| !gateway.descriptors().contains(number)).count();
+    let before = limit(Some(most));
+    let _silent: Vec<_> = (0..free).map(|_| Wire::to(&address)).collect();
+    let mut waiting = Wire::to(&address);
+    waiting.ask("blog.test", "/");
+    eventually(|| daemon.log().contains("cannot accept a connection on 'http'").then_some(()));
+    assert_eq!(served.get("blog.test", "/").text(), "hello", "who is connected is served");
+    drop(served);
+    assert_eq!(waiting.message().text(), "hello");
+    limit(before.current);
+    assert!(get(&address, "blog.test", "/").ends_with("hello"));
 }

@@ -1,12 +1,29 @@
-//! Keeper and gateway as real processes: how they start, reload, die and stop.
+//! Keeper and gateway as real processes: how they serve, reload, die and stop.
 //!
 //! Promises: every test has its own folder, ports and notify socket, waits for events (a
 //! notification, an answer, the end of a process), and leaves no process behind.
 
+mod access;
 mod activation;
+mod bodies;
+mod byhand;
+mod check;
 mod daemon;
+mod deadlines;
 mod death;
+mod fields;
+mod http2;
+mod identity;
 mod origin;
+mod protocols;
 mod reload;
+mod routes;
+mod sample;
+mod stale;
 mod start;
 mod stop;
+mod streams;
+mod tunnels;
+#[allow(dead_code, reason = "the load client uses more of it")]
+#[path = "../../examples/wire/mod.rs"]
+mod wire;

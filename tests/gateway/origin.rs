@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
@@ -10,6 +11,7 @@ use crate::daemon::PATIENCE;
 /// Answers `/now` at once, and everything else after [`Origin::release`].
 pub struct Origin {
     pub address: String,
+    connections: Arc<AtomicUsize>,
     arrived: Receiver<()>,
     release: Sender<()>,
 }
@@ -21,13 +23,21 @@ impl Origin {
         let (arrival, arrived) = channel();
         let (release, released) = channel();
         let released = Arc::new(Mutex::new(released));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&connections);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
+                counter.fetch_add(1, SeqCst);
                 let (arrival, released) = (arrival.clone(), Arc::clone(&released));
                 std::thread::spawn(move || answer(stream, &arrival, &released));
             }
         });
-        Origin { address, arrived, release }
+        Origin { address, connections, arrived, release }
+    }
+
+    /// How many were accepted so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(SeqCst)
     }
 
     /// Waits until a request that needs a release is here.

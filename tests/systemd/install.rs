@@ -28,6 +28,10 @@ on_both_releases! {
         assert_eq!(mode("/etc/hitless/services.d"), "root 755");
         assert_eq!(host.shell("ps -o user= -p $(systemctl show -P MainPID hitless)").ok(), "hitless");
         host.run(["journalctl", "--dump-catalog", event::READY]).ok();
+        host.run(["test", "-s", "/etc/hitless/services.d/README"]).ok();
+        // Not "exe", which the gateway is started as.
+        let name = host.shell("cat /proc/$(pgrep -P $(systemctl show -P MainPID hitless))/comm").ok();
+        assert!(name.starts_with("hitless"), "{name}");
         for text in [
             "man/man8/hitless.8.gz",
             "man/man5/hitless.toml.5.gz",
@@ -77,6 +81,13 @@ on_both_releases! {
         assert_eq!(host.run(["find", "/run", "-iname", "*hitless*"]).ok(), "");
         assert!(host.run(["getent", "passwd", "hitless"]).ok().contains("/usr/sbin/nologin"));
         assert_eq!(host.run(["systemctl", "--failed", "--no-legend"]).ok(), "");
+    }
+
+    fn a_purge_succeeds_where_the_logs_are_a_file_system_of_their_own(host: Host) {
+        host.install(&lab::package()).ok();
+        host.shell("mount -t tmpfs logs /var/log/hitless && echo line >/var/log/hitless/access.log").ok();
+        host.run(["dpkg", "--purge", "hitless"]).ok();
+        assert_eq!(host.run(["ls", "/var/log/hitless"]).ok(), "");
     }
 
     fn a_purge_leaves_the_services_of_other_packages(host: Host) {

@@ -34,6 +34,8 @@ on_both_releases! {
         ] {
             assert_eq!(entry.field(name), value, "{name} in {entry:?}");
         }
+        assert!(entry.field("HITLESS_ERROR").contains("refused"), "{entry:?}");
+        assert!(entry.message().contains("refused"), "{entry:?}");
         for name in ["HITLESS_TRACE_ID", "HITLESS_ROUTE", "HITLESS_DURATION_US"] {
             assert!(!entry.field(name).is_empty(), "{name} in {entry:?}");
         }

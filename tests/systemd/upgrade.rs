@@ -47,6 +47,19 @@ on_both_releases! {
         assert_eq!(host.get(SHOP, "/").status, 200);
     }
 
+    // Broke: the maintainer script checked as root, restarted, and the port went unserved.
+    fn an_upgrade_over_a_file_that_only_root_can_read_lets_the_old_version_serve_on(host: Host) {
+        newer_package(&host);
+        let keeper = scene::keeper(&host);
+        host.shell("cd /etc/hitless/services.d && sed s/shop/blog/ shop.toml >blog.toml && chmod 600 blog.toml").ok();
+
+        let said = host.run(["dpkg", "--install", "/root/new.deb"]).ok();
+
+        assert!(said.contains("services.d/blog.toml: cannot read the file"), "{said}");
+        assert_eq!(scene::keeper(&host), keeper);
+        assert_eq!(host.get(SHOP, "/").status, 200);
+    }
+
     fn an_upgrade_keeps_what_the_operator_wrote(host: Host) {
         newer_package(&host);
         host.write("/etc/hitless/hitless.toml", "[drain]\ndeadline = \"7s\"\n");

@@ -65,6 +65,42 @@ fn a_client_that_falls_silent_in_its_upload_is_a_408() {
     assert!(head.starts_with("http/1.1 408 ") && head.contains("connection: close\r\n"), "{head}");
 }
 
+/// Each direction had an idle time of its own, which cut long uploads to an endpoint that answers early,
+/// and streams whose client only listens.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "what is tested is time that passes between two bytes")]
+fn an_exchange_in_which_either_direction_moves_is_not_idle() {
+    const IDLE: Duration = Duration::from_millis(600);
+    let origin = Origin::start();
+    let mut app = service("app", &origin);
+    app.routes[0].timeout.idle = Some(IDLE);
+    let gateway = gateway(settings(vec![app]));
+    for upward in [true, false] {
+        let mut client = gateway.ask("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 100\r\n\r\n");
+        let (mut endpoint, _) = origin.request();
+        endpoint.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n");
+        client.head();
+        let began = std::time::Instant::now();
+        let (mut up, mut down) = (0, 0);
+        while began.elapsed() < IDLE * 2 {
+            std::thread::sleep(IDLE / 10);
+            let (from, to, sent) = match upward {
+                true => (&mut client, &mut endpoint, &mut up),
+                false => (&mut endpoint, &mut client, &mut down),
+            };
+            from.send("x");
+            to.exactly(1);
+            *sent += 1;
+        }
+        client.send("y".repeat(100 - up));
+        endpoint.exactly(100 - up);
+        endpoint.send("y".repeat(100 - down));
+        client.exactly(100 - down);
+    }
+    let totals = gateway.until(|totals| totals.in_flight == 0);
+    assert_eq!((totals.answered, totals.residue()), (2, 0));
+}
+
 #[test]
 fn a_head_that_does_not_come_in_time_is_a_408_and_silence_an_end() {
     let origin = Origin::start();

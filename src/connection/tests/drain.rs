@@ -104,6 +104,28 @@ fn a_request_that_races_the_end_of_the_grace_is_served() {
     assert_eq!(gateway.finish().answered, 3);
 }
 
+/// The deadline of a head did not begin when its first half had come behind another request: the drain
+/// waited for the rest until its own deadline.
+#[test]
+fn half_a_head_behind_another_request_does_not_hold_up_a_drain_for_ever() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = gateway.ask(&[GET, "GET / HTTP/1.1\r\nHo"].concat());
+    let (mut endpoint, _) = origin.request();
+    endpoint.send(OK);
+    client.answer();
+    gateway.until(|totals| totals.in_flight == 0);
+    gateway.drain(AT_ONCE);
+    // Until the grace is over, the connection is an idle one.
+    let began = std::time::Instant::now();
+    while !client.has_something() && began.elapsed() < Duration::from_secs(10) {
+        gateway.later(Duration::from_secs(31));
+    }
+    assert!(client.head().starts_with("http/1.1 408 "));
+    assert_eq!(client.ended(), End::Closed);
+    gateway.finish();
+}
+
 #[test]
 fn half_a_head_that_came_before_the_end_of_the_grace_may_be_completed() {
     let origin = Origin::start();

@@ -168,6 +168,57 @@ fn a_client_that_goes_away_ends_the_attempt_upstream_at_once() {
     assert_eq!((totals.client_gone, totals.residue()), (1, 0));
 }
 
+/// An end of what the client sends was taken for its departure: `nc -N` got nothing.
+#[test]
+fn a_client_that_only_says_that_it_has_sent_everything_gets_its_answers() {
+    let origin = Origin::start();
+    let gateway = Gateway::start(1, only(&origin), true);
+    for mut client in [gateway.connect(), gateway.connect_unix()] {
+        client.send([GET, GET].concat());
+        client.end();
+        let (mut endpoint, _) = origin.request();
+        // The first byte of the answer asks whether somebody is there.
+        assert_eq!(client.exactly(1), b"H");
+        endpoint.send(OK);
+        assert!(client.until("ok").starts_with("TTP/1.1 200 OK\r\n"));
+        endpoint.head();
+        assert_eq!(client.exactly(1), b"H");
+        endpoint.send(OK);
+        assert!(client.until("ok").starts_with("TTP/1.1 200 OK\r\n"));
+        assert_eq!(client.ended(), End::Closed);
+    }
+    let totals = gateway.until(|totals| totals.in_flight == 0);
+    assert_eq!((totals.answered, totals.client_gone, totals.residue()), (4, 0, 0));
+}
+
+#[test]
+fn a_client_that_ends_its_side_within_an_answer_gets_all_of_it() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    endpoint.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
+    client.until("half");
+    client.end();
+    gateway.settle();
+    endpoint.send("more");
+    assert_eq!(client.rest(), (b"more".to_vec(), End::Closed));
+}
+
+#[test]
+fn a_client_that_closes_within_a_silent_answer_ends_the_attempt_too() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    endpoint.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
+    client.until("data: 1");
+    drop(client);
+    endpoint.ended();
+    let totals = gateway.until(|totals| totals.in_flight == 0);
+    assert_eq!((totals.client_gone, totals.residue()), (1, 0));
+}
+
 #[test]
 fn malformed_heads_are_answered_400_and_the_connection_is_closed() {
     let origin = Origin::start();
@@ -208,32 +259,4 @@ fn a_wedged_thread_does_not_beat_and_the_others_do() {
     while !gateway.threads.beaten(101) {
         std::thread::yield_now();
     }
-}
-
-/// The limit holds for the whole process, so it is run alone: `cargo nextest run --run-ignored all`.
-#[test]
-#[ignore = "lowers the limit of descriptors of its process"]
-fn without_descriptors_connections_wait_until_there_are_some() {
-    use std::os::fd::AsRawFd;
-
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let origin = Origin::start();
-    let mut app = service("app", &origin);
-    app.routes[0].action =
-        Action::Answer { status: 200, content_type: "text/plain".into(), body: "ok".into() };
-    let gateway = gateway(settings(vec![app]));
-    let mut served = gateway.ask(GET);
-    served.answer();
-    let release = gateway.threads.wedge(0);
-    let mut waiting = gateway.ask(GET);
-    let lowest_free = std::fs::File::open("/dev/null").unwrap().as_raw_fd().unsigned_abs();
-    let before = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: Some(u64::from(lowest_free)), ..before }).unwrap();
-    drop(release);
-    gateway.settle();
-    assert_eq!(gateway.threads.totals().connections_accepted, 1);
-    assert!(!waiting.has_something());
-    drop(served);
-    assert_eq!(waiting.answer().1, "ok");
-    setrlimit(Resource::Nofile, before).unwrap();
 }

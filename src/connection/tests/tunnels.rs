@@ -165,3 +165,21 @@ fn a_tunnel_of_another_protocol_stays_until_the_cut() {
     endpoint.ended();
     gateway.finish();
 }
+
+/// A WebSocket whose client had vanished held up each drain until its deadline.
+#[test]
+fn a_websocket_that_does_not_answer_its_close_is_not_waited_for() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let (mut client, mut endpoint) = open(&gateway, &origin);
+    gateway.until(|totals| totals.tunnels_open == 1);
+    gateway.drain(AT_ONCE);
+    assert_eq!(client.exactly(4), websocket::close_from_server());
+    endpoint.exactly(8);
+    gateway.later(Duration::from_secs(4));
+    assert!(!client.has_something());
+    gateway.later(Duration::from_secs(6));
+    client.ended();
+    endpoint.ended();
+    gateway.finish();
+}
