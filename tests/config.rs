@@ -123,14 +123,9 @@ fn a_great_many_services_are_read_in_a_moment() {
             |i| format!("[service.s{i}]\nhosts = [\"s{i}.example.com\"]\nendpoints = [\"127.0.0.1:3000\"]\n");
         Sources(vec![source("hitless.toml", &(0..n).map(text).collect::<String>())])
     };
-    let sources = services(10_000);
-    let begin = std::time::Instant::now();
-    let loaded = config::parse(&sources).unwrap();
-    let took = begin.elapsed();
-    println!("10,000 services: {took:?}");
-    assert_eq!(loaded.settings.services.len(), 10_000);
-    // Generous, for a debug build on a busy machine; something quadratic takes minutes.
-    assert!(took.as_secs() < 20, "{took:?}");
+    // Something quadratic would not end before the runner's patience.
+    let loaded = config::parse(&services(100_000)).unwrap();
+    assert_eq!(loaded.settings.services.len(), 100_000);
 }
 
 #[test]
@@ -138,9 +133,7 @@ fn a_great_many_mistakes_are_reported_in_a_moment() {
     let garbage = ["x", "= ", "[a]\n", "a=1\n", "\"", "[[", "{", "a.b.", "é", "a = [", "#\u{0}\n"];
     for piece in garbage {
         let sources = Sources(vec![source("hitless.toml", &piece.repeat(200_000))]);
-        let begin = std::time::Instant::now();
         let said = config::parse(&sources).map_or_else(|errors| errors.to_string(), |_| String::new());
-        assert!(begin.elapsed().as_secs() < 20, "{piece:?}: {:?}", begin.elapsed());
         assert!(said.len() < 1_000_000, "{piece:?}: {} bytes", said.len());
     }
     let list = |of: &str| (0..5000).map(|i| format!("\"{of}{i}\", ")).collect::<String>();
@@ -150,9 +143,7 @@ fn a_great_many_mistakes_are_reported_in_a_moment() {
     assert!(said.contains("too many combinations"), "{said}");
     let many: String = (0..50_000).map(|i| format!("k{i} = 1, ")).collect();
     let sources = Sources(vec![source("hitless.toml", &format!("drain = {{ {many} x = 1 }}"))]);
-    let begin = std::time::Instant::now();
     assert_eq!(config::parse(&sources).unwrap_err().0.len(), 1000);
-    assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
 }
 
 /// Texts made of the words of the language, which go deeper than arbitrary ones.

@@ -243,8 +243,9 @@ fn a_route_of_one_listener_is_not_served_on_another() {
     assert_eq!(daemon.status()["listeners"].as_array().unwrap().len(), 3, "both addresses of one name");
 }
 
+/// That a lookup does not look at all of them is counted in `src/route/tests.rs`.
 #[test]
-fn ten_thousand_routes_are_found_as_quickly_as_one() {
+fn of_ten_thousand_routes_each_is_found() {
     let folder = Folder::listening();
     let mut text = String::from("[service.big]\nhosts = [\"big.test\"]\n");
     for number in 0..10_000 {
@@ -252,19 +253,11 @@ fn ten_thousand_routes_are_found_as_quickly_as_one() {
             &format!("[[service.big.route]]\npath = \"/{number}/x/*\"\nanswer = {{ body = \"{number}\" }}\n");
     }
     folder.write("services.d/big.toml", &text);
-    folder.answering("small", "small");
     let daemon = folder.start().ready();
     let mut client = Wire::to(&daemon.address());
-    // The quickest of many: what else runs on this machine only makes some of them slower.
-    let mut quickest = |host: &str, path: &str, wanted: &str| {
-        let once = |_| {
-            let began = std::time::Instant::now();
-            assert_eq!(client.get(host, path).text(), wanted);
-            began.elapsed()
-        };
-        (0..300).map(once).min().unwrap()
-    };
-    let (one, many) = (quickest("small.test", "/", "small"), quickest("big.test", "/9999/x/y", "9999"));
-    // Looking at ten thousand routes takes a debug build milliseconds.
-    assert!(many < one * 2 + std::time::Duration::from_millis(1), "one: {one:?}, many: {many:?}");
+    for number in (0..10_000).step_by(37).chain([9_999]) {
+        let answer = client.get("big.test", &format!("/{number}/x/y"));
+        assert_eq!(answer.text(), number.to_string());
+    }
+    assert_eq!(client.get("big.test", "/10000/x/y").status(), 404);
 }
