@@ -114,6 +114,7 @@ where
             }
             Err(error) => {
                 tracing::warn!("cannot accept on an admin socket: {error}, retrying in {PAUSE:?}");
+                // Out of descriptors, most likely: the kernel tells nobody when there are some again.
                 tokio::time::sleep(PAUSE).await;
             }
         }

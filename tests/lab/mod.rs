@@ -16,7 +16,7 @@
 //! a cgroup2 hierarchy; [`unavailable`] says what is missing.
 
 // Every test crate that includes this uses a part of it.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code, unused_imports, reason = "the demo and the systemd tier each use a part of it")]
 
 mod availability;
 mod boot;
