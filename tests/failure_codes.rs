@@ -13,6 +13,17 @@ fn every_failure() -> Vec<Failure> {
         Failure::NoRoute,
         Failure::Misdirected,
         Failure::ConnectRefused,
+        Failure::UnsupportedVersion,
+        Failure::UnknownCoding,
+        Failure::UnknownExpectation,
+        Failure::Loop,
+        Failure::LongRequestLine(7),
+        Failure::LongFields(7),
+        Failure::ManyFields(7),
+        Failure::LongContent(7),
+        Failure::SlowHead(Duration::from_secs(3)),
+        Failure::SlowContent(7),
+        Failure::ManyTunnels(7),
         Failure::ClientGone,
         Failure::ClientSilent,
         Failure::NoEndpoint,
@@ -35,6 +46,10 @@ fn every_failure() -> Vec<Failure> {
             Failure::ClientGone | Failure::ClientSilent | Failure::NoEndpoint | Failure::Unreachable(_) => {}
             Failure::Unsent(_) | Failure::NoAnswer(_) | Failure::BadAnswer(_) | Failure::Truncated(_) => {}
             Failure::BadUpgrade | Failure::Drained | Failure::Panicked => {}
+            Failure::UnsupportedVersion | Failure::UnknownCoding | Failure::UnknownExpectation => {}
+            Failure::Loop | Failure::ManyTunnels(_) | Failure::SlowHead(_) | Failure::SlowContent(_) => {}
+            Failure::LongRequestLine(_) | Failure::LongFields(_) | Failure::ManyFields(_) => {}
+            Failure::LongContent(_) => {}
             Failure::Late(
                 Deadline::Connect | Deadline::FirstByte | Deadline::Idle | Deadline::Request,
                 _,

@@ -74,6 +74,7 @@ pub(super) fn build(root: &Branch, whole: bool, places: &Places, report: &mut Re
         admin,
         drain: drain(&root.below("drain", None), report),
         log: log(&root.below("log", None), report),
+        limits: super::settings::Limits::default(),
         trusted_proxies: trusted(&root.below("forwarded", None), report),
         services: services.into_iter().map(|(service, _)| Arc::new(service)).collect(),
         listeners,

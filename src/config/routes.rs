@@ -141,6 +141,7 @@ impl Build<'_, '_> {
             rewrite: rewrite(section),
             connect: flag(section, "connect"),
             timeout: deadlines(&timeout),
+            limits: super::settings::ContentLimits::default(),
         };
         self.forwards |= route.action == Action::Forward;
         self.hostless |= section.find("hosts").is_none();

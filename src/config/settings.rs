@@ -19,6 +19,7 @@ pub struct Settings {
     pub admin: Admin,
     pub drain: Drain,
     pub log: Log,
+    pub limits: Limits,
     /// Networks whose `Forwarded` and `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<Network>,
     /// In the order of their names.
@@ -108,6 +109,58 @@ pub enum AccessSink {
     File(PathBuf),
 }
 
+/// What a client may ask of the daemon as a whole; `None` is no limit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Bytes of a request line, or of `:method`, `:scheme`, `:authority` and `:path` together.
+    pub request_line: u64,
+    /// Bytes of all field lines of a head or of trailers, without the request line.
+    pub fields: u64,
+    /// Field lines of a head or of trailers.
+    pub field_count: u64,
+    /// From accept, or the first byte of a head, to its end.
+    pub head_time: Duration,
+    /// How long a connection without a request is kept.
+    pub keep_alive: Option<Duration>,
+    /// Requests on one connection.
+    pub keep_alive_requests: Option<u64>,
+    /// Connections in all.
+    pub connections: Option<u64>,
+    /// Connections from one address.
+    pub connections_per_address: Option<u64>,
+    /// Concurrent streams of one HTTP/2 connection.
+    pub streams: u64,
+    /// Tunnels in all.
+    pub tunnels: Option<u64>,
+}
+
+/// The defaults of the table of keys.
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            request_line: 8 * 1024,
+            fields: 32 * 1024,
+            field_count: 100,
+            head_time: Duration::from_secs(10),
+            keep_alive: Some(Duration::from_secs(75)),
+            keep_alive_requests: None,
+            connections: None,
+            connections_per_address: None,
+            streams: 128,
+            tunnels: None,
+        }
+    }
+}
+
+/// What a client may send as the content of one request; `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContentLimits {
+    /// Bytes.
+    pub content: Option<u64>,
+    /// Bytes a second while content is awaited, after a grace for its first bytes.
+    pub content_rate: Option<u64>,
+}
+
 /// An application behind the door.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
@@ -153,6 +206,7 @@ pub struct Route {
     /// Whether `CONNECT` may open a tunnel to the endpoint.
     pub connect: bool,
     pub timeout: Timeout,
+    pub limits: ContentLimits,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -310,6 +310,7 @@ mod tests {
                 access: AccessLog::Off,
                 access_to: AccessSink::File("x".into()),
             },
+            limits: crate::config::settings::Limits::default(),
             trusted_proxies: vec![],
             services: vec![],
         }

@@ -99,6 +99,19 @@ fn detail(failure: &Failure) -> Cow<'static, str> {
         Failure::NoRoute => "Nothing is served at this address.",
         Failure::Misdirected => "This host is not served here.",
         Failure::ConnectRefused => "Tunnels are not allowed here.",
+        Failure::UnsupportedVersion => "This version of HTTP is not spoken here.",
+        Failure::UnknownCoding => "The transfer coding of the request is not known here.",
+        Failure::UnknownExpectation => "The expectation of the request is not known here.",
+        Failure::Loop => "The request has passed through here before.",
+        Failure::LongRequestLine(limit) => {
+            return format!("The request line is longer than {limit} bytes.").into();
+        }
+        Failure::LongFields(limit) => return format!("The fields are longer than {limit} bytes.").into(),
+        Failure::ManyFields(limit) => return format!("There are more than {limit} fields.").into(),
+        Failure::LongContent(limit) => return format!("The content is longer than {limit} bytes.").into(),
+        Failure::SlowHead(_) => "The head of the request did not arrive in time.",
+        Failure::SlowContent(_) => "The content of the request arrives too slowly.",
+        Failure::ManyTunnels(_) => "There are too many tunnels at the moment.",
         Failure::ClientGone => "The client closed the request.",
         Failure::ClientSilent => "The rest of the request did not arrive in time.",
         Failure::NoEndpoint => "The application is not running.",

@@ -59,6 +59,28 @@ pub enum Failure {
     Misdirected,
     /// `CONNECT` where no route allows it.
     ConnectRefused,
+    /// A major version of HTTP that is not spoken here (RFC 9110, section 15.6.6).
+    UnsupportedVersion,
+    /// A transfer coding other than `chunked` (RFC 9112, section 6.1).
+    UnknownCoding,
+    /// An expectation other than `100-continue` (RFC 9110, section 10.1.1).
+    UnknownExpectation,
+    /// The request has been here before (RFC 9110, section 7.6.3).
+    Loop,
+    /// The request line is longer than this (RFC 9112, section 3).
+    LongRequestLine(u64),
+    /// All fields together are longer than this (RFC 6585, section 5).
+    LongFields(u64),
+    /// There are more fields than this.
+    ManyFields(u64),
+    /// The content is longer than this (RFC 9110, section 15.5.14).
+    LongContent(u64),
+    /// The head did not come in time.
+    SlowHead(Duration),
+    /// The content comes with fewer bytes a second than this.
+    SlowContent(u64),
+    /// There are as many tunnels as there may be.
+    ManyTunnels(u64),
     /// The client closed or reset before it had the whole answer.
     ClientGone,
     /// The client stopped sending its content in the middle.
@@ -93,6 +115,9 @@ pub struct Verdict {
     pub retry: Retry,
     /// The status sent when the answer has not begun.
     pub status: u16,
+    /// Whether an HTTP/1 connection ends with this answer: what follows on it cannot be trusted to be a
+    /// request, or is not waited for (RFC 9112, sections 6.3 and 9.6). HTTP/2 ends the stream only.
+    pub close: bool,
     /// The word for it in logs and metrics.
     pub code: &'static str,
 }
@@ -101,14 +126,35 @@ impl Failure {
     /// The table. Statuses: RFC 9110, section 15.
     pub fn verdict(&self) -> Verdict {
         use {Fault::*, Phase::*};
-        let row = |fault, phase, retry, status, code| Verdict { fault, phase, retry, status, code };
+        let row =
+            |fault, phase, retry, status, code| Verdict { fault, phase, retry, status, close: false, code };
+        // Of these the rest of the request is not read.
+        let last = |fault, phase, status, code| Verdict {
+            fault,
+            phase,
+            retry: Retry::Never,
+            status,
+            close: true,
+            code,
+        };
         match self {
-            Failure::BadRequest(_) => row(Client, Headers, Retry::Never, 400, "bad-request"),
+            Failure::BadRequest(_) => last(Client, Headers, 400, "bad-request"),
             Failure::NoRoute => row(Client, Route, Retry::Never, 404, "no-route"),
             Failure::Misdirected => row(Client, Route, Retry::Never, 421, "misdirected"),
             Failure::ConnectRefused => row(Policy, Route, Retry::Never, 405, "connect-refused"),
-            Failure::ClientGone => row(Client, Body, Retry::Never, 499, "client-gone"),
-            Failure::ClientSilent => row(Client, Body, Retry::Never, 408, "client-silent"),
+            Failure::UnsupportedVersion => last(Policy, Headers, 505, "unsupported-version"),
+            Failure::UnknownCoding => last(Policy, Headers, 501, "unknown-coding"),
+            Failure::UnknownExpectation => last(Client, Headers, 417, "unknown-expectation"),
+            Failure::Loop => row(Policy, Route, Retry::Never, 508, "loop"),
+            Failure::LongRequestLine(_) => last(Client, Headers, 414, "long-request-line"),
+            Failure::LongFields(_) => last(Client, Headers, 431, "long-fields"),
+            Failure::ManyFields(_) => last(Client, Headers, 431, "many-fields"),
+            Failure::LongContent(_) => last(Client, Body, 413, "long-content"),
+            Failure::SlowHead(_) => last(Client, Headers, 408, "slow-head"),
+            Failure::SlowContent(_) => last(Client, Body, 408, "slow-content"),
+            Failure::ManyTunnels(_) => row(Policy, Route, Retry::Never, 503, "many-tunnels"),
+            Failure::ClientGone => last(Client, Body, 499, "client-gone"),
+            Failure::ClientSilent => last(Client, Body, 408, "client-silent"),
             Failure::NoEndpoint => row(Upstream, Connect, Retry::Never, 503, "no-endpoint"),
             Failure::Unreachable(_) => row(Upstream, Connect, Retry::Unsent, 502, "unreachable"),
             Failure::Unsent(_) => row(Upstream, Send, Retry::Unsent, 502, "unsent"),
@@ -164,6 +210,31 @@ impl fmt::Display for Failure {
             Failure::NoRoute => f.write_str("no route fits"),
             Failure::Misdirected => f.write_str("the host is not served here"),
             Failure::ConnectRefused => f.write_str("no route allows CONNECT"),
+            Failure::UnsupportedVersion => f.write_str("the version of HTTP is not spoken here"),
+            Failure::UnknownCoding => f.write_str("the transfer coding is not known here"),
+            Failure::UnknownExpectation => f.write_str("the expectation is not known here"),
+            Failure::Loop => f.write_str("the request has passed through here before, its Via says"),
+            Failure::LongRequestLine(limit) => {
+                write!(f, "the request line is longer than limits.request-line, {limit} bytes")
+            }
+            Failure::LongFields(limit) => {
+                write!(f, "the fields are longer than limits.fields, {limit} bytes")
+            }
+            Failure::ManyFields(limit) => {
+                write!(f, "there are more fields than limits.field-count, {limit}")
+            }
+            Failure::LongContent(limit) => {
+                write!(f, "the content is longer than limits.content, {limit} bytes")
+            }
+            Failure::SlowHead(limit) => {
+                write!(f, "the head took longer than limits.head-time, {limit:?}")
+            }
+            Failure::SlowContent(limit) => {
+                write!(f, "the content comes slower than limits.content-rate, {limit} bytes a second")
+            }
+            Failure::ManyTunnels(limit) => {
+                write!(f, "there are as many tunnels as limits.tunnels allows, {limit}")
+            }
             Failure::ClientGone => f.write_str("the client went away"),
             Failure::ClientSilent => f.write_str("the client stopped sending its content"),
             Failure::NoEndpoint => f.write_str("the service has no endpoint"),
@@ -203,6 +274,17 @@ pub(crate) fn every_failure() -> Vec<Failure> {
         NoRoute,
         Misdirected,
         ConnectRefused,
+        UnsupportedVersion,
+        UnknownCoding,
+        UnknownExpectation,
+        Loop,
+        LongRequestLine(7),
+        LongFields(7),
+        ManyFields(7),
+        LongContent(7),
+        SlowHead(Duration::from_secs(3)),
+        SlowContent(7),
+        ManyTunnels(7),
         ClientGone,
         ClientSilent,
         NoEndpoint,
@@ -223,6 +305,9 @@ pub(crate) fn every_failure() -> Vec<Failure> {
     for failure in &all {
         match failure {
             BadRequest(_) | NoRoute | Misdirected | ConnectRefused | ClientGone | ClientSilent => {}
+            UnsupportedVersion | UnknownCoding | UnknownExpectation | Loop | ManyTunnels(_) => {}
+            LongRequestLine(_) | LongFields(_) | ManyFields(_) | LongContent(_) => {}
+            SlowHead(_) | SlowContent(_) => {}
             NoEndpoint | Unreachable(_) | Unsent(_) | NoAnswer(_) | BadAnswer(_) | Truncated(_) => {}
             Late(Deadline::Connect | Deadline::FirstByte | Deadline::Idle | Deadline::Request, _) => {}
             BadUpgrade | Drained | Panicked => {}

@@ -29,6 +29,7 @@ fn route(host: &str, path: &str) -> settings::Route {
             request: None,
             tunnel_idle: None,
         },
+        limits: crate::config::settings::ContentLimits::default(),
     }
 }
 
@@ -84,6 +85,7 @@ fn settings(routes: Vec<settings::Route>) -> Settings {
             access: AccessLog::Off,
             access_to: AccessSink::Journal { namespace: None },
         },
+        limits: crate::config::settings::Limits::default(),
         trusted_proxies: vec![],
         services: if service.routes.is_empty() { vec![] } else { vec![Arc::new(service)] },
     }

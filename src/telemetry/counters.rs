@@ -42,11 +42,22 @@ pub enum Ending {
 
 /// The codes of the table of failures (`response::failure`) that have a counter of their own;
 /// any other code is counted as [`OTHER`].
-pub const CODES: [&str; 20] = [
+pub const CODES: [&str; 31] = [
     "bad-request",
     "no-route",
     "misdirected",
     "connect-refused",
+    "unsupported-version",
+    "unknown-coding",
+    "unknown-expectation",
+    "loop",
+    "long-request-line",
+    "long-fields",
+    "many-fields",
+    "long-content",
+    "slow-head",
+    "slow-content",
+    "many-tunnels",
     "client-gone",
     "client-silent",
     "no-endpoint",

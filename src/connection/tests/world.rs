@@ -169,6 +169,7 @@ pub(super) fn settings(services: Vec<settings::Service>) -> Settings {
             access: AccessLog::Off,
             access_to: AccessSink::Journal { namespace: None },
         },
+        limits: crate::config::settings::Limits::default(),
         trusted_proxies: Vec::new(),
         services: services.into_iter().map(Arc::new).collect(),
     }
@@ -215,6 +216,7 @@ pub(super) fn route(service: &str) -> settings::Route {
             request: None,
             tunnel_idle: None,
         },
+        limits: crate::config::settings::ContentLimits::default(),
     }
 }
 
