@@ -5,7 +5,8 @@
 //! decides how, [`upstream`] asks an endpoint, [`response`] turns what came back, or what went
 //! wrong, into an answer. Beside that stream stand [`lifecycle`] (pure: which phase comes next),
 //! [`gateway`] (the composition root of a gateway process) and [`keeper`] (the process that
-//! systemd knows). Leaves that know nobody: [`config`], [`systemd`], [`handover`], [`telemetry`].
+//! systemd knows). Leaves that know nobody: [`config`], [`systemd`], [`handover`], [`telemetry`], and
+//! [`http1`], the bytes of HTTP/1.
 //! [`admin`] and [`cli`] are the operator's two doors.
 //!
 //! `ARCHITECTURE.md` says which room may import which; `tests/architecture.rs` holds it.
@@ -16,6 +17,7 @@ pub mod config;
 pub mod connection;
 pub mod gateway;
 pub mod handover;
+pub mod http1;
 pub mod keeper;
 pub mod lifecycle;
 pub mod listener;
