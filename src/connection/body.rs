@@ -14,13 +14,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::flight::{Flight, Guard, Stop};
 use crate::response::{Deadline, Failure};
 use crate::telemetry::counters::Ending;
-use crate::upstream::{Lease, failure_of};
+use crate::upstream::{Incoming, Lease};
 
 /// The answer's content; the last owner of its request's guard.
 pub(super) struct Body {
@@ -162,7 +161,7 @@ impl Stream {
             }
             Poll::Ready(Some(Ok(frame))) => Next::Frame(frame),
             Poll::Ready(None) => Next::End,
-            Poll::Ready(Some(Err(error))) => Next::Failure(Ending::BrokenOff, failure_of(&error)),
+            Poll::Ready(Some(Err(failure))) => Next::Failure(Ending::BrokenOff, failure),
             Poll::Pending => match self.late(flight, cx) {
                 Some(late) => Next::Failure(Ending::BrokenOff, late),
                 None => Next::Nothing,

@@ -26,11 +26,11 @@ use http::header::{ACCEPT, CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
+use super::arriving::Arriving;
 use super::body::Body;
 use super::flight::{Flight, Guard};
 use super::local::Local;
@@ -57,18 +57,18 @@ pub(super) struct Requests {
     pub(super) seat: Rc<Seat>,
 }
 
-impl hyper::service::Service<Request<Incoming>> for Requests {
+impl hyper::service::Service<Request<hyper::body::Incoming>> for Requests {
     type Response = Response<Body>;
     type Error = Gone;
     type Future = Exchange;
 
-    fn call(&self, request: Request<Incoming>) -> Exchange {
-        begin(Flight::admit(&self.seat, &request), request)
+    fn call(&self, request: Request<hyper::body::Incoming>) -> Exchange {
+        begin(Flight::admit(&self.seat, &request), request.map(Arriving::Hyper))
     }
 }
 
 /// The request is admitted already; its guard says how it ends.
-pub(super) fn begin(guard: Guard, request: Request<Incoming>) -> Exchange {
+pub(super) fn begin(guard: Guard, request: Request<Arriving>) -> Exchange {
     Box::pin(exchange(guard, request))
 }
 
@@ -81,7 +81,7 @@ enum Outcome {
     Switched(Box<Answer>, Option<OnUpgrade>),
 }
 
-async fn exchange(guard: Guard, request: Request<Incoming>) -> Result<Response<Body>, Gone> {
+async fn exchange(guard: Guard, request: Request<Arriving>) -> Result<Response<Body>, Gone> {
     let flight = Rc::clone(guard.flight());
     let accept = request.headers().get(ACCEPT).cloned();
     let outcome = until_cut(&flight, AssertUnwindSafe(answer(&flight, request)).catch_unwind()).await;
@@ -115,7 +115,7 @@ async fn until_cut<W: Future>(flight: &Flight, work: W) -> Result<W::Output, Fai
     .await
 }
 
-async fn answer(flight: &Rc<Flight>, request: Request<Incoming>) -> Result<Outcome, Failure> {
+async fn answer(flight: &Rc<Flight>, request: Request<Arriving>) -> Result<Outcome, Failure> {
     let identity = flight.identify(identity::identify(request.headers(), &mut || fastrand::u64(..)));
     #[cfg(test)]
     super::tests::observe(&request);
@@ -137,7 +137,7 @@ async fn answer(flight: &Rc<Flight>, request: Request<Incoming>) -> Result<Outco
 }
 
 /// The authority that routes the request; empty where HTTP/1.0 has none.
-fn authority<'a>(flight: &'a Flight, request: &Request<Incoming>) -> Result<&'a str, Failure> {
+fn authority<'a>(flight: &'a Flight, request: &Request<Arriving>) -> Result<&'a str, Failure> {
     if request.headers().get_all(HOST).iter().nth(1).is_some() {
         return Err(Failure::BadRequest("more than one Host field"));
     }
@@ -151,7 +151,7 @@ fn authority<'a>(flight: &'a Flight, request: &Request<Incoming>) -> Result<&'a 
     }
 }
 
-fn find(flight: &Flight, authority: &str, request: &Request<Incoming>) -> Result<Arc<Route>, Failure> {
+fn find(flight: &Flight, authority: &str, request: &Request<Arriving>) -> Result<Arc<Route>, Failure> {
     let host = if authority.is_empty() { Some("") } else { host_of(authority) };
     // With a `:protocol` it is what a GET with an upgrade is on HTTP/1.1 (RFC 8441, section 5).
     let method = if extended(request.extensions()).is_some() { &Method::GET } else { request.method() };
@@ -195,7 +195,7 @@ async fn forward(
     identity: &Identity,
     authority: &str,
     route: &Route,
-    mut request: Request<Incoming>,
+    mut request: Request<Arriving>,
 ) -> Result<Outcome, Failure> {
     let stream = streams(&request).then(|| hyper::upgrade::on(&mut request));
     let (mut parts, incoming) = request.into_parts();
@@ -210,8 +210,7 @@ async fn forward(
     flight.receives(content.state());
     let upstream = &flight.generation().upstreams[route.service];
     let request = Request::from_parts(parts, content);
-    let asking = |endpoint: &Rc<str>| flight.asks(endpoint);
-    let answer = Box::new(upstream.send(request, &route.settings.timeout, asking).await?);
+    let answer = Box::new(upstream.send(request, &route.settings.timeout, flight).await?);
     if hygiene::is_coded(answer.response.headers()) {
         return Err(Failure::BadAnswer("it has a transfer coding that was not asked for".to_owned()));
     }
@@ -231,7 +230,7 @@ async fn forward(
 }
 
 /// Whether what is asked for is a tunnel in one stream of many.
-fn streams(request: &Request<Incoming>) -> bool {
+fn streams(request: &Request<Arriving>) -> bool {
     request.method() == Method::CONNECT && request.version() == Version::HTTP_2
 }
 

@@ -19,6 +19,7 @@ use hyper::server::conn::http2;
 use hyper_util::rt::TokioIo;
 use tokio::time::Sleep;
 
+use super::arriving::Arriving;
 use super::body::Body;
 use super::exchange::{self, Exchange, Gone};
 use super::flight::Flight;
@@ -76,7 +77,7 @@ impl hyper::service::Service<Request<Incoming>> for Streams {
     fn call(&self, request: Request<Incoming>) -> Exchange {
         let guard = Flight::admit(&self.seat, &request);
         *self.begun.borrow_mut() = Some(Rc::clone(guard.flight()));
-        exchange::begin(guard, request)
+        exchange::begin(guard, request.map(Arriving::Hyper))
     }
 }
 

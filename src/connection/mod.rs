@@ -12,6 +12,7 @@
 //! can make us hold is bounded.
 //! Must not know: who accepts, what other threads do, what the gateway is about to become.
 
+mod arriving;
 pub mod blueprint;
 mod body;
 mod exchange;

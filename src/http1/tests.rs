@@ -219,12 +219,11 @@ fn what_is_no_status_line_is_refused() {
     }
 }
 
+/// Data, trailers, whether the end was seen, and what is left.
+type Read = (Vec<u8>, Option<HeaderMap>, bool, Vec<u8>);
+
 /// Everything that comes out, with the data put together, given in pieces of `piece` bytes.
-fn decoded(
-    framing: Framing,
-    bytes: &[u8],
-    piece: usize,
-) -> Result<(Vec<u8>, Option<HeaderMap>, bool, Vec<u8>), Refusal> {
+fn decoded(framing: Framing, bytes: &[u8], piece: usize) -> Result<Read, Refusal> {
     let mut decoder = Decoder::new(framing);
     let (mut data, mut trailers, mut buffer) = (Vec::new(), None, BytesMut::new());
     let mut pieces = bytes.chunks(piece);

@@ -139,7 +139,7 @@ impl Lost {
 }
 
 /// What an error of an answer's body means.
-pub fn failure_of(error: &hyper::Error) -> Failure {
+pub(super) fn failure_of(error: &hyper::Error) -> Failure {
     if error.is_parse() { Failure::BadAnswer(told(error)) } else { Failure::Truncated(told(error)) }
 }
 

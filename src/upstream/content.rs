@@ -17,7 +17,6 @@ use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -26,7 +25,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use crate::response::Failure;
@@ -76,13 +74,29 @@ pub enum End {
     ClientGone,
     ClientSilent,
     /// The client broke the framing of its content (RFC 9112, section 7.1).
-    Malformed,
+    Malformed(&'static str),
+    /// It is longer than this limit.
+    Long(u64),
+    /// It comes with fewer bytes a second than this limit.
+    Slow(u64),
 }
+
+/// Why the client's content ended before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentFault {
+    Gone,
+    Malformed(&'static str),
+    Long(u64),
+    Slow(u64),
+}
+
+/// The client's content, whatever protocol it comes in.
+type Stream = Pin<Box<dyn Body<Data = Bytes, Error = ContentFault>>>;
 
 enum Source {
     Empty,
     Whole(Bytes),
-    Stream(Incoming),
+    Stream(Stream),
 }
 
 enum Kept {
@@ -122,12 +136,15 @@ impl Content {
     }
 
     /// The client's content as it arrives; `idle` is the longest silence of the client.
-    pub fn stream(incoming: Incoming, idle: Option<Duration>) -> Content {
+    pub fn stream(
+        incoming: impl Body<Data = Bytes, Error = ContentFault> + 'static,
+        idle: Option<Duration>,
+    ) -> Content {
         if incoming.is_end_stream() {
             return Content::empty();
         }
         let length = incoming.size_hint().exact();
-        Content::new(Source::Stream(incoming), length, idle)
+        Content::new(Source::Stream(Box::pin(incoming)), length, idle)
     }
 
     /// What is known about it, also after the content itself was handed over.
@@ -267,7 +284,9 @@ impl ContentState {
             End::Complete => None,
             End::ClientGone => Some(Failure::ClientGone),
             End::ClientSilent => Some(Failure::ClientSilent),
-            End::Malformed => Some(Failure::BadRequest("the framing of the content is broken")),
+            End::Malformed(reason) => Some(Failure::BadRequest(reason)),
+            End::Long(limit) => Some(Failure::LongContent(limit)),
+            End::Slow(limit) => Some(Failure::SlowContent(limit)),
         }
     }
 
@@ -353,7 +372,7 @@ impl ContentState {
         };
         self.touched.set(true);
         self.moved.set(Instant::now());
-        match ready_frame(frame) {
+        match frame {
             Some(Ok(frame)) => {
                 self.note(&frame);
                 if self.source.borrow().is_end() {
@@ -361,7 +380,7 @@ impl ContentState {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(end)) => Poll::Ready(Some(Err(self.ended(end)))),
+            Some(Err(fault)) => Poll::Ready(Some(Err(self.ended(fault.into())))),
             None => {
                 self.ended(End::Complete);
                 Poll::Ready(None)
@@ -395,7 +414,7 @@ impl ContentState {
 }
 
 impl Source {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ContentFault>>> {
         match self {
             Source::Empty => Poll::Ready(None),
             Source::Whole(bytes) => {
@@ -403,7 +422,7 @@ impl Source {
                 *self = Source::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Source::Stream(incoming) => Pin::new(incoming).poll_frame(cx),
+            Source::Stream(incoming) => incoming.as_mut().poll_frame(cx),
         }
     }
 
@@ -416,15 +435,15 @@ impl Source {
     }
 }
 
-fn ready_frame(frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> Option<Result<Frame<Bytes>, End>> {
-    Some(frame?.map_err(|error| if is_malformed(&error) { End::Malformed } else { End::ClientGone }))
-}
-
-/// hyper reports broken chunks as an input error below its own.
-fn is_malformed(error: &hyper::Error) -> bool {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
-    cause
-        .is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
+impl From<ContentFault> for End {
+    fn from(fault: ContentFault) -> End {
+        match fault {
+            ContentFault::Gone => End::ClientGone,
+            ContentFault::Malformed(reason) => End::Malformed(reason),
+            ContentFault::Long(limit) => End::Long(limit),
+            ContentFault::Slow(limit) => End::Slow(limit),
+        }
+    }
 }
 
 fn wake(slot: &RefCell<Option<Waker>>) {
@@ -441,7 +460,9 @@ impl fmt::Display for ContentError {
             ContentError::Ended(End::Complete) => "the content is complete",
             ContentError::Ended(End::ClientGone) => "the client is gone",
             ContentError::Ended(End::ClientSilent) => "the client is silent",
-            ContentError::Ended(End::Malformed) => "the client's content is malformed",
+            ContentError::Ended(End::Malformed(_)) => "the client's content is malformed",
+            ContentError::Ended(End::Long(_)) => "the client's content is too long",
+            ContentError::Ended(End::Slow(_)) => "the client's content comes too slowly",
             ContentError::Over => "the attempt is over",
         })
     }

@@ -40,13 +40,14 @@ mod dial;
 mod endpoint;
 mod http1;
 mod http2;
+mod incoming;
 mod line;
 
 #[cfg(test)]
 mod tests;
 
-pub use attempt::failure_of;
-pub use content::{Content, ContentError, ContentState, End};
+pub use content::{Content, ContentError, ContentFault, ContentState, End};
+pub use incoming::Incoming;
 pub use line::{Line, Socket};
 
 use std::cell::Cell;
@@ -55,7 +56,6 @@ use std::sync::Arc;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
-use hyper::body::Incoming;
 
 use crate::config::settings::{self, Protocol, Timeout};
 use crate::response::{Failure, Retry};
@@ -72,6 +72,15 @@ pub struct Upstream {
     endpoints: Box<[Rc<Endpoint>]>,
     /// Where the search for the least busy endpoint begins.
     next: Cell<usize>,
+}
+
+/// Whoever wants to know how a request gets on before its answer is there.
+pub trait Asker {
+    /// It goes to this endpoint now, perhaps not for the first time.
+    fn asks(&self, endpoint: &Rc<str>);
+
+    /// An interim answer of it came (RFC 9110, section 15.2), as the endpoint sent it; never 101.
+    fn interim(&self, head: Response<()>);
 }
 
 /// The head of an answer, its body still to be read.
@@ -130,19 +139,19 @@ impl Upstream {
     /// the form of its target (RFC 9112, section 3.2) are put right here. Dropping the future ends
     /// the attempt at once. `timeout.connect` holds for each endpoint, `timeout.first_byte` from the
     /// end of the content, `timeout.idle` for an endpoint that does not take the content;
-    /// `timeout.request` is the caller's. `asking` is told each endpoint before it is asked, so that
+    /// `timeout.request` is the caller's. `asker` is told each endpoint before it is asked, so that
     /// whoever gives up in the middle knows whom the request was with.
     pub async fn send(
         self: &Rc<Self>,
         request: Request<Content>,
         timeout: &Timeout,
-        asking: impl Fn(&Rc<str>),
+        asker: &dyn Asker,
     ) -> Result<Answer, Failure> {
         let mut request = self.prepared(request)?;
         let mut search = Search::new(&request);
         loop {
             let Some((index, endpoint)) = self.choose(&search) else { return Err(search.last) };
-            asking(&endpoint.label);
+            asker.asks(&endpoint.label);
             let mut occupancy = Occupancy::new(endpoint);
             let connection = match endpoint.connect(search.wish(&request), timeout.connect).await {
                 Ok(connection) => connection,
@@ -158,7 +167,7 @@ impl Upstream {
                 Ok(response) if search.stale || !reused || !copy.is_told_idle(&response) => {
                     let lease = Lease { content: copy.content, _occupancy: occupancy };
                     let endpoint = Rc::clone(&endpoint.label);
-                    return Ok(Answer { response, endpoint, lease });
+                    return Ok(Answer { response: response.map(Incoming::new), endpoint, lease });
                 }
                 Ok(_) => {
                     request = copy.restored(None).ok_or(Failure::NoAnswer(String::new()))?;
@@ -326,7 +335,7 @@ impl Copy {
 
     /// A 408 on a kept connection is the endpoint's word on its idleness, which met the request on
     /// its way (RFC 9110, section 15.5.9): an idempotent request is asked again.
-    fn is_told_idle(&self, response: &Response<Incoming>) -> bool {
+    fn is_told_idle<B>(&self, response: &Response<B>) -> bool {
         response.status() == StatusCode::REQUEST_TIMEOUT
             && self.head.method.is_idempotent()
             && self.content.is_empty()

@@ -25,6 +25,15 @@ use super::*;
 use crate::config::settings::Address;
 use crate::response::Deadline;
 
+/// Who does not want to know how a request gets on.
+struct Nobody;
+
+impl Asker for Nobody {
+    fn asks(&self, _: &Rc<str>) {}
+
+    fn interim(&self, _: Response<()>) {}
+}
+
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(60);
@@ -71,7 +80,7 @@ fn post(text: &'static str) -> Request<Content> {
 
 async fn body(answer: Answer) -> Result<Bytes, Failure> {
     let Answer { response, lease, .. } = answer;
-    let read = response.into_body().collect().await.map_err(|error| failure_of(&error));
+    let read = response.into_body().collect().await;
     drop(lease);
     Ok(read?.to_bytes())
 }
@@ -170,6 +179,17 @@ async fn closing_after(
     }
 }
 
+/// hyper reports broken chunks as an input error below its own.
+fn fault(error: &hyper::Error) -> ContentFault {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    match cause.map(std::io::Error::kind) {
+        Some(std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData) => {
+            ContentFault::Malformed("broken chunks")
+        }
+        _ => ContentFault::Gone,
+    }
+}
+
 /// Content that a real client streams to a real HTTP server: what is written to the returned socket
 /// after the head arrives as the content.
 async fn streamed(head: &str, idle: Option<Duration>) -> (TcpStream, Content) {
@@ -178,7 +198,7 @@ async fn streamed(head: &str, idle: Option<Duration>) -> (TcpStream, Content) {
     let (socket, _) = listener.accept().await.unwrap();
     let (sender, content) = oneshot::channel();
     let sender = RefCell::new(Some(sender));
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+    let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
         let _ = sender.borrow_mut().take().unwrap().send(request.into_body());
         std::future::pending::<Result<Response<Empty<Bytes>>, std::convert::Infallible>>()
     });
@@ -186,7 +206,7 @@ async fn streamed(head: &str, idle: Option<Duration>) -> (TcpStream, Content) {
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
     tokio::task::spawn_local(connection);
     client.write_all(format!("POST / HTTP/1.1\r\nhost: a\r\n{head}\r\n\r\n").as_bytes()).await.unwrap();
-    (client, Content::stream(content.await.unwrap(), idle))
+    (client, Content::stream(content.await.unwrap().map_err(|error| fault(&error)), idle))
 }
 
 #[test]
@@ -197,7 +217,7 @@ fn a_connection_is_used_again_for_the_next_request() {
         let seen = Rc::default();
         tokio::task::spawn_local(closing_after(listener, usize::MAX, Rc::clone(&seen)));
         for _ in 0..5 {
-            let answer = upstream.send(get(), &PATIENT, |_| ()).await.unwrap();
+            let answer = upstream.send(get(), &PATIENT, &Nobody).await.unwrap();
             assert_eq!(upstream.survey()[0].in_flight, 1);
             assert_eq!(body(answer).await.unwrap(), "ok");
             let survey = &upstream.survey()[0];
@@ -212,7 +232,7 @@ fn an_idle_connection_that_the_endpoint_closes_leaves_the_pool() {
         let (listener, address) = listen().await;
         let upstream = upstream(&[address]);
         tokio::task::spawn_local(closing_after(listener, 1, Rc::default()));
-        body(upstream.send(get(), &PATIENT, |_| ()).await.unwrap()).await.unwrap();
+        body(upstream.send(get(), &PATIENT, &Nobody).await.unwrap()).await.unwrap();
         until(|| upstream.survey()[0].idle == 0).await;
     });
 }
@@ -228,7 +248,7 @@ fn closing_kept_connections_unannounced_fails_no_request_and_doubles_none() {
             for number in 0..1000 {
                 let (method, content) = if number % 3 == 0 { ("GET", "") } else { ("POST", "order") };
                 let content = Bytes::from(format!("{content}{number}"));
-                let answer = upstream.send(request(method, Content::whole(content)), &PATIENT, |_| ()).await;
+                let answer = upstream.send(request(method, Content::whole(content)), &PATIENT, &Nobody).await;
                 assert_eq!(body(answer.unwrap()).await.unwrap(), "ok");
             }
             assert_eq!(seen.borrow().len(), 1000);
@@ -326,7 +346,7 @@ async fn lost_of(count: u32, upstream: &Rc<Upstream>, pause: impl AsyncFn(u32)) 
         pause(number).await;
         let content = Content::whole(Bytes::from(number.to_string()));
         let method = if number % 2 == 0 { "GET" } else { "POST" };
-        match upstream.send(request(method, content), &PATIENT, |_| ()).await {
+        match upstream.send(request(method, content), &PATIENT, &Nobody).await {
             Ok(answer) => assert_eq!(body(answer).await.unwrap(), "ok"),
             Err(Failure::NoAnswer(_)) if method == "POST" => lost += 1,
             Err(failure) => panic!("{method} {number}: {failure:?}"),
@@ -436,7 +456,7 @@ async fn second_request_meets(
         peer.say(OK).await;
         peer
     };
-    let (answer, peer) = tokio::join!(upstream.send(get(), &PATIENT, |_| ()), warm_up);
+    let (answer, peer) = tokio::join!(upstream.send(get(), &PATIENT, &Nobody), warm_up);
     body(answer.unwrap()).await.unwrap();
     // Kept open for so long, the connection is good enough for a POST.
     tokio::time::sleep(http1::HASTE).await;
@@ -452,7 +472,8 @@ async fn second_request_meets(
         }
     });
     let asked = async {
-        let answer = upstream.send(request(method, Content::whole("order".into())), &PATIENT, |_| ()).await?;
+        let answer =
+            upstream.send(request(method, Content::whole("order".into())), &PATIENT, &Nobody).await?;
         body(answer).await
     };
     let (answer, ()) = tokio::join!(asked, then(peer));
@@ -539,8 +560,8 @@ fn a_timeout_notice_on_a_kept_connection_is_not_taken_for_an_answer() {
             second.say(OK).await;
         };
         let asked = async {
-            body(upstream.send(get(), &PATIENT, |_| ()).await.unwrap()).await.unwrap();
-            upstream.send(get(), &PATIENT, |_| ()).await.unwrap().response.status()
+            body(upstream.send(get(), &PATIENT, &Nobody).await.unwrap()).await.unwrap();
+            upstream.send(get(), &PATIENT, &Nobody).await.unwrap().response.status()
         };
         assert_eq!(tokio::join!(asked, server).0, 200);
     });
@@ -566,7 +587,7 @@ fn a_kept_connection_on_a_unix_socket_that_closes_fails_no_request() {
         });
         for number in 0..300 {
             let request = if number % 2 == 0 { get() } else { post("order") };
-            assert_eq!(body(upstream.send(request, &PATIENT, |_| ()).await.unwrap()).await.unwrap(), "ok");
+            assert_eq!(body(upstream.send(request, &PATIENT, &Nobody).await.unwrap()).await.unwrap(), "ok");
         }
     });
 }
@@ -591,7 +612,7 @@ fn a_full_backlog_of_a_unix_socket_is_waited_for() {
             peer.request().await.unwrap();
             peer.say(OK).await;
         };
-        assert!(tokio::join!(upstream.send(get(), &PATIENT, |_| ()), server).0.is_ok());
+        assert!(tokio::join!(upstream.send(get(), &PATIENT, &Nobody), server).0.is_ok());
     });
 }
 
@@ -606,7 +627,7 @@ fn an_upstream_that_is_dropped_closes_its_idle_connections() {
             peer.say(OK).await;
             peer
         };
-        let (answer, mut peer) = tokio::join!(upstream.send(get(), &PATIENT, |_| ()), server);
+        let (answer, mut peer) = tokio::join!(upstream.send(get(), &PATIENT, &Nobody), server);
         let answer = answer.unwrap();
         drop(upstream);
         assert_eq!(body(answer).await.unwrap(), "ok", "what is in flight ends in peace");
@@ -627,7 +648,7 @@ fn a_connect_request_opens_a_tunnel() {
             peer.say("HTTP/1.1 200 OK\r\n\r\nhello").await;
             (peer, head)
         };
-        let (answer, (_peer, head)) = tokio::join!(upstream.send(asked, &PATIENT, |_| ()), server);
+        let (answer, (_peer, head)) = tokio::join!(upstream.send(asked, &PATIENT, &Nobody), server);
         assert!(head.starts_with("CONNECT db.example:5432 HTTP/1.1\r\n"), "{head}");
         let upgraded = hyper::upgrade::on(answer.unwrap().response).await.unwrap();
         assert_eq!(upgraded.downcast::<UpgradedIo>().unwrap().read_buf, "hello");
@@ -643,13 +664,13 @@ fn an_unreachable_endpoint_is_passed_over_and_none_left_is_said() {
         tokio::task::spawn_local(closing_after(listener, usize::MAX, Rc::default()));
         let one_of_two = upstream(&[nowhere.clone(), address.clone()]);
         for _ in 0..4 {
-            let answer = one_of_two.send(post("order"), &PATIENT, |_| ()).await.unwrap();
+            let answer = one_of_two.send(post("order"), &PATIENT, &Nobody).await.unwrap();
             assert_eq!(answer.endpoint.as_ref(), address.to_string());
         }
         let none = upstream(&[nowhere.clone(), nowhere]);
-        assert!(matches!(none.send(get(), &PATIENT, |_| ()).await, Err(Failure::Unreachable(_))));
+        assert!(matches!(none.send(get(), &PATIENT, &Nobody).await, Err(Failure::Unreachable(_))));
         let empty = upstream(&[]);
-        assert!(matches!(empty.send(get(), &PATIENT, |_| ()).await, Err(Failure::NoEndpoint)));
+        assert!(matches!(empty.send(get(), &PATIENT, &Nobody).await, Err(Failure::NoEndpoint)));
     });
 }
 
@@ -660,7 +681,7 @@ fn a_name_is_resolved_at_connect() {
         tokio::task::spawn_local(closing_after(listener, usize::MAX, Rc::default()));
         let Address::Ip(address) = address else { unreachable!() };
         let upstream = upstream(&[Address::Name { host: "localhost".into(), port: address.port() }]);
-        assert_eq!(body(upstream.send(get(), &PATIENT, |_| ()).await.unwrap()).await.unwrap(), "ok");
+        assert_eq!(body(upstream.send(get(), &PATIENT, &Nobody).await.unwrap()).await.unwrap(), "ok");
     });
 }
 
@@ -673,14 +694,14 @@ fn the_least_busy_endpoint_is_asked() {
         tokio::task::spawn_local(closing_after(second, usize::MAX, Rc::default()));
         let upstream = upstream(&[one, two]);
         let held = [
-            upstream.send(get(), &PATIENT, |_| ()).await.unwrap(),
-            upstream.send(get(), &PATIENT, |_| ()).await.unwrap(),
+            upstream.send(get(), &PATIENT, &Nobody).await.unwrap(),
+            upstream.send(get(), &PATIENT, &Nobody).await.unwrap(),
         ];
         assert_ne!(held[0].endpoint, held[1].endpoint);
         let [busy, free] = held;
         drop(free.lease);
         for _ in 0..3 {
-            let answer = upstream.send(get(), &PATIENT, |_| ()).await.unwrap();
+            let answer = upstream.send(get(), &PATIENT, &Nobody).await.unwrap();
             assert_ne!(answer.endpoint, busy.endpoint);
         }
     });
@@ -692,7 +713,7 @@ fn an_answer_that_does_not_begin_in_time_is_late() {
         let (listener, address) = listen().await;
         let upstream = upstream(&[address]);
         let timeout = Timeout { first_byte: Some(SHORT), ..PATIENT };
-        let (answer, mut peer) = tokio::join!(upstream.send(get(), &timeout, |_| ()), accept(&listener));
+        let (answer, mut peer) = tokio::join!(upstream.send(get(), &timeout, &Nobody), accept(&listener));
         assert_eq!(answer.err(), Some(Failure::Late(Deadline::FirstByte, SHORT)));
         assert!(peer.request().await.is_some());
         assert!(peer.request().await.is_none(), "the connection is closed");
@@ -717,9 +738,9 @@ fn the_time_to_the_first_byte_begins_when_the_content_is_sent() {
             peer
         };
         let (answer, mut peer) =
-            tokio::join!(upstream.send(request("POST", content), &timeout, |_| ()), server);
+            tokio::join!(upstream.send(request("POST", content), &timeout, &Nobody), server);
         assert_eq!(body(answer.unwrap()).await.unwrap(), "ok");
-        let (answer, _) = tokio::join!(upstream.send(get(), &timeout, |_| ()), peer.request());
+        let (answer, _) = tokio::join!(upstream.send(get(), &timeout, &Nobody), peer.request());
         assert_eq!(answer.err(), Some(Failure::Late(Deadline::FirstByte, SHORT)));
     });
 }
@@ -733,7 +754,7 @@ fn a_client_that_stops_sending_is_silent() {
         client.write_all(b"sl").await.unwrap();
         let state = content.state();
         let (answer, _) =
-            tokio::join!(upstream.send(request("POST", content), &PATIENT, |_| ()), accept(&listener));
+            tokio::join!(upstream.send(request("POST", content), &PATIENT, &Nobody), accept(&listener));
         assert_eq!(answer.err(), Some(Failure::ClientSilent));
         assert_eq!((state.end(), state.bytes()), (Some(End::ClientSilent), 2));
     });
@@ -753,7 +774,7 @@ fn a_client_that_goes_away_is_gone() {
             peer.up_to("sl").await;
             while peer.more().await.is_some() {}
         };
-        let (answer, ()) = tokio::join!(upstream.send(request("POST", content), &PATIENT, |_| ()), server);
+        let (answer, ()) = tokio::join!(upstream.send(request("POST", content), &PATIENT, &Nobody), server);
         assert_eq!(answer.err(), Some(Failure::ClientGone));
     });
 }
@@ -765,7 +786,7 @@ fn broken_framing_is_the_clients_fault() {
         let upstream = upstream(&[address]);
         let (mut client, content) = streamed("transfer-encoding: chunked", Some(LONG)).await;
         client.write_all(b"4\r\nslow\r\nnonsense\r\n").await.unwrap();
-        let answer = upstream.send(request("POST", content), &PATIENT, |_| ()).await;
+        let answer = upstream.send(request("POST", content), &PATIENT, &Nobody).await;
         assert!(matches!(answer, Err(Failure::BadRequest(_))));
     });
 }
@@ -778,7 +799,7 @@ fn an_endpoint_that_takes_no_content_is_late() {
         let content = Content::whole(vec![b'x'; 64 << 20].into());
         let timeout = Timeout { idle: Some(SHORT), first_byte: Some(SHORT), ..PATIENT };
         let (answer, _peer) =
-            tokio::join!(upstream.send(request("POST", content), &timeout, |_| ()), accept(&listener));
+            tokio::join!(upstream.send(request("POST", content), &timeout, &Nobody), accept(&listener));
         assert!(matches!(answer, Err(Failure::Late(_, SHORT))));
     });
 }
@@ -797,7 +818,7 @@ fn content_keeps_its_exact_length() {
             request
         };
         let (answer, (head, content)) =
-            tokio::join!(upstream.send(request("POST", content), &PATIENT, |_| ()), server);
+            tokio::join!(upstream.send(request("POST", content), &PATIENT, &Nobody), server);
         assert!(head.contains("content-length: 10\r\n") && !head.contains("transfer-encoding"), "{head}");
         assert_eq!(content, "0123456789");
         assert_eq!(answer.unwrap().lease.content().end(), Some(End::Complete));
@@ -820,7 +841,7 @@ fn trailers_of_the_content_pass() {
             peer.say(OK).await;
             text
         };
-        let (answer, text) = tokio::join!(upstream.send(sent, &PATIENT, |_| ()), server);
+        let (answer, text) = tokio::join!(upstream.send(sent, &PATIENT, &Nobody), server);
         assert!(text.contains("4\r\nslow\r\n0\r\n"), "{text}");
         assert_eq!(body(answer.unwrap()).await.unwrap(), "ok");
     });
@@ -840,7 +861,7 @@ fn an_answer_before_the_end_of_the_content_is_passed_on_and_its_connection_is_no
             peer
         };
         let (answer, mut peer) =
-            tokio::join!(upstream.send(request("POST", content), &PATIENT, |_| ()), server);
+            tokio::join!(upstream.send(request("POST", content), &PATIENT, &Nobody), server);
         let answer = answer.unwrap();
         assert_eq!(answer.response.status(), 413);
         body(answer).await.unwrap();
@@ -861,7 +882,7 @@ fn an_answer_that_came_before_a_reset_is_passed_on() {
             peer.say("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
                 .await;
         };
-        let (answer, ()) = tokio::join!(upstream.send(request("POST", content), &PATIENT, |_| ()), server);
+        let (answer, ()) = tokio::join!(upstream.send(request("POST", content), &PATIENT, &Nobody), server);
         assert_eq!(answer.unwrap().response.status(), 413);
     });
 }
@@ -874,7 +895,7 @@ async fn answered_with(text: &str) -> Result<Answer, Failure> {
         peer.request().await.unwrap();
         peer.say(text).await;
     };
-    tokio::join!(upstream.send(get(), &PATIENT, |_| ()), server).0
+    tokio::join!(upstream.send(get(), &PATIENT, &Nobody), server).0
 }
 
 #[test]
@@ -908,7 +929,7 @@ fn dropping_the_request_closes_the_connection() {
         let upstream = upstream(&[address]);
         let mut peer = {
             let timeout = PATIENT;
-            let mut asked = pin!(upstream.send(get(), &timeout, |_| ()));
+            let mut asked = pin!(upstream.send(get(), &timeout, &Nobody));
             let mut arrived = pin!(async {
                 let mut peer = accept(&listener).await;
                 peer.request().await.unwrap();
@@ -936,7 +957,7 @@ fn dropping_the_answer_closes_the_connection() {
             peer.say("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nbegin").await;
             peer
         };
-        let (answer, mut peer) = tokio::join!(upstream.send(get(), &PATIENT, |_| ()), server);
+        let (answer, mut peer) = tokio::join!(upstream.send(get(), &PATIENT, &Nobody), server);
         drop(answer.unwrap());
         assert!(peer.request().await.is_none());
     });
@@ -957,7 +978,7 @@ fn an_upgrade_hands_over_the_socket_with_the_bytes_that_came_with_it() {
                 .await;
             peer
         };
-        let (answer, mut peer) = tokio::join!(upstream.send(asked, &PATIENT, |_| ()), server);
+        let (answer, mut peer) = tokio::join!(upstream.send(asked, &PATIENT, &Nobody), server);
         let answer = answer.unwrap();
         assert_eq!(answer.response.status(), 101);
         let upgraded = hyper::upgrade::on(answer.response).await.unwrap();
@@ -983,7 +1004,7 @@ fn idle_connections_close_after_their_time_and_above_their_number() {
         let pool = settings::Pool { idle: SHORT, max_idle: 2 };
         let upstream = Upstream::new(Arc::new(settings::Service { pool, ..service(&[address]) }));
         tokio::task::spawn_local(closing_after(listener, usize::MAX, Rc::default()));
-        let at_once = (0..4).map(|_| upstream.send(get(), &PATIENT, |_| ()));
+        let at_once = (0..4).map(|_| upstream.send(get(), &PATIENT, &Nobody));
         for answer in futures_util::future::join_all(at_once).await {
             body(answer.unwrap()).await.unwrap();
         }
@@ -1006,7 +1027,7 @@ fn a_connection_is_not_used_when_the_endpoint_announced_to_close_it() {
         };
         let asked = async {
             for _ in 0..2 {
-                body(upstream.send(get(), &PATIENT, |_| ()).await.unwrap()).await.unwrap();
+                body(upstream.send(get(), &PATIENT, &Nobody).await.unwrap()).await.unwrap();
             }
         };
         tokio::join!(asked, server);
@@ -1065,7 +1086,7 @@ fn requests_share_one_h2c_connection() {
         .await;
         let upstream = h2c(address);
         let timeout = PATIENT;
-        let all = (0..20).map(|_| async { body(upstream.send(post("x"), &timeout, |_| ()).await?).await });
+        let all = (0..20).map(|_| async { body(upstream.send(post("x"), &timeout, &Nobody).await?).await });
         for answer in futures_util::future::join_all(all).await {
             assert_eq!(answer.unwrap(), "ok");
         }
@@ -1091,7 +1112,7 @@ fn a_post_refused_by_an_h2c_endpoint_is_sent_again() {
         .await;
         let upstream = h2c(address);
         for _ in 0..3 {
-            assert_eq!(body(upstream.send(post("x"), &PATIENT, |_| ()).await.unwrap()).await.unwrap(), "ok");
+            assert_eq!(body(upstream.send(post("x"), &PATIENT, &Nobody).await.unwrap()).await.unwrap(), "ok");
         }
     });
 }
@@ -1120,7 +1141,7 @@ fn an_h2c_connection_that_goes_away_or_closes_is_dialled_anew() {
             .await;
             let upstream = h2c(address);
             for number in 0..100 {
-                let answer = upstream.send(post("x"), &PATIENT, |_| ()).await;
+                let answer = upstream.send(post("x"), &PATIENT, &Nobody).await;
                 let answer = answer.unwrap_or_else(|failure| panic!("{politely} {number}: {failure:?}"));
                 assert_eq!(body(answer).await.unwrap(), "ok", "{politely} {number}");
             }
@@ -1139,7 +1160,7 @@ fn an_h2c_endpoint_that_speaks_something_else_is_a_failure_of_its_own() {
                 while peer.more().await.is_some() {}
             }
         });
-        let failure = h2c(address).send(get(), &PATIENT, |_| ()).await.err().unwrap();
+        let failure = h2c(address).send(get(), &PATIENT, &Nobody).await.err().unwrap();
         assert_eq!(failure.verdict().status, 502, "{failure:?}");
     });
 }
@@ -1150,7 +1171,7 @@ fn a_hyper_server_answers_over_h2c() {
         let (listener, address) = listen().await;
         tokio::task::spawn_local(async move {
             let (socket, _) = listener.accept().await.unwrap();
-            let echo = hyper::service::service_fn(async |request: Request<Incoming>| {
+            let echo = hyper::service::service_fn(async |request: Request<hyper::body::Incoming>| {
                 let content = request.into_body().collect().await.unwrap().to_bytes();
                 Ok::<_, std::convert::Infallible>(Response::new(http_body_util::Full::new(content)))
             });
@@ -1159,7 +1180,7 @@ fn a_hyper_server_answers_over_h2c() {
         });
         let content = Bytes::from(vec![b'x'; 3 << 20]);
         let answer =
-            h2c(address).send(request("POST", Content::whole(content.clone())), &PATIENT, |_| ()).await;
+            h2c(address).send(request("POST", Content::whole(content.clone())), &PATIENT, &Nobody).await;
         assert_eq!(body(answer.unwrap()).await.unwrap(), content);
     });
 }
