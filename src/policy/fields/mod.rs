@@ -14,7 +14,10 @@
 //!   (RFC 3875, section 4.1.18).
 //! - `TE` keeps only `trailers`, `Upgrade` only what [`crate::policy::upgrade`] lets pass;
 //!   `HTTP2-Settings` and `Proxy` (CVE-2016-5385) never pass.
-//! - `Cookie` crumbs of HTTP/2 are one field again.
+//! - `Cookie` crumbs of HTTP/2 are one field again. Several lines of HTTP/1.1, which nobody may send (RFC
+//!   6265, section 5.4), stay what they are: only HTTP/2 says what they mean together.
+//! - Lines of one name keep their order, empty ones too (RFC 9110, section 5.3). That of different names
+//!   has no meaning and is not kept: `HeaderMap` moves the last one to where another was removed.
 //!
 //! Allocates for an ordinary request: the buffer that `Forwarded` and `X-Forwarded-For` share (2, it
 //! and its count), the map when it has to grow (2), a `Host` that is not already the authority. The
@@ -106,7 +109,8 @@ fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(COOKIE).iter().nth(1).is_none() {
         return;
     }
-    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let crumbs = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let crumbs: Vec<&[u8]> = crumbs.filter(|crumb| !crumb.is_empty()).collect();
     let joined = crumbs.join(&b"; "[..]);
     if let Ok(joined) = HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)) {
         headers.insert(COOKIE, joined);
