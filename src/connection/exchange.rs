@@ -263,9 +263,11 @@ fn prepare(
         unix: address.is_none(),
         trusted: Local::trusts(flight.generation(), address),
         scheme: "http",
+        version: parts.version,
     };
-    let protocol = flight.generation().blueprint.settings.services[route.service].protocol;
-    fields::for_upstream(&mut parts.headers, &client, authority, parts.version, identity, asked, protocol);
+    let blueprint = &flight.generation().blueprint;
+    let protocol = blueprint.settings.services[route.service].protocol;
+    fields::for_upstream(&mut parts.headers, &client, authority, &blueprint.via, identity, asked, protocol);
     if parts.method != Method::CONNECT {
         parts.uri = Uri::from(route.target(path_of(&parts.uri)));
     }

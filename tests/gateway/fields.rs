@@ -88,7 +88,8 @@ fn what_belongs_to_one_connection_goes_no_further() {
     }
     assert_eq!(seen(&echo, "te"), ["trailers"]);
     assert_eq!(seen(&echo, "x-other"), ["stays"]);
-    assert_eq!(seen(&echo, "via"), ["1.0 before", "1.1 hitless"]);
+    let via = seen(&echo, "via");
+    assert!(via.len() == 2 && via[0] == "1.0 before" && via[1].starts_with("1.1 hitless-"), "{via:?}");
     assert_eq!(seen(&echo, "host"), ["shop.test"]);
 }
 

@@ -148,7 +148,8 @@ pub(super) fn block_on<F: Future>(future: F) -> F::Output {
 fn blueprint(number: u64, settings: Settings) -> Arc<Blueprint> {
     let settings = Arc::new(settings);
     let routes = Arc::new(Table::new(&settings));
-    Arc::new(Blueprint { number, settings, routes, access: crate::telemetry::access::AccessLog::silent() })
+    let access = crate::telemetry::access::AccessLog::silent();
+    Arc::new(Blueprint { number, settings, routes, access, via: crate::policy::Via::new("test") })
 }
 
 /// These services on one listener.

@@ -36,6 +36,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use crate::config::settings::Protocol;
 use crate::policy::identity::{Identity, TRACEPARENT, TRACESTATE, X_REQUEST_ID};
 use crate::policy::upgrade::Upgrade;
+use crate::policy::via::Via;
 use crate::response::hygiene;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -53,31 +54,32 @@ pub struct Client {
     pub trusted: bool,
     /// `http` or `https`.
     pub scheme: &'static str,
+    pub version: Version,
 }
 
 /// Makes the fields of a client's request ready for an endpoint. `authority` is the one that was
-/// routed, with its port; `version` is the client's; `protocol` the endpoint's.
+/// routed, with its port; `via` names this gateway; `protocol` is the endpoint's.
 pub fn for_upstream(
     headers: &mut HeaderMap,
     client: &Client,
     authority: &str,
-    version: Version,
+    via: &Via,
     identity: &Identity,
     upgrade: Option<&Upgrade>,
     protocol: Protocol,
 ) {
     // A client of HTTP/1.0 cannot receive trailers, whatever it says.
-    let trailers = version > Version::HTTP_10 && hygiene::lists(headers, TE, "trailers");
+    let trailers = client.version > Version::HTTP_10 && hygiene::lists(headers, TE, "trailers");
     hygiene::strip(headers);
     headers.remove(PROXY);
     disbelieve(headers, client.trusted);
-    if version == Version::HTTP_2 {
+    if client.version == Version::HTTP_2 {
         join_cookies(headers);
     }
     // Room for all that follows, so that the map grows once; it refuses only beyond 32,768 fields.
     let _ = headers.try_reserve(10);
     set_connection(headers, trailers, upgrade, protocol);
-    headers.append(VIA, hygiene::via(version));
+    headers.append(VIA, via.element(client.version));
     set_origin(headers, client, authority);
     set_identity(headers, identity);
 }

@@ -9,9 +9,10 @@ const DIRECT: Client = Client {
     unix: false,
     trusted: false,
     scheme: "http",
+    version: Version::HTTP_11,
 };
 const PROXY: Client = Client { trusted: true, ..DIRECT };
-const UNIX: Client = Client { address: None, unix: true, trusted: false, scheme: "http" };
+const UNIX: Client = Client { address: None, unix: true, ..DIRECT };
 
 type Lines<'a> = &'a [(&'a str, &'a str)];
 
@@ -31,7 +32,8 @@ fn leaves(
     let mut headers = map(lines);
     let identity = identify(&headers, &mut || 1);
     let upgrade = asked(&http::Method::GET, version, &headers);
-    for_upstream(&mut headers, &client, authority, version, &identity, upgrade.as_ref(), protocol);
+    let client = Client { version, ..client };
+    for_upstream(&mut headers, &client, authority, &Via::new("0a"), &identity, upgrade.as_ref(), protocol);
     headers
 }
 
@@ -49,7 +51,7 @@ fn an_ordinary_request_gets_its_origin_and_identity() {
     let expected = map(&[
         ("host", "example.com"),
         ("accept", "*/*"),
-        ("via", "1.1 hitless"),
+        ("via", "1.1 hitless-0a"),
         ("forwarded", "for=192.0.2.1;host=example.com;proto=http"),
         ("x-forwarded-for", "192.0.2.1"),
         ("x-forwarded-proto", "http"),
@@ -91,7 +93,7 @@ fn connection_cannot_remove_what_is_set_or_frames_the_message() {
     for name in listed.split(", ") {
         assert!(left.contains_key(name), "{name}");
     }
-    assert_eq!(of(&left, "via"), ["1.0 a", "1.1 hitless"]);
+    assert_eq!(of(&left, "via"), ["1.0 a", "1.1 hitless-0a"]);
     let given = [("connection", "x-forwarded-for, tracestate"), ("x-forwarded-for", "198.51.100.7")];
     let left = leaves(PROXY, "example.com", Version::HTTP_11, Protocol::Http1, &given);
     assert_eq!(of(&left, "x-forwarded-for"), ["198.51.100.7, 192.0.2.1"], "what a proxy before said is kept");
@@ -136,9 +138,9 @@ fn an_upgrade_is_asked_of_an_http1_endpoint_only() {
 fn the_version_that_a_request_came_in_is_told() {
     // RFC 9110, section 7.6.3.
     for (version, via) in [
-        (Version::HTTP_10, "1.0 hitless"),
-        (Version::HTTP_11, "1.1 hitless"),
-        (Version::HTTP_2, "2.0 hitless"),
+        (Version::HTTP_10, "1.0 hitless-0a"),
+        (Version::HTTP_11, "1.1 hitless-0a"),
+        (Version::HTTP_2, "2.0 hitless-0a"),
     ] {
         assert_eq!(of(&leaves(DIRECT, "h", version, Protocol::Http1, &[]), "via"), [via]);
     }
@@ -330,11 +332,12 @@ proptest::proptest! {
             }
         }
         let identity = identify(&headers, &mut || 1);
-        for_upstream(&mut headers, &DIRECT, "h", Version::HTTP_2, &identity, None, Protocol::H2c);
+        let client = Client { version: Version::HTTP_2, ..DIRECT };
+        for_upstream(&mut headers, &client, "h", &Via::new("0a"), &identity, None, Protocol::H2c);
         assert_eq!(of(&headers, "host"), ["h"]);
         assert_eq!(of(&headers, "x-forwarded-for"), ["192.0.2.1"]);
         assert_eq!(of(&headers, "forwarded"), ["for=192.0.2.1;host=h;proto=http"]);
-        assert_eq!(of(&headers, "via").last().map(String::as_str), Some("2.0 hitless"));
+        assert_eq!(of(&headers, "via").last().map(String::as_str), Some("2.0 hitless-0a"));
         assert!(!headers.contains_key("connection") && !headers.contains_key("upgrade"));
     }
 }
