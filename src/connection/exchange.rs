@@ -17,12 +17,12 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{ACCEPT, CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
+use http::header::{ACCEPT, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -41,7 +41,7 @@ use crate::policy::fields::{self, Client};
 use crate::policy::identity::{self, Identity};
 use crate::policy::upgrade::{self, Upgrade};
 use crate::response::{Deadline, Failure, answer, hygiene};
-use crate::route::{Lookup, Route, host_of};
+use crate::route::{Lookup, Route, check_authority, host_of, target_of};
 use crate::telemetry::counters::Ending;
 use crate::upstream::{Answer, Content, Lease};
 
@@ -126,7 +126,7 @@ async fn answer(flight: &Rc<Flight>, request: Request<Arriving>) -> Result<Outco
         Action::Redirect { status, .. } => {
             // A port of this listener says nothing about where the redirect leads.
             let host = host_of(authority).unwrap_or(authority);
-            let location = route.location("http", host, path_of(flight.uri()));
+            let location = route.location("http", host, &path_of(flight.uri()));
             Ok(Outcome::Own(answer::redirect(*status, location)))
         }
         Action::Answer { status, content_type, body } => {
@@ -138,17 +138,8 @@ async fn answer(flight: &Rc<Flight>, request: Request<Arriving>) -> Result<Outco
 
 /// The authority that routes the request; empty where HTTP/1.0 has none.
 fn authority<'a>(flight: &'a Flight, request: &Request<Arriving>) -> Result<&'a str, Failure> {
-    if request.headers().get_all(HOST).iter().nth(1).is_some() {
-        return Err(Failure::BadRequest("more than one Host field"));
-    }
-    match flight.authority() {
-        Some(authority) => Ok(authority),
-        None if request.headers().contains_key(HOST) => {
-            Err(Failure::BadRequest("the Host field is not text"))
-        }
-        None if flight.version() == Version::HTTP_10 => Ok(""),
-        None => Err(Failure::BadRequest("no authority")),
-    }
+    check_authority(request.method(), request.uri(), request.version(), request.headers())?;
+    Ok(flight.authority().unwrap_or_default())
 }
 
 fn find(flight: &Flight, authority: &str, request: &Request<Arriving>) -> Result<Arc<Route>, Failure> {
@@ -175,9 +166,8 @@ fn extended(extensions: &http::Extensions) -> Option<&Protocol> {
     extensions.get::<Protocol>()
 }
 
-fn path_of(uri: &Uri) -> &PathAndQuery {
-    static ROOT: LazyLock<PathAndQuery> = LazyLock::new(|| PathAndQuery::from_static("/"));
-    uri.path_and_query().unwrap_or(&ROOT)
+fn path_of(uri: &Uri) -> PathAndQuery {
+    target_of(uri).unwrap_or_else(|| PathAndQuery::from_static("/"))
 }
 
 /// The deadline of the whole request, as far as the head of the answer; its content has its own watch.
@@ -269,7 +259,7 @@ fn prepare(
     let protocol = blueprint.settings.services[route.service].protocol;
     fields::for_upstream(&mut parts.headers, &client, authority, &blueprint.via, identity, asked, protocol);
     if parts.method != Method::CONNECT {
-        parts.uri = Uri::from(route.target(path_of(&parts.uri)));
+        parts.uri = Uri::from(route.target(&path_of(&parts.uri)));
     }
     parts.extensions.clear();
 }
