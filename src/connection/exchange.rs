@@ -26,6 +26,7 @@ use http::header::{ACCEPT, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -37,7 +38,9 @@ use super::local::Local;
 use super::seat::Seat;
 use super::tunnel::Tunnel;
 use crate::config::settings::Action;
+use crate::policy::expect;
 use crate::policy::fields::{self, Client};
+use crate::policy::hops::{self, Hop};
 use crate::policy::identity::{self, Identity};
 use crate::policy::upgrade::{self, Upgrade};
 use crate::response::{Deadline, Failure, answer, hygiene};
@@ -115,11 +118,12 @@ async fn until_cut<W: Future>(flight: &Flight, work: W) -> Result<W::Output, Fai
     .await
 }
 
-async fn answer(flight: &Rc<Flight>, request: Request<Arriving>) -> Result<Outcome, Failure> {
+async fn answer(flight: &Rc<Flight>, mut request: Request<Arriving>) -> Result<Outcome, Failure> {
     let identity = flight.identify(identity::identify(request.headers(), &mut || fastrand::u64(..)));
     #[cfg(test)]
     super::tests::observe(&request);
     let authority = authority(flight, &request)?;
+    expect::awaits_continue(flight.version(), request.headers_mut())?;
     let route = find(flight, authority, &request)?;
     flight.routed(&route);
     match &route.settings.action {
@@ -132,7 +136,14 @@ async fn answer(flight: &Rc<Flight>, request: Request<Arriving>) -> Result<Outco
         Action::Answer { status, content_type, body } => {
             Ok(Outcome::Own(answer::fixed(*status, content_type, body)))
         }
-        Action::Forward => in_time(flight, forward(flight, identity, authority, &route, request)).await,
+        Action::Forward => {
+            flight.generation().blueprint.via.check(request.headers())?;
+            let content = !request.body().is_end_stream();
+            match hops::count(flight.method(), request.headers_mut(), content)? {
+                Hop::Last => Ok(Outcome::Own(answer::last_hop(flight.method(), &route.settings.methods))),
+                Hop::On => in_time(flight, forward(flight, identity, authority, &route, request)).await,
+            }
+        }
     }
 }
 
@@ -205,7 +216,8 @@ async fn forward(
         return Err(Failure::BadAnswer("it has a transfer coding that was not asked for".to_owned()));
     }
     let status = answer.response.status();
-    if status == StatusCode::SWITCHING_PROTOCOLS && asked.is_none() {
+    let met = asked.as_ref().is_some_and(|asked| asked.is_met_by(answer.response.headers()));
+    if status == StatusCode::SWITCHING_PROTOCOLS && !met {
         return Err(Failure::BadUpgrade);
     }
     if status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success()) {

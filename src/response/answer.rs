@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use serde::Serialize;
 
 use super::failure::{Deadline, Failure};
@@ -65,6 +65,23 @@ pub fn redirect(status: u16, location: HeaderValue) -> Response<Bytes> {
     answer
 }
 
+/// The answer to OPTIONS and TRACE that may go no further (RFC 9110, section 7.6.2). `methods` are the
+/// route's; none: any. TRACE is not supported: what it would reflect (section 9.3.8), credentials among
+/// it, is not for scripts to read, and nobody needs it of a gateway.
+pub fn last_hop(method: &Method, methods: &[String]) -> Response<Bytes> {
+    let status = if *method == Method::OPTIONS { 204 } else { 405 };
+    let allowed: Vec<&str> = methods.iter().map(String::as_str).filter(|method| *method != "TRACE").collect();
+    let allowed = if allowed.is_empty() { METHODS.to_owned() } else { allowed.join(", ") };
+    let mut answer = fixed(status, "", "");
+    if let Ok(allowed) = HeaderValue::try_from(allowed) {
+        answer.headers_mut().insert(ALLOW, allowed);
+    }
+    answer
+}
+
+/// What may be tried of any application.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The status to send. 499 is a word for logs only: its client is gone.
@@ -80,8 +97,7 @@ fn require(status: StatusCode, headers: &mut HeaderMap) {
     match status {
         // RFC 9110, section 15.5.6. Only CONNECT is answered 405, and everything else may be tried.
         StatusCode::METHOD_NOT_ALLOWED => {
-            let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-            headers.insert(ALLOW, HeaderValue::from_static(methods));
+            headers.insert(ALLOW, HeaderValue::from_static(METHODS));
         }
         // RFC 9110, section 10.2.3. What is away for a reload or restart is back within a second.
         StatusCode::SERVICE_UNAVAILABLE => {
@@ -360,5 +376,26 @@ mod tests {
         let answer = redirect(308, HeaderValue::from_static("https://example.com/"));
         assert_eq!(answer.status(), 308);
         assert_eq!(field(&answer, "location"), Some("https://example.com/"));
+    }
+
+    #[test]
+    fn the_last_hop_answers_for_itself() {
+        // RFC 9110, sections 7.6.2, 9.3.7, 9.3.8 and 15.5.6.
+        let any: &[String] = &[];
+        let some = &["GET".to_owned(), "TRACE".to_owned()];
+        for (method, methods, status, allow) in [
+            (Method::OPTIONS, any, 204, METHODS),
+            (Method::OPTIONS, some, 204, "GET"),
+            (Method::TRACE, any, 405, METHODS),
+            (Method::TRACE, some, 405, "GET"),
+        ] {
+            let answer = last_hop(&method, methods);
+            assert_eq!(
+                (answer.status().as_u16(), field(&answer, "allow")),
+                (status, Some(allow)),
+                "{method}"
+            );
+            assert!(answer.body().is_empty());
+        }
     }
 }
