@@ -19,6 +19,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -43,7 +44,7 @@ use crate::policy::fields::{self, Client};
 use crate::policy::hops::{self, Hop};
 use crate::policy::identity::{self, Identity};
 use crate::policy::upgrade::{self, Upgrade};
-use crate::response::{Deadline, Failure, answer, hygiene};
+use crate::response::{Deadline, Failure, answer, head, hygiene};
 use crate::route::{Lookup, Route, check_authority, host_of, target_of};
 use crate::telemetry::counters::Ending;
 use crate::upstream::{Answer, Content, Lease};
@@ -284,7 +285,7 @@ fn respond(guard: Guard, outcome: Outcome) -> Response<Body> {
             let (mut parts, incoming) = answer.response.into_parts();
             let upgrade = parts.status == StatusCode::UPGRADE_REQUIRED && version == Version::HTTP_11;
             clean(&guard, &mut parts, upgrade);
-            let expected = has_content(guard.flight().method(), parts.status);
+            let expected = head::has_content(guard.flight().method(), parts.status);
             if version == Version::HTTP_10 && http_body::Body::size_hint(&incoming).exact().is_none() {
                 guard.flight().seat().end_with_answer();
             }
@@ -301,13 +302,15 @@ fn clean(guard: &Guard, parts: &mut http::response::Parts, upgrade: bool) {
         let trace = identity.trace.header();
         hygiene::for_client(&mut parts.headers, &identity.request_id, &trace, parts.version, upgrade);
     }
+    settle(guard.flight(), parts);
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
 }
 
-/// RFC 9110, section 6.4.1.
-fn has_content(method: &Method, status: StatusCode) -> bool {
-    method != Method::HEAD && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+/// What the status demands of it, and when it came.
+fn settle(flight: &Flight, parts: &mut http::response::Parts) {
+    let now = || flight.local().dates.at(SystemTime::now());
+    head::settle(&mut parts.headers, parts.status, flight.method(), flight.version(), now);
 }
 
 /// An answer that was made here.
@@ -321,6 +324,7 @@ fn own(
     if let Some(identity) = guard.flight().identity() {
         hygiene::identify(&mut parts.headers, &identity.request_id, &identity.trace.header());
     }
+    settle(guard.flight(), &mut parts);
     guard.plan(ending, failure);
     Response::from_parts(parts, Body::whole(content, guard))
 }

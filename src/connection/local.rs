@@ -24,6 +24,7 @@ use super::flight::Flight;
 use super::registry::Registry;
 use super::seat::Seat;
 use crate::config::settings::Network;
+use crate::response::date::Dates;
 use crate::telemetry::counters::Counters;
 
 /// How a drain goes about it.
@@ -49,6 +50,7 @@ pub(crate) struct Local {
     pub(super) seats: Registry<Seat>,
     pub(super) flights: Registry<Flight>,
     pub(crate) counters: Arc<Counters>,
+    pub(super) dates: Dates,
     came: Notify,
     left: Notify,
     on_leave: Box<dyn Fn()>,
@@ -67,6 +69,7 @@ impl Local {
             seats: Registry::new(),
             flights: Registry::new(),
             counters,
+            dates: Dates::default(),
             came: Notify::new(),
             left: Notify::new(),
             on_leave: Box::new(on_leave),
