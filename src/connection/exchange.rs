@@ -277,7 +277,7 @@ fn prepare(
     parts.extensions.clear();
 }
 
-fn respond(guard: Guard, outcome: Outcome) -> Response<Body> {
+fn respond(mut guard: Guard, outcome: Outcome) -> Response<Body> {
     match outcome {
         Outcome::Own(response) => own(guard, response, Ending::Answered, None),
         Outcome::Endpoint(answer) => {
@@ -285,6 +285,11 @@ fn respond(guard: Guard, outcome: Outcome) -> Response<Body> {
             let (mut parts, incoming) = answer.response.into_parts();
             let upgrade = parts.status == StatusCode::UPGRADE_REQUIRED && version == Version::HTTP_11;
             clean(&guard, &mut parts, upgrade);
+            if parts.status == StatusCode::RESET_CONTENT {
+                // Whatever the endpoint sends with it (RFC 9110, section 15.3.6).
+                guard.plan(Ending::Answered, None);
+                return Response::from_parts(parts, Body::whole(Bytes::new(), guard));
+            }
             let expected = head::has_content(guard.flight().method(), parts.status);
             if version == Version::HTTP_10 && http_body::Body::size_hint(&incoming).exact().is_none() {
                 guard.flight().seat().end_with_answer();
