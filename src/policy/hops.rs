@@ -5,6 +5,7 @@
 //! - A number that is none, or several of them, are refused: two gateways could read them in two ways.
 //! - A number beyond [`MOST`] is lowered to it ("the recipient's maximum supported value").
 //! - TRACE with content is refused (section 9.3.8: a client must not send any).
+//!
 //! Must not know: what is answered at the end of the way.
 
 use http::Method;
