@@ -143,7 +143,8 @@ fn is_trailer(name: &str) -> bool {
         || (name.starts_with("content-") && name != "content-digest")
         // How the request is meant (RFC 9110, sections 10.1, 12.5, 13.1 and 14.2).
         || name.starts_with("if-")
-        || name.starts_with("accept")
+        || name == "accept"
+        || name.starts_with("accept-")
         || name.starts_with("access-control-")
         || name.starts_with("sec-")
         || matches!(name, "expect" | "host" | "max-forwards" | "origin" | "pragma" | "proxy" | "range" | "referer")
@@ -388,6 +389,7 @@ mod tests {
             ("x-empty", ""),
             ("x-twice", "1"),
             ("x-twice", "2"),
+            ("accepted-rows", "3"),
             ("server-timing", "db;dur=3"),
             ("etag", "\"x\""),                      // RFC 9110, section 8.8.3
             ("authentication-info", "nextnonce=x"), // RFC 9110, section 11.6.3
