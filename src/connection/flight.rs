@@ -135,8 +135,8 @@ impl Flight {
         known.unwrap_or_else(|| HeaderValue::from_static("-"))
     }
 
-    /// Whom the request is for. That of an absolute form or of `:authority` wins over `Host`
-    /// (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
+    /// Whom the request is for, as the absolute form or `:authority` says it, which `Host` must not
+    /// contradict (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
     pub(super) fn authority(&self) -> Option<&str> {
         match self.uri.authority() {
             Some(authority) => Some(authority.as_str()),
