@@ -64,6 +64,16 @@ fn an_answer_is_translated_without_its_framing() {
             .scripted("HTTP/1.1 204 No Content\r\n\r\n")
             .status(204)
             .with(|answer| answer.content.is_empty() && answer.field("content-length").is_none()),
+        row("205", "RFC 9110, section 15.3.6")
+            .scripted("HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n")
+            .status(205)
+            .with(|answer| answer.content.is_empty()),
+        row("206, untouched", "RFC 9110, section 15.3.7")
+            .scripted(
+                "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-1/5\r\nContent-Length: 2\r\n\r\nok",
+            )
+            .status(206)
+            .with(|answer| answer.field("content-range") == Some("bytes 0-1/5") && answer.content == "ok"),
         row("304 with the length of what is not sent", empty)
             .scripted("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nETag: \"x\"\r\n\r\n")
             .status(304)

@@ -1,7 +1,7 @@
 //! The target: what is asked of an endpoint of HTTP/1.1 is one request line.
 
 use crate::frames::*;
-use crate::table::{head, holds, row};
+use crate::table::{Allowed, head, holds, row};
 
 #[test]
 fn a_path_that_is_none_goes_nowhere() {
@@ -85,6 +85,15 @@ fn a_path_that_is_one_arrives_as_it_was_sent() {
         row("OPTIONS *", "RFC 9113, section 8.3.1; RFC 9112, section 3.2.4")
             .asks(&head("OPTIONS", "*", &[]))
             .passes(&["OPTIONS * HTTP/1.1", "host: a.test"]),
+        row("OPTIONS with Max-Forwards 0 is the gateway's to answer", "RFC 9110, section 7.6.2")
+            .asks(&head("OPTIONS", "/x", &[("max-forwards", "0")]))
+            .allows(&[Allowed::Status(200), Allowed::Status(204)]),
+        row("OPTIONS with Max-Forwards 3 is passed on with 2", "RFC 9110, section 7.6.2")
+            .asks(&head("OPTIONS", "/x", &[("max-forwards", "3")]))
+            .passes(&["OPTIONS /x HTTP/1.1", "host: a.test", "max-forwards: 2"]),
+        row("TRACE with Max-Forwards 0 is the gateway's to answer", "RFC 9110, sections 7.6.2 and 9.3.8")
+            .asks(&head("TRACE", "/x", &[("max-forwards", "0")]))
+            .allows(&[Allowed::Status(200), Allowed::Status(405), Allowed::Status(501)]),
         row("HEAD", "RFC 9110, section 9.3.2")
             .asks(&head("HEAD", "/x", &[]))
             .passes(&["HEAD /x HTTP/1.1", "host: a.test"])

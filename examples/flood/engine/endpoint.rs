@@ -29,6 +29,8 @@ pub fn start() -> Result<String> {
 
 fn serve(socket: TcpStream) -> Result<()> {
     socket.set_nodelay(true)?;
+    // Hundreds of answers that nobody reads shall not fill the kernel's memory.
+    socket2::SockRef::from(&socket).set_send_buffer_size(64 * 1024)?;
     let mut reader = BufReader::with_capacity(16 * 1024, socket.try_clone()?);
     let mut socket = socket;
     loop {

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -28,7 +28,7 @@ impl Stage {
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);
         let notify = UnixDatagram::bind(at("notify"))?;
-        notify.set_read_timeout(Some(Duration::from_secs(30)))?;
+        notify.set_read_timeout(Some(Duration::from_millis(100)))?;
         fs::create_dir(at("services.d"))?;
         let settings = format!(
             "[admin]\nsocket = {:?}\n[listener.http]\nlisten = [\"127.0.0.1:0\"]\n[log]\naccess = \"off\"\n{}",
@@ -57,14 +57,15 @@ impl Stage {
             .spawn()
             .with_context(|| format!("cannot run '{}'", binary.display()))?;
         let mut told = [0; 8192];
+        let patience = Instant::now() + Duration::from_secs(30);
         loop {
             let heard = notify.recv(&mut told);
-            if heard.as_ref().is_ok_and(|count| String::from_utf8_lossy(&told[..*count]).contains("READY=1"))
-            {
+            if heard.is_ok_and(|count| String::from_utf8_lossy(&told[..count]).contains("READY=1")) {
                 break;
             }
-            if heard.is_err() || keeper.try_wait()?.is_some() {
+            if keeper.try_wait()?.is_some() || Instant::now() > patience {
                 let _ = keeper.kill();
+                let _ = keeper.wait();
                 bail!("the gateway does not start: {}", fs::read_to_string(at("log"))?);
             }
         }
