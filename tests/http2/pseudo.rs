@@ -122,6 +122,16 @@ fn an_authority_says_one_thing_and_host_says_the_same() {
         row("an empty :authority", "RFC 9110, section 4.2.1").asks(&with("")).malformed(),
         row("Host alone", authority).asks(&[METHOD, SCHEME, PATH, ("host", "a.test")]).passes_with(&[]),
         row("Host that is equal", authority).gets(&[("host", "a.test")]).passes_with(&[]),
+        // They are compared after normalization by the scheme.
+        row("Host in capitals", "RFC 9113, section 8.3.1; RFC 3986, section 6.2.2.1")
+            .gets(&[("host", "A.TEST")])
+            .passes_with(&[]),
+        row(
+            "Host with the port that the scheme has anyway",
+            "RFC 9113, section 8.3.1; RFC 3986, section 6.2.3",
+        )
+        .gets(&[("host", "a.test:80")])
+        .passes_with(&[]),
         row("Host that is different", authority).gets(&[("host", "b.test")]).malformed(),
         row("Host of another port", authority).gets(&[("host", "a.test:81")]).malformed(),
         row("an empty Host beside :authority", authority).gets(&[("host", "")]).malformed(),
