@@ -151,14 +151,35 @@ The host is served, but no route fits; or no service is configured yet.
 .B 408 client\-silent
 The client stopped sending its content for \fBtimeout.idle\fR.
 .TP
+.B 408 slow\-head
+The head of a request took longer than \fBlimits.head\-time\fR.
+.TP
+.B 408 slow\-content
+Its content came slower than \fBlimits.content\-rate\fR.
+.TP
+.B 413 long\-content
+Its content is longer than \fBlimits.content\fR.
+.TP
+.B 414 long\-request\-line
+The request line is longer than \fBlimits.request\-line\fR.
+.TP
+.B 417 unknown\-expectation
+\fBExpect\fR asks for something other than \fB100\-continue\fR.
+.TP
 .B 421 misdirected
 No service has this host on this listener.
+.TP
+.BR "431 long\-fields" ", " many\-fields
+The fields of the request are longer than \fBlimits.fields\fR, or more than \fBlimits.field\-count\fR.
 .TP
 .B 499 client\-gone
 Never sent: the client left before it had its answer.
 .TP
 .B 500 panicked
 A mistake in hitless; only this request ends.
+.TP
+.B 501 unknown\-coding
+A transfer coding other than \fBchunked\fR.
 .TP
 .BR "502 unreachable" ", " unsent ", " no\-answer ", " bad\-answer ", " bad\-upgrade
 No connection to an endpoint; it broke before, or after, the request was taken; the answer is not HTTP, or no upgrade that can be passed on.
@@ -171,6 +192,15 @@ The service has no endpoint.
 .TP
 .B 503 drained
 Cut at the deadline of a drain before a byte was sent.
+.TP
+.B 503 many\-tunnels
+There are as many tunnels as \fBlimits.tunnels\fR allows.
+.TP
+.B 505 unsupported\-version
+A major version of HTTP that is not spoken here.
+.TP
+.B 508 loop
+The request has passed through here before, its \fBVia\fR says.
 .TP
 .BR "504 late\-connect" ", " late\-first\-byte ", " late\-idle ", " late\-request
 The deadline of that name in \fItimeout\fR passed; the answer says which.
