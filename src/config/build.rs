@@ -13,8 +13,8 @@ use std::time::Duration;
 use super::message::{Mark, Places, Report, quote};
 use super::routes;
 use super::settings::{
-    AccessLog, AccessSink, Address, Admin, Daemon, Drain, DrainDeadline, Listener, Log, LogLevel, Network,
-    Settings,
+    AccessLog, AccessSink, Address, Admin, Daemon, Drain, DrainDeadline, Limits, Listener, Log, LogLevel,
+    Network, Settings,
 };
 use super::shape::ROOT;
 use super::tree::{Branch, Node, Section, Table};
@@ -74,7 +74,7 @@ pub(super) fn build(root: &Branch, whole: bool, places: &Places, report: &mut Re
         admin,
         drain: drain(&root.below("drain", None), report),
         log: log(&root.below("log", None), report),
-        limits: super::settings::Limits::default(),
+        limits: limits(&root.below("limits", None), report),
         trusted_proxies: trusted(&root.below("forwarded", None), report),
         services: services.into_iter().map(|(service, _)| Arc::new(service)).collect(),
         listeners,
@@ -101,6 +101,14 @@ pub(super) fn flag(section: &Section<'_>, name: &str) -> bool {
 pub(super) fn count(section: &Section<'_>, name: &str) -> Option<u64> {
     section.one(name, |value| match value {
         Value::Count(count) => Some(*count),
+        _ => None,
+    })
+}
+
+/// Bytes, or `None` for a word such as "off".
+pub(super) fn size(section: &Section<'_>, name: &str) -> Option<u64> {
+    section.one(name, |value| match value {
+        Value::Size(bytes) => Some(*bytes),
         _ => None,
     })
 }
@@ -257,6 +265,34 @@ fn log(section: &Section<'_>, report: &mut Report) -> Log {
             _ => AccessLog::Off,
         },
         access_to: section.one("access-to", sink).unwrap_or(AccessSink::Journal { namespace: None }),
+    }
+}
+
+fn limits(section: &Section<'_>, report: &mut Report) -> Limits {
+    let connections = count(section, "connections");
+    let per_address = count(section, "connections-per-address");
+    if let (Some(written), Some(most), Some(each)) =
+        (section.own("connections-per-address"), connections, per_address)
+        && each >= most
+    {
+        report.warning(
+            written.mark,
+            "limits.connections-per-address",
+            format!("has no effect, because limits.connections is {most}"),
+            "lower it, or remove it",
+        );
+    }
+    Limits {
+        request_line: size(section, "request-line").unwrap_or_default(),
+        fields: size(section, "fields").unwrap_or_default(),
+        field_count: count(section, "field-count").unwrap_or_default(),
+        head_time: time(section, "head-time"),
+        keep_alive: limit(section, "keep-alive"),
+        keep_alive_requests: count(section, "keep-alive-requests"),
+        connections,
+        connections_per_address: per_address,
+        streams: count(section, "streams").unwrap_or_default(),
+        tunnels: count(section, "tunnels"),
     }
 }
 

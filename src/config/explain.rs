@@ -97,7 +97,10 @@ pub(super) fn facts(row: &Key) -> Vec<(&'static str, String)> {
         Unset::Means(words) => facts.push(("default", words.to_owned())),
     }
     if row.at.len() > 1 && !row.example.is_empty() {
-        let defaults = if row.at.len() > 2 { ", and that from [defaults.timeout]" } else { "" };
+        let defaults = match row.at {
+            [general, _, _] => format!(", and that from [{}]", parent(general)),
+            _ => String::new(),
+        };
         facts.push(("inherit", format!("a route takes it from its service{defaults}")));
     }
     if !row.example.is_empty() {

@@ -103,7 +103,8 @@ fn parse_part(sources: &Sources, mut whole: bool) -> Result<Loaded, Errors> {
 #[cfg(test)]
 mod tests {
     use super::settings::{
-        Action, Address, DrainDeadline, HostPattern, PathPattern, Pool, Protocol, Timeout,
+        Action, Address, ContentLimits, DrainDeadline, HostPattern, Limits, PathPattern, Pool, Protocol,
+        Timeout,
     };
     use super::*;
     use std::time::Duration;
@@ -136,6 +137,8 @@ mod tests {
             tunnel_idle: seconds(3600),
         };
         assert_eq!(route.timeout, timeout);
+        // What tests elsewhere begin with.
+        assert_eq!(route.limits, ContentLimits::default());
     }
 
     #[test]
@@ -148,6 +151,69 @@ mod tests {
         assert_eq!(settings.admin.socket, Path::new("/run/hitless/admin.sock"));
         assert_eq!(settings.drain.deadline, DrainDeadline::Fixed(Duration::from_secs(75)));
         assert!(settings.services.is_empty() && settings.trusted_proxies.is_empty());
+        assert_eq!(settings.limits, Limits::default());
+    }
+
+    #[test]
+    fn every_limit_is_what_was_written() {
+        let text = r#"
+            [limits]
+            request-line = "1KiB"
+            fields = "2KiB"
+            field-count = 30
+            head-time = "4s"
+            keep-alive = "off"
+            keep-alive-requests = 5
+            connections = 60
+            connections-per-address = 7
+            streams = 8
+            tunnels = 0
+        "#;
+        let limits = Limits {
+            request_line: 1024,
+            fields: 2048,
+            field_count: 30,
+            head_time: Duration::from_secs(4),
+            keep_alive: None,
+            keep_alive_requests: Some(5),
+            connections: Some(60),
+            connections_per_address: Some(7),
+            streams: 8,
+            tunnels: Some(0),
+        };
+        assert_eq!(parse_one(text).unwrap().settings.limits, limits);
+    }
+
+    #[test]
+    fn a_route_inherits_the_limits_of_content_from_its_service_and_that_from_the_daemon() {
+        let text = r#"
+            limits = { content = "1MiB", content-rate = "1KiB" }
+            [service.shop]
+            hosts = ["shop.example"]
+            endpoints = ["shop:80"]
+            limits.content = "2MiB"
+            [[service.shop.route]]
+            [[service.shop.route]]
+            path = "/upload"
+            limits = { content = "off", content-rate = "2KiB" }
+            [service.blog]
+            hosts = ["blog.example"]
+            endpoints = ["blog:80"]
+            limits.content-rate = "off"
+        "#;
+        let settings = parse_one(text).unwrap().settings;
+        let limits: Vec<_> = settings
+            .services
+            .iter()
+            .flat_map(|service| &service.routes)
+            .map(|route| (route.limits.content, route.limits.content_rate))
+            .collect();
+        let (mib, kib) = (1 << 20, 1 << 10);
+        assert_eq!(
+            limits,
+            [(Some(mib), None), (Some(2 * mib), Some(kib)), (None, Some(2 * kib))],
+            "blog, shop, its uploads"
+        );
     }
 
     #[test]

@@ -134,7 +134,7 @@ pub struct Limits {
     pub tunnels: Option<u64>,
 }
 
-/// The defaults of the table of keys.
+/// The defaults of the table of keys, for tests of other rooms.
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
