@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::message::{Mark, Places, Report, quote};
+use super::pages::{self, Folders};
 use super::routes;
 use super::settings::{
     AccessLog, AccessSink, Address, Admin, Daemon, Drain, DrainDeadline, Limits, Listener, Log, LogLevel,
@@ -59,15 +60,23 @@ fn join(path: &str, first: &mut Branch, second: Branch, places: &Places, report:
     }
 }
 
+/// What was read beside the tree.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub places: &'a Places,
+    pub pages: &'a Folders,
+}
+
 /// The settings. `whole` says that the daemon's own file could be read as TOML: without it the
 /// listeners are not known.
-pub(super) fn build(root: &Branch, whole: bool, places: &Places, report: &mut Report) -> Settings {
+pub(super) fn build(root: &Branch, whole: bool, around: &Around<'_>, report: &mut Report) -> Settings {
+    let places = around.places;
     let root = Section { shape: &ROOT, table: Some(root), above: None };
     let listeners = listeners(&root.below("listener", None));
     let admin = admin(&root.below("admin", None));
     sockets(&root, places, report);
     let names: Option<Vec<&str>> = whole.then(|| listeners.iter().map(|l| l.name.as_str()).collect());
-    let services = routes::services(&root, names.as_deref(), report);
+    let services = routes::services(&root, names.as_deref(), around, report);
     unique::check(&services, &listeners, places, report);
     Settings {
         daemon: daemon(&root.below("daemon", None)),
@@ -75,6 +84,7 @@ pub(super) fn build(root: &Branch, whole: bool, places: &Places, report: &mut Re
         drain: drain(&root.below("drain", None), report),
         log: log(&root.below("log", None), report),
         limits: limits(&root.below("limits", None), report),
+        errors: pages::of(&root.below("errors", None), places, around.pages),
         trusted_proxies: trusted(&root.below("forwarded", None), report),
         services: services.into_iter().map(|(service, _)| Arc::new(service)).collect(),
         listeners,

@@ -602,6 +602,25 @@ pub const KEYS: &[Key] = &[
         elsewhere: &["min-rate", "body-rate", "minrate", "client_body_timeout"],
     },
     table(
+        &["errors", "service.NAME.errors"],
+        "how errors look",
+        "hitless answers errors of its own as plain text, problem details (RFC 9457) or a page, by the Accept field of \
+         the request; files can stand in for any of them. What an application answers is passed on as it is.",
+    ),
+    Key {
+        at: &["errors.directory", "service.NAME.errors.directory"],
+        kind: Kind::Folder,
+        unset: Unset::Means("the answers that are built in"),
+        summary: "the folder of the files that are the bodies of error answers",
+        detail: "A file is called by a status, 4xx, 5xx or error, and .html, .json or .txt: 502.html goes before 5xx.html, \
+                 and that before error.html. A form without a file stays built in. In a file {status}, {title}, {detail}, {code} and \
+                 {request_id} are filled in; JSON has them in strings and is an object. A file holds at most 64 KiB of UTF-8 and is \
+                 read when the configuration is; a change of a file takes a reload, which 'on-change' does not see by itself. Anything \
+                 else in the folder is an error.",
+        example: "\"/etc/hitless/errors\"",
+        elsewhere: &["folder", "path", "dir", "page", "pages", "error_page", "errorfile", "errorfiles"],
+    },
+    table(
         &["service.NAME.route[]"],
         "a part of the service that differs from the rest",
         "Written [[service.NAME.route]], as often as needed. A service without any has one route for all of its \

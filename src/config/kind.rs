@@ -43,6 +43,7 @@ pub enum Kind {
     Word(&'static [&'static str]),
     Socket,
     SocketFile,
+    Folder,
     Endpoint,
     Network,
     Sink,
@@ -96,6 +97,9 @@ impl Kind {
             ),
             Kind::Socket => "IP:PORT, [IPv6]:PORT or unix:/path".into(),
             Kind::SocketFile => "an absolute path of at most 107 bytes".into(),
+            Kind::Folder => {
+                "a folder, by an absolute path or one below the folder of the configuration".into()
+            }
             Kind::Endpoint => "IP:PORT, [IPv6]:PORT, NAME:PORT or unix:/path".into(),
             Kind::Network => "an address, a block such as \"10.0.0.0/8\", or \"unix\"".into(),
             Kind::Sink => "\"journal\", \"journal:NAMESPACE\" or \"file:/path\"".into(),
@@ -161,6 +165,7 @@ impl Kind {
             Kind::Word(words) => word(text, words),
             Kind::Socket => address::socket(text).map(Value::Address),
             Kind::SocketFile => address::unix_path(text).map(|_| Value::Text(text.to_owned())),
+            Kind::Folder => address::folder(text).map(Value::Text),
             Kind::Endpoint => address::endpoint(text).map(Value::Address),
             Kind::Network => address::network(text).map(Value::Network),
             Kind::Sink => address::sink(text).map(Value::Sink),
@@ -211,6 +216,7 @@ impl Kind {
             Kind::Body(most) => json!({ "type": "string", "maxLength": most }),
             Kind::Fields => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
             Kind::Socket
+            | Kind::Folder
             | Kind::Endpoint
             | Kind::Network
             | Kind::Host

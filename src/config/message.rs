@@ -107,6 +107,11 @@ impl Places {
         self.files.push((name.to_owned(), starts));
     }
 
+    /// The file.
+    pub fn name(&self, mark: Mark) -> &str {
+        self.files.get(mark.source).map_or("", |(name, _)| name)
+    }
+
     /// `file:line`.
     pub fn line(&self, mark: Mark) -> String {
         let Some((name, starts)) = self.files.get(mark.source) else { return String::new() };

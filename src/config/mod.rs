@@ -17,6 +17,7 @@ mod keys;
 mod kind;
 mod man;
 mod message;
+mod pages;
 mod routes;
 mod schema;
 pub mod settings;
@@ -39,7 +40,8 @@ pub use message::{Errors, Message};
 pub use schema::schema;
 pub use show::show;
 
-use message::{Places, Report};
+use build::Around;
+use message::{Finding, Places, Report};
 use settings::Settings;
 use tree::{Branch, Table};
 
@@ -59,10 +61,18 @@ pub struct Origins {
     places: Places,
 }
 
-/// Reads `<dir>/hitless.toml`, which may be absent, and `<dir>/services.d/*.toml`. When a file cannot be
-/// read, the errors in the others are reported along with it.
+/// Reads `<dir>/hitless.toml`, which may be absent, `<dir>/services.d/*.toml`, and the error pages
+/// that they name. When a file cannot be read, the errors in the others are reported along with it.
 pub fn read(dir: &Path) -> Result<Sources, Errors> {
-    let (sources, mut errors) = files::read(dir);
+    let mut reading = files::read(dir);
+    let mut report = Report::default();
+    for folder in pages::folders(&reading.sources) {
+        if let Err(files::Refusal { found, allowed, remedy }) = reading.pages(&folder.path) {
+            report.error(folder.mark, folder.key, found, allowed, remedy);
+        }
+    }
+    let files::Reading { sources, mut errors, .. } = reading;
+    errors.extend(messages(&sources, report.errors));
     if errors.is_empty() {
         return Ok(sources);
     }
@@ -70,6 +80,21 @@ pub fn read(dir: &Path) -> Result<Sources, Errors> {
         errors.extend(others.0);
     }
     Err(Errors(errors))
+}
+
+fn messages(sources: &Sources, findings: Vec<Finding>) -> Vec<Message> {
+    if findings.is_empty() {
+        return Vec::new();
+    }
+    let mut places = Places::default();
+    for source in &sources.0 {
+        places.add(&source.name, &source.text);
+    }
+    places.messages(findings, &texts(sources))
+}
+
+fn texts(sources: &Sources) -> Vec<&str> {
+    sources.0.iter().map(|source| source.text.as_str()).collect()
 }
 
 /// Checks the text of all files and makes settings of them.
@@ -84,14 +109,18 @@ fn parse_part(sources: &Sources, mut whole: bool) -> Result<Loaded, Errors> {
     let mut tables: Vec<Option<Table>> = Vec::new();
     for (index, source) in sources.0.iter().enumerate() {
         places.add(&source.name, &source.text);
+        if source.is_page() {
+            continue;
+        }
         let of_services = source.is_of_services();
         let table = check::check(index, &source.text, of_services, &mut report);
         whole &= table.is_some() || of_services;
         tables.push(table);
     }
+    let pages = pages::collect(sources, &mut report);
     let root = build::merge(tables.into_iter().flatten(), &places, &mut report);
-    let settings = build::build(&root, whole, &places, &mut report);
-    let texts: Vec<&str> = sources.0.iter().map(|source| source.text.as_str()).collect();
+    let settings = build::build(&root, whole, &Around { places: &places, pages: &pages }, &mut report);
+    let texts = texts(sources);
     let errors = places.messages(report.errors, &texts);
     if !errors.is_empty() {
         return Err(Errors(errors));

@@ -6,9 +6,10 @@
 
 use std::path::Path;
 
-use super::build::{address, count, flag, limit, size, text, time, word};
+use super::build::{Around, address, count, flag, limit, size, text, time, word};
 use super::keys::last;
 use super::message::{Mark, Report, closest, either, quote};
+use super::pages;
 use super::settings::{
     Action, ContentLimits, HostPattern, PathPattern, Pool, Protocol, Route, Service, Timeout,
 };
@@ -32,16 +33,33 @@ pub(super) struct Origin {
 }
 
 /// All services in the order of their names. Without `listeners` it is not known which there are.
-pub(super) fn services(root: &Section<'_>, listeners: Option<&[&str]>, report: &mut Report) -> Vec<Marked> {
+pub(super) fn services(
+    root: &Section<'_>,
+    listeners: Option<&[&str]>,
+    around: &Around<'_>,
+    report: &mut Report,
+) -> Vec<Marked> {
     let defaults = root.below("defaults", None);
-    let inherited =
-        Inherited { timeout: defaults.below("timeout", None), limits: root.below("limits", None) };
+    let inherited = Inherited {
+        timeout: defaults.below("timeout", None),
+        limits: root.below("limits", None),
+        errors: root.below("errors", None),
+    };
     let services = root.below("service", None);
     let sound = services.named().filter(|(_, section)| section.is_sound());
     sound
         .map(|(name, section)| {
-            Build { name, section, listeners, report, forwards: false, hostless: false, combinations: 0 }
-                .service(&inherited)
+            Build {
+                name,
+                section,
+                listeners,
+                around,
+                report,
+                forwards: false,
+                hostless: false,
+                combinations: 0,
+            }
+            .service(&inherited)
         })
         .collect()
 }
@@ -50,12 +68,14 @@ pub(super) fn services(root: &Section<'_>, listeners: Option<&[&str]>, report: &
 struct Inherited<'a> {
     timeout: Section<'a>,
     limits: Section<'a>,
+    errors: Section<'a>,
 }
 
 struct Build<'a, 'r> {
     name: &'a str,
     section: Section<'a>,
     listeners: Option<&'r [&'r str]>,
+    around: &'r Around<'r>,
     report: &'r mut Report,
     /// Whether some route asks the application.
     forwards: bool,
@@ -79,6 +99,7 @@ impl Build<'_, '_> {
         let own = Inherited {
             timeout: section.below("timeout", Some(&inherited.timeout)),
             limits: section.below("limits", Some(&inherited.limits)),
+            errors: section.below("errors", Some(&inherited.errors)),
         };
         let path = format!("service.{}", self.name);
         self.known_listeners(&path, &section);
@@ -102,6 +123,7 @@ impl Build<'_, '_> {
                 idle: time(&pool, "idle"),
                 max_idle: count(&pool, "max-idle").and_then(|n| n.try_into().ok()).unwrap_or_default(),
             },
+            errors: pages::of(&own.errors, self.around.places, self.around.pages),
             routes,
         };
         (service, origins)

@@ -31,7 +31,11 @@ pub fn show(loaded: &Loaded) -> String {
         show.table(&format!("listener.{}", bare(name)), &listener);
     }
     let defaults = root.below("defaults", None);
-    let inherited = [("timeout", defaults.below("timeout", None)), ("limits", root.below("limits", None))];
+    let inherited = [
+        ("timeout", defaults.below("timeout", None)),
+        ("limits", root.below("limits", None)),
+        ("errors", root.below("errors", None)),
+    ];
     for (name, service) in root.below("service", None).named() {
         show.service(&format!("service.{}", bare(name)), &service, &inherited);
     }
@@ -46,7 +50,7 @@ struct Show<'p> {
 impl Show<'_> {
     /// A table with its values, then the tables below it that do not inherit.
     fn table(&mut self, path: &str, section: &Section<'_>) {
-        if section.shape.key.is_some() {
+        if section.shape.key.is_some() && says_something(section) {
             self.line(&header(path), section.table.map(Found::Written));
             self.values(section);
             self.text.push('\n');
@@ -114,6 +118,12 @@ impl Show<'_> {
         };
         self.text.push_str(&format!("{line:ORIGIN$} # {origin}\n"));
     }
+}
+
+/// Whether it was written, or any of its keys has a value.
+fn says_something(section: &Section<'_>) -> bool {
+    let has = |(name, shape): &(&str, Shape)| !shape.is_table() && section.find(name).is_some();
+    section.table.is_some() || section.shape.fields.iter().any(has)
 }
 
 fn tables(shape: &'static Shape) -> impl Iterator<Item = (&'static str, &'static Shape)> {
