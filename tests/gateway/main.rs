@@ -11,6 +11,7 @@ mod check;
 mod daemon;
 mod deadlines;
 mod death;
+mod errors;
 mod fields;
 mod http2;
 mod identity;
