@@ -132,6 +132,7 @@ fn detail(failure: &Failure) -> Cow<'static, str> {
         Failure::BadUpgrade => {
             "The application answered a change of protocol in a way that cannot be passed on."
         }
+        Failure::NoDescriptor => "The gateway has too many connections open at the moment.",
         Failure::Drained => "The gateway is stopping and could not wait any longer for this request.",
         Failure::Panicked => "The gateway failed while serving this request.",
     };

@@ -42,7 +42,7 @@ pub enum Ending {
 
 /// The codes of the table of failures (`response::failure`) that have a counter of their own;
 /// any other code is counted as [`OTHER`].
-pub const CODES: [&str; 31] = [
+pub const CODES: [&str; 32] = [
     "bad-request",
     "no-route",
     "misdirected",
@@ -71,6 +71,7 @@ pub const CODES: [&str; 31] = [
     "late-first-byte",
     "late-idle",
     "late-request",
+    "no-descriptor",
     "drained",
     "panicked",
     OTHER,
