@@ -21,6 +21,7 @@ use super::shape::ROOT;
 use super::tree::{Branch, Node, Section, Table};
 use super::unique;
 use super::value::Value;
+use super::work;
 
 /// The listener that there is without any in the configuration, as `hitless.socket` names it.
 pub(super) const ONLY_LISTENER: &str = "http";
@@ -45,6 +46,7 @@ pub(super) fn merge(tables: impl Iterator<Item = Table>, places: &Places, report
 fn join(path: &str, first: &mut Branch, second: Branch, places: &Places, report: &mut Report) {
     let (Node::Table(first), Node::Table(second)) = (&mut first.node, second.node) else { return };
     for (name, branch) in second {
+        work::did(1);
         match first.get(&name) {
             None => {
                 first.insert(name, branch);

@@ -26,6 +26,7 @@ mod show;
 mod tree;
 mod unique;
 mod value;
+mod work;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -295,6 +296,56 @@ mod tests {
         let rewrites: Vec<_> =
             settings.services[0].routes.iter().map(|r| r.rewrite.clone().unwrap()).collect();
         assert_eq!(rewrites, [("/a".into(), String::new()), ("/b".into(), "/c/d".into())]);
+    }
+
+    /// What is said about the texts, and the steps that it took.
+    fn steps(texts: Vec<String>) -> usize {
+        let name = |i: usize| format!("services.d/{i}.toml");
+        let source = |(i, text): (usize, String)| Source { name: name(i), text };
+        let sources = Sources(texts.into_iter().enumerate().map(source).collect());
+        work::taken();
+        let said = parse(&sources).map_or_else(|errors| errors.to_string(), |_| String::new());
+        assert!(said.len() < 1_000_000, "{} bytes of messages", said.len());
+        work::taken()
+    }
+
+    /// Four times the text is not much more than four times the work.
+    fn is_linear(what: &str, texts: impl Fn(usize) -> Vec<String>) {
+        let (few, many) = (steps(texts(500)), steps(texts(2000)));
+        assert!(many <= 6 * few + 2000, "{what}: {few} steps, and {many} for four times as much");
+    }
+
+    #[test]
+    fn the_work_grows_with_the_text_however_many_mistakes_it_has() {
+        for piece in ["x", "= ", "[a]\n", "a=1\n", "\"", "[[", "{", "a.b.", "é", "a = [", "#\u{0}\n"] {
+            is_linear(piece, |n| vec![piece.repeat(n)]);
+        }
+        let lines = |n: usize, of: &dyn Fn(usize) -> String| (0..n).map(of).collect::<String>();
+        let service = |rest: String| vec![format!("[service.a]\nendpoints = [\"a:1\"]\n{rest}")];
+        let list = |key: &str, n: usize, of: &dyn Fn(usize) -> String| {
+            format!("{key} = [{}]\n", lines(n, &|i| format!("\"{}\", ", of(i))))
+        };
+        is_linear("unknown keys", |n| service(lines(n, &|i| format!("hots{i} = 1\n"))));
+        is_linear("unknown keys on one line", |n| {
+            vec![format!("service.a = {{ {} x = 1 }}", lines(n, &|i| format!("k{i} = 1, ")))]
+        });
+        is_linear("wrong values", |n| service(list("hosts", n, &|i| format!("-{i}"))));
+        is_linear("the same value", |n| service(list("hosts", n, &|_| "a".into())));
+        is_linear("unknown listeners", |n| service(list("listeners", n, &|i| format!("l{i}"))));
+        is_linear("many hosts on many paths", |n| {
+            let paths = list("path", n, &|i| format!("/p{i}"));
+            service(format!("{}{paths}", list("hosts", n, &|i| format!("h{i}"))))
+        });
+        is_linear("the same route", |n| {
+            service(format!("hosts = [\"a\"]\n{}", lines(n, &|_| "[[service.a.route]]\n".into())))
+        });
+        is_linear("bad names", |n| vec![lines(n, &|i| format!("[service.-{i}]\n"))]);
+        is_linear("empty services", |n| vec![lines(n, &|i| format!("[service.s{i}]\n"))]);
+        is_linear("good services", |n| {
+            let good = |i| format!("[service.s{i}]\nhosts = [\"s{i}\"]\nendpoints = [\"a:1\"]\n");
+            vec![lines(n, &good)]
+        });
+        is_linear("one service in many files", |n| vec![service("hosts = [\"a\"]\n".into()).concat(); n]);
     }
 
     #[test]

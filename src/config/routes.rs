@@ -16,6 +16,7 @@ use super::settings::{
 use super::shape::{ROOT, Shape};
 use super::tree::{Branch, Found, Node, Section};
 use super::value::{Value, path};
+use super::work;
 
 /// The most combinations of listener, host, path and method that the routes of one service may have: a short
 /// file must not become a large table.
@@ -186,6 +187,7 @@ impl Build<'_, '_> {
         self.hostless |= section.find("hosts").is_none();
         let paths = section.all("path", text);
         self.rewritable(part, &paths);
+        work::did(paths.len() * (route.hosts.len() + route.listeners.len() + route.methods.len()));
         paths.into_iter().map(|path| Route { path: PathPattern(path), ..route.clone() }).collect()
     }
 
@@ -279,6 +281,7 @@ impl Build<'_, '_> {
         for branch in section.own("listeners").map_or(&[][..], Branch::list) {
             let Node::Leaf(Value::Text(name)) = &branch.node else { continue };
             if !known.contains(&name.as_str()) {
+                work::did(known.len());
                 let near = closest(name, known.iter().copied());
                 let add = format!("add [listener.{name}] to hitless.toml");
                 let remedy =
