@@ -107,10 +107,7 @@ impl Acceptor {
                 continue;
             };
             match one(self.socket.get_ref()) {
-                Err(Errno::AGAIN) => {
-                    ready.clear_ready();
-                    self.capacity.has_emptied();
-                }
+                Err(Errno::AGAIN) => ready.clear_ready(),
                 Err(error) => return Err(error),
                 Ok((socket, address)) => return Ok((socket, address, slot)),
             }

@@ -169,9 +169,12 @@ impl Capacity {
         }
     }
 
-    /// Nobody waits, and a slot is free.
-    pub(super) fn has_emptied(&self) {
-        if self.full.ends() {
+    /// A slot was given back. Whoever is woken and finds nobody at its socket gives its own back, which wakes
+    /// the next one; after the last one nobody waits any more.
+    fn given_back(&self) {
+        if self.waiting.load(SeqCst) > 0 {
+            self.freed.notify_one();
+        } else if self.full.holds() && self.has_room() && self.full.ends() {
             tracing::info!(limit = self.limit().name(), "accepting connections again: nobody waits any more");
         }
     }
@@ -243,10 +246,7 @@ impl Drop for Slot {
             self.capacity.used.fetch_sub(1, SeqCst);
         }
         self.capacity.taken.fetch_sub(1, SeqCst);
-        // Who is woken and finds nobody at its socket gives its slot back, which wakes the next one.
-        if self.capacity.waiting.load(SeqCst) > 0 {
-            self.capacity.freed.notify_one();
-        }
+        self.capacity.given_back();
     }
 }
 
@@ -285,9 +285,13 @@ impl Condition {
         Some(tell)
     }
 
+    fn holds(&self) -> bool {
+        self.holds.load(SeqCst)
+    }
+
     /// Whether to tell the end of what was told.
     fn ends(&self) -> bool {
-        self.holds.load(SeqCst) && self.holds.swap(false, SeqCst) && self.told.swap(false, SeqCst)
+        self.holds() && self.holds.swap(false, SeqCst) && self.told.swap(false, SeqCst)
     }
 }
 
