@@ -379,7 +379,8 @@ fn switches(response: &Response<Body>) -> bool {
 
 fn refuse(guard: Guard, failure: Failure, accept: Option<&HeaderValue>) -> Response<Body> {
     let version = guard.flight().version();
-    let response = answer::error(&failure, &guard.flight().request_id(), accept);
+    let flight = guard.flight();
+    let response = answer::error(&failure, &flight.request_id(), accept, flight.error_pages());
     let ending = if failure == Failure::Drained { Ending::Cut } else { Ending::Refused };
     let mut response = own(guard, response, ending, Some(failure.clone()));
     if failure == Failure::ClientSilent {

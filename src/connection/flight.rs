@@ -17,6 +17,7 @@ use http::{HeaderValue, Method, Request, Response, Uri, Version};
 use super::blueprint::Generation;
 use super::local::{Local, Stage};
 use super::seat::{self, Eviction, Seat};
+use crate::config::settings::{ErrorPages, Service};
 use crate::policy::identity::Identity;
 use crate::response::{Failure, Fault};
 use crate::route::Route;
@@ -312,9 +313,20 @@ impl Flight {
     }
 
     pub(super) fn service(&self) -> Option<&str> {
-        let route = self.route()?;
-        let service = self.generation.blueprint.settings.services.get(route.service)?;
-        Some(&service.name)
+        Some(&self.service_settings()?.name)
+    }
+
+    fn service_settings(&self) -> Option<&Service> {
+        let service = self.generation.blueprint.settings.services.get(self.route()?.service)?;
+        Some(service)
+    }
+
+    /// The operator's pages for an error of this request.
+    pub(super) fn error_pages(&self) -> &ErrorPages {
+        match self.service_settings() {
+            Some(service) => &service.errors,
+            None => &self.generation.blueprint.settings.errors,
+        }
     }
 
     /// Writes the access log. `carried` are the bytes of a tunnel, to and from the client.

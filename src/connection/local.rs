@@ -11,6 +11,7 @@
 //! there are connections.
 //! Must not know: how connections are served.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -85,6 +86,11 @@ impl Local {
         let next = Rc::new(Generation::new(blueprint, Some(&self.generation())));
         let before = self.generation.replace(next);
         drop(before);
+    }
+
+    /// What each connection has been given to keep.
+    pub(crate) fn each_kept(&self, visit: impl Fn(&mut dyn Any)) {
+        self.seats.each(|seat| seat.with_kept(&visit));
     }
 
     pub(crate) fn stage(&self) -> Stage {

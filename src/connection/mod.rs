@@ -45,7 +45,7 @@ use tokio::time::Sleep;
 
 pub use blueprint::Blueprint;
 pub use local::DrainOrder;
-pub use wire::Accepted;
+pub use wire::{Accepted, Kept};
 
 use local::{Local, Stage};
 use preface::{Preface, Protocol};
@@ -53,8 +53,9 @@ use seat::{Seat, Seated};
 use wire::Wire;
 
 /// Begins to serve a connection; its end is known to `local`.
-pub(crate) fn begin(local: &Rc<Local>, accepted: Accepted) {
+pub(crate) fn begin(local: &Rc<Local>, mut accepted: Accepted) {
     let seat = Seat::take(local, accepted.address, accepted.listener.clone());
+    seat.keep(accepted.kept.take());
     tokio::task::spawn_local(async move {
         if let Err(panic) = AssertUnwindSafe(serve(&seat, accepted)).catch_unwind().await {
             tracing::error!("a panic while serving a connection, closing it: {}", words_of(&*panic));

@@ -5,6 +5,7 @@
 //! here or elsewhere.
 //! Must not know: HTTP.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
@@ -31,7 +32,12 @@ pub struct Accepted {
     pub address: Option<IpAddr>,
     /// The name of the listener.
     pub listener: Arc<str>,
+    /// What it takes up elsewhere.
+    pub kept: Option<Kept>,
 }
+
+/// Kept as long as its connection, and then dropped.
+pub type Kept = Box<dyn Any + Send>;
 
 enum Stream {
     Tcp(TcpStream),

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::content::Content;
 use super::dial::dial;
-use super::endpoint::unreachable;
+use super::endpoint::{undialled, unreachable};
 use super::http1::Outcome;
 use super::line::{Line, Pulse};
 use crate::config::settings::Address;
@@ -60,7 +60,7 @@ type Dialling = Shared<LocalBoxFuture<'static, Result<Rc<Link>, Failure>>>;
 
 impl Link {
     async fn open(address: Address) -> Result<Rc<Link>, Failure> {
-        let line = dial(&address).await.map_err(|error| unreachable(&error))?;
+        let line = dial(&address).await.map_err(|error| undialled(&error))?;
         let handshake = Builder::new(Local)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)

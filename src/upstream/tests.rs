@@ -53,6 +53,7 @@ fn service(endpoints: &[Address]) -> settings::Service {
         endpoints: endpoints.to_vec(),
         protocol: Protocol::Http1,
         pool: settings::Pool { idle: LONG, max_idle: 8 },
+        errors: Default::default(),
         routes: Vec::new(),
     }
 }

@@ -171,6 +171,7 @@ pub(super) fn settings(services: Vec<settings::Service>) -> Settings {
             access_to: AccessSink::Journal { namespace: None },
         },
         limits: crate::config::settings::Limits::default(),
+        errors: Default::default(),
         trusted_proxies: Vec::new(),
         services: services.into_iter().map(Arc::new).collect(),
     }
@@ -195,6 +196,7 @@ pub(super) fn service(name: &str, endpoint: &Origin) -> settings::Service {
         endpoints: vec![Address::Ip(endpoint.address)],
         protocol: Protocol::Http1,
         pool: Pool { idle: Duration::from_secs(60), max_idle: 8 },
+        errors: Default::default(),
         routes: vec![route(name)],
     }
 }
