@@ -10,7 +10,7 @@ use crate::daemon::{Daemon, Folder, eventually};
 use crate::endpoint::Endpoint;
 use crate::oracle;
 use crate::peer::{Heard, Peer};
-use crate::row::{Act, HOST, OK, Row, Step, Then, chunked, get, post, row, say, status, want};
+use crate::row::{HOST, OK, Row, Step, Then, chunked, get, post, row, status, want};
 use crate::run::run;
 
 #[test]
@@ -28,7 +28,7 @@ fn a_limit_that_is_set_holds() {
 
 #[test]
 fn a_head_that_is_slow_is_told_so() {
-    run("[limits]\nhead-time = \"200ms\"\n", slow_heads());
+    run("[limits]\nhead-time = \"2s\"\n", slow_heads());
 }
 
 #[test]
@@ -293,30 +293,17 @@ fn slow_heads() -> Vec<Row> {
             .logs(logged),
         row("nothing at all", "RFC 9110, section 15.5.9: whoever says nothing is told nothing")
             .then(Then::Closed),
-        row("a head in time", CITE).says(get("")).served(LINE),
     ]
     .map(Row::once)
     .into()
 }
 
 fn kept() -> Vec<Row> {
-    [
-        row("a connection that says nothing more", "RFC 9112, section 9.5")
-            .says(get(""))
-            .gets(status(200))
-            .arrives(want(LINE))
-            .then(Then::Closed),
-        row(
-            "an answer that takes longer than the connection is kept",
-            "RFC 9112, section 9.5: it is not idle",
-        )
+    [row("a connection that says nothing more", "RFC 9112, section 9.5")
         .says(get(""))
-        .acts(vec![Act::Whole, Act::Await("other"), say(OK)])
-        .does(Step::Mark("other"))
-        .gets(status(200).content("ok"))
+        .gets(status(200))
         .arrives(want(LINE))
-        .then(Then::Closed),
-    ]
+        .then(Then::Closed)]
     .map(Row::once)
     .into()
 }
@@ -401,9 +388,31 @@ fn a_tunnel_makes_room_for_another() {
     hears(&mut third, " 101 ");
 }
 
-/// What is put into `Via` here is known again here.
 #[test]
-fn a_request_that_comes_back_is_a_loop() {
+fn a_connection_with_a_request_is_not_idle_however_long_it_takes() {
+    let (listener, port) = Endpoint::bind();
+    let daemon = alone("[limits]\nkeep-alive = \"200ms\"\n", &format!("127.0.0.1:{port}"));
+    let ask = || {
+        let mut asking = client(&daemon);
+        asking.say(get("").as_bytes()).unwrap();
+        let mut application = Peer::new(listener.accept().unwrap().0, Heard::default(), false);
+        hears(&mut application, "\r\n\r\n");
+        (asking, application)
+    };
+    let (mut slow, mut its) = ask();
+    let (mut quick, mut other) = ask();
+    other.say(OK.as_bytes()).unwrap();
+    hears(&mut quick, "\r\n\r\nok");
+    // Its end tells that the time has passed.
+    quick.hear(|_, end| end.is_some()).unwrap();
+    its.say(OK.as_bytes()).unwrap();
+    hears(&mut slow, "\r\n\r\nok");
+}
+
+/// What is put into `Via` here is known again here. A route may lead back here on purpose: how often is
+/// the gateway's affair, twenty times is a loop to everybody.
+#[test]
+fn a_request_that_comes_back_again_and_again_is_a_loop() {
     let (listener, port) = Endpoint::bind();
     let daemon = alone("", &format!("127.0.0.1:{port}"));
     let mut first = client(&daemon);
@@ -413,14 +422,22 @@ fn a_request_that_comes_back_is_a_loop() {
     let (request, _) = oracle::request(&application.heard.lock().unwrap(), false).unwrap().unwrap();
     application.say(OK.as_bytes()).unwrap();
     hears(&mut first, "\r\n\r\nok");
-    let via = request.all("via").join(", ");
-    for via in [via.clone(), format!("1.1 before, {via}, 1.0 after"), via.to_uppercase()] {
+    let element = request.all("via").join(", ");
+    let list = vec![element.as_str(); 20].join(", ");
+    let lines = [
+        format!("Via: {list}\r\n"),
+        format!("Via: {}\r\n", list.to_uppercase()),
+        format!("Via: 1.0 before, {list}, 1.1 after\r\n"),
+        format!("Via: {element}\r\n").repeat(20),
+        format!("Via: {}\r\n", vec![format!("{element} (a comment)"); 20].join(",")),
+    ];
+    for lines in lines {
         let mut again = client(&daemon);
-        again.say(get(&format!("{JSON}Via: {via}\r\n")).as_bytes()).unwrap();
+        again.say(get(&format!("{JSON}{lines}")).as_bytes()).unwrap();
         again.hear(|bytes, _| oracle::find(bytes, b"\"code\"").is_some()).unwrap();
         let heard = again.heard.lock().unwrap().clone();
         let (answers, _) = oracle::answers(&heard, &["GET"], None).unwrap();
-        assert_eq!(answers[0].status, 508, "RFC 9110, section 7.6.3; {via:?}: {}", oracle::quote(&heard));
+        assert_eq!(answers[0].status, 508, "RFC 9110, section 7.6.3; {lines:?}: {}", oracle::quote(&heard));
     }
     let arrived = application.heard.lock().unwrap();
     assert_eq!(oracle::requests(&arrived, false).unwrap().len(), 1, "{}", oracle::quote(&arrived));
