@@ -9,6 +9,7 @@ same client without hitless. explained.py has the differences that are meant.
 import argparse
 import concurrent.futures
 import pathlib
+import signal
 import sys
 import time
 import traceback
@@ -72,6 +73,8 @@ def main():
     arguments.add_argument("--only", default="", help="the checks with this word in their name")
     arguments.add_argument("--verbose", action="store_true")
     options = arguments.parse_args()
+    # Stopped from outside, it ends what it has started too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     with Stage(pathlib.Path(options.binary).resolve()) as scene:
         runner = Runner(scene, options.verbose)
