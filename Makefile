@@ -3,6 +3,8 @@
 #
 #     make check   formatting, lints, dependencies, generated files, man pages, scripts
 #     make test    all tests, those on a booted systemd included
+#     make interop real clients and servers through the gateway, compared with direct access
+#     make fuzz    every fuzz target for FUZZ_SECONDS=60
 #     make deb     the Debian package, into target/deb
 #     make demo    the package on a booted host, under load, through every kind of change
 #     make floods  every known flood for 20 s against the release build, and how its other client fared (FOR=5: shorter)
@@ -13,7 +15,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help check lint dependencies generated scripts test deb demo plan floods footprint run man clean rust lab
+.PHONY: help check lint dependencies generated scripts test interop fuzz deb demo plan floods footprint run man clean rust lab
 
 # rustup's folder, for a shell that has not read its profile yet, and a service that has no HOME.
 export HOME := $(or $(HOME),$(shell getent passwd "$$(id -u)" | cut -d: -f6))
@@ -61,6 +63,14 @@ test: deb lab
 	    $${known:+--suppress-tags "$$known"} \
 	    --fail-on error,warning,info,pedantic,experimental target/deb/*.changes
 	packaging/test
+
+# What is not Debian's is installed into target/interop.
+interop: rust
+	packaging/interop
+
+fuzz: rust
+	@packaging/need g++
+	packaging/fuzz
 
 deb: rust
 	@packaging/need dpkg-dev debhelper bash-completion fakeroot lintian
