@@ -149,7 +149,6 @@ impl Route {
     pub fn target(&self, original: &PathAndQuery) -> PathAndQuery {
         match &self.rewrite {
             Some(rewrite) => rewrite.apply(original),
-            None if original.as_str().starts_with('?') => rooted(original),
             None => original.clone(),
         }
     }
@@ -178,12 +177,6 @@ impl Route {
         let conditions = usize::from(!self.methods.is_empty()) + self.fields.len();
         (Reverse(conditions), self.implies_head)
     }
-}
-
-/// The target of `http://host?query`, whose empty path is routed as `/` (RFC 9112, section 3.2.1).
-fn rooted(original: &PathAndQuery) -> PathAndQuery {
-    PathAndQuery::try_from(format!("/{}", original.as_str()))
-        .unwrap_or_else(|_| PathAndQuery::from_static("/"))
 }
 
 /// Whether a field line of this name has exactly this value.
