@@ -6,12 +6,14 @@
 //! decides what happened. Must not know: HTTP, requests, pools.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
+use bytes::BytesMut;
 use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -96,7 +98,12 @@ impl Line {
 
     /// Whether another request may be written on it.
     pub(super) fn usable(&self) -> bool {
-        !self.ended() && !self.0.deaf.load(Relaxed)
+        !self.ended() && !self.deaf()
+    }
+
+    /// Whether a write has failed, so that nothing more reaches the endpoint.
+    pub(super) fn deaf(&self) -> bool {
+        self.0.deaf.load(Relaxed)
     }
 
     /// Whether it is proven that no byte written after `mark` reached the endpoint's application.
@@ -129,16 +136,49 @@ impl Line {
 
     /// Asks the kernel, not the last readiness event, how the connection is.
     pub(super) fn pulse(&self) -> Pulse {
+        self.judged(self.peek())
+    }
+
+    /// Like [`Line::pulse`], but asks the kernel only when the reactor knows of something to read.
+    pub(super) fn glance(&self) -> Pulse {
+        let peeked = match &self.0.socket {
+            Socket::Tcp(socket) => socket.try_io(Interest::READABLE, || self.peek()),
+            Socket::Unix(socket) => socket.try_io(Interest::READABLE, || self.peek()),
+        };
+        self.judged(peeked)
+    }
+
+    /// Ready when the connection is not [`Pulse::Quiet`] any more.
+    pub(super) fn poll_pulse(&self, cx: &mut Context<'_>) -> Poll<Pulse> {
+        loop {
+            if ready!(self.poll_readable(cx)).is_err() {
+                return Poll::Ready(Pulse::Dead);
+            }
+            match self.glance() {
+                Pulse::Quiet => {}
+                pulse => return Poll::Ready(pulse),
+            }
+        }
+    }
+
+    fn peek(&self) -> io::Result<usize> {
         let mut byte = [0u8; 1];
-        match rustix::net::recv(self.as_fd(), &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => {
+        let (_, count) = rustix::net::recv(self, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
+        Ok(count)
+    }
+
+    fn judged(&self, peeked: io::Result<usize>) -> Pulse {
+        match peeked {
+            Ok(0) => {
                 self.note_end();
                 Pulse::Dead
             }
             Ok(_) => Pulse::Talking,
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Pulse::Quiet,
-            Err(errno) => {
-                self.note_error(&errno.into());
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Pulse::Quiet
+            }
+            Err(error) => {
+                self.note_error(&error);
                 Pulse::Dead
             }
         }
@@ -210,7 +250,7 @@ impl Line {
         asked: usize,
         write: impl Fn(&Socket) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        if self.0.deaf.load(Relaxed) {
+        if self.deaf() {
             return Poll::Ready(Ok(asked));
         }
         loop {
@@ -220,6 +260,57 @@ impl Line {
                 result => return Poll::Ready(self.written_or_deaf(result, asked)),
             }
         }
+    }
+}
+
+impl Line {
+    /// Writes as much of `slices` as the kernel takes at once.
+    pub(super) fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let asked = slices.iter().map(|slice| slice.len()).sum();
+        self.poll_writing(cx, asked, |socket| match socket {
+            Socket::Tcp(socket) => socket.try_write_vectored(slices),
+            Socket::Unix(socket) => socket.try_write_vectored(slices),
+        })
+    }
+
+    /// Reads once to the end of `buffer`, which gets room for about `space` bytes when there is
+    /// something to read. Nothing read is the end of the stream.
+    pub(super) fn poll_receive(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        space: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_readable(cx))?;
+            if buffer.capacity() - buffer.len() < space / 2 {
+                buffer.reserve(space);
+            }
+            let length = buffer.len();
+            let result = self.received_into(buffer.spare_capacity_mut());
+            let Some(result) = result else { continue };
+            if let Ok(count) = result {
+                // SAFETY: recv(2) has written so many bytes behind the old length.
+                unsafe { buffer.set_len(length + count) };
+            }
+            return Poll::Ready(result);
+        }
+    }
+
+    /// Reads once, unless there is nothing to read yet.
+    fn received_into(&self, space: &mut [MaybeUninit<u8>]) -> Option<io::Result<usize>> {
+        let result = self.0.socket.receive(space);
+        match &result {
+            Ok(0) => self.note_end(),
+            Ok(count) => add(&self.0.received, *count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) => self.note_error(error),
+        }
+        Some(result)
     }
 }
 
@@ -234,22 +325,13 @@ impl AsyncRead for Line {
         }
         loop {
             ready!(self.poll_readable(cx))?;
-            let result = self.0.socket.receive(buffer);
-            return Poll::Ready(match result {
-                Ok(0) => {
-                    self.note_end();
-                    Ok(())
-                }
-                Ok(given) => {
-                    add(&self.0.received, given);
-                    Ok(())
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => {
-                    self.note_error(&error);
-                    Err(error)
-                }
-            });
+            // SAFETY: nothing here makes initialized bytes uninitialized.
+            let Some(result) = self.received_into(unsafe { buffer.unfilled_mut() }) else { continue };
+            return Poll::Ready(result.map(|count| {
+                // SAFETY: recv(2) has written so many bytes.
+                unsafe { buffer.assume_init(count) };
+                buffer.advance(count);
+            }));
         }
     }
 }
@@ -267,11 +349,7 @@ impl AsyncWrite for Line {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let asked = slices.iter().map(|slice| slice.len()).sum();
-        self.poll_writing(cx, asked, |socket| match socket {
-            Socket::Tcp(socket) => socket.try_write_vectored(slices),
-            Socket::Unix(socket) => socket.try_write_vectored(slices),
-        })
+        self.poll_send(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -294,14 +372,13 @@ impl AsFd for Line {
 }
 
 impl Socket {
-    /// Reads once into `buffer`. A read that does not fill it has emptied the socket, so the next one
-    /// waits for the reactor instead of asking the kernel (epoll(7), question 9); an end is not forgotten by that.
-    fn receive(&self, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
+    /// Reads once into `space`, which must not be empty. A read that does not fill it has emptied the
+    /// socket, so the next one waits for the reactor instead of asking the kernel (epoll(7), question
+    /// 9); an end is not forgotten by that.
+    fn receive(&self, space: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
         let mut received = None;
+        let size = space.len();
         let receive = || {
-            // SAFETY: nothing here makes initialized bytes uninitialized.
-            let space = unsafe { buffer.unfilled_mut() };
-            let size = space.len();
             let ((filled, _), _) = rustix::net::recv(self, space, RecvFlags::empty())?;
             let count = filled.len();
             received = Some(count);
@@ -312,12 +389,7 @@ impl Socket {
             Socket::Unix(socket) => socket.try_io(Interest::READABLE, receive),
         };
         match (received, done) {
-            (Some(count), _) => {
-                // SAFETY: recv(2) has written so many bytes.
-                unsafe { buffer.assume_init(count) };
-                buffer.advance(count);
-                Ok(count)
-            }
+            (Some(count), _) => Ok(count),
             (None, Err(error)) => Err(error),
             (None, Ok(())) => Ok(0),
         }
