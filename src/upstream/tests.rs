@@ -3,6 +3,8 @@
 //! Servers run on the same thread as what they test unless a race is what is tested, so that their
 //! steps come in the order in which they are written.
 
+mod exchanges;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
@@ -14,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::poll_fn;
+use http::HeaderMap;
 use http_body::Body as _;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};

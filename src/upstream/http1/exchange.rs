@@ -399,7 +399,7 @@ fn reason(refusal: Refusal) -> &'static str {
 }
 
 /// The error without its number.
-pub(in crate::upstream) fn told(error: &io::Error) -> String {
+fn told(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
