@@ -5,12 +5,12 @@
 //! write is not an error: the endpoint may have answered before it closed, so only the reading side
 //! decides what happened. Must not know: HTTP, requests, pools.
 
+use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
@@ -27,27 +27,26 @@ pub enum Socket {
 
 /// The socket as the HTTP connection, its pool and, after an upgrade, the tunnel see it.
 ///
-/// Clones are the same socket. Its counters are atomics only because hyper wants an upgraded
-/// connection to be `Send`; one thread uses them, so they are plain loads and stores.
+/// Clones are the same socket.
 #[derive(Clone, Debug)]
-pub struct Line(Arc<Shared>);
+pub struct Line(Rc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     socket: Socket,
     /// Bytes that the kernel took from us.
-    written: AtomicU64,
+    written: Cell<u64>,
     /// Bytes that the kernel gave us.
-    received: AtomicU64,
+    received: Cell<u64>,
     /// How many of `written` the endpoint's kernel had acknowledged when its end of stream was seen
     /// ([`UNSEEN`] before).
-    acknowledged_at_end: AtomicU64,
+    acknowledged_at_end: Cell<u64>,
     /// A reset, or any other error that is not the consequence of an end of stream.
-    reset: AtomicBool,
+    reset: Cell<bool>,
     /// A write failed; nothing is written any more.
-    deaf: AtomicBool,
+    deaf: Cell<bool>,
     /// HTTP was left behind by an upgrade: write errors are errors again.
-    tunnel: AtomicBool,
+    tunnel: Cell<bool>,
 }
 
 const UNSEEN: u64 = u64::MAX;
@@ -65,14 +64,14 @@ pub(super) enum Pulse {
 
 impl Line {
     pub(super) fn new(socket: Socket) -> Line {
-        Line(Arc::new(Shared {
+        Line(Rc::new(Shared {
             socket,
-            written: AtomicU64::new(0),
-            received: AtomicU64::new(0),
-            acknowledged_at_end: AtomicU64::new(UNSEEN),
-            reset: AtomicBool::new(false),
-            deaf: AtomicBool::new(false),
-            tunnel: AtomicBool::new(false),
+            written: Cell::new(0),
+            received: Cell::new(0),
+            acknowledged_at_end: Cell::new(UNSEEN),
+            reset: Cell::new(false),
+            deaf: Cell::new(false),
+            tunnel: Cell::new(false),
         }))
     }
 
@@ -83,17 +82,17 @@ impl Line {
 
     /// Bytes written so far: the mark to hand to [`Line::untaken_since`].
     pub(super) fn written(&self) -> u64 {
-        self.0.written.load(Relaxed)
+        self.0.written.get()
     }
 
     /// Bytes received so far.
     pub(super) fn received(&self) -> u64 {
-        self.0.received.load(Relaxed)
+        self.0.received.get()
     }
 
     /// Whether the endpoint ended the connection, in whichever way.
     pub(super) fn ended(&self) -> bool {
-        self.0.reset.load(Relaxed) || self.0.acknowledged_at_end.load(Relaxed) != UNSEEN
+        self.0.reset.get() || self.0.acknowledged_at_end.get() != UNSEEN
     }
 
     /// Whether another request may be written on it.
@@ -103,7 +102,7 @@ impl Line {
 
     /// Whether a write has failed, so that nothing more reaches the endpoint.
     pub(super) fn deaf(&self) -> bool {
-        self.0.deaf.load(Relaxed)
+        self.0.deaf.get()
     }
 
     /// Whether it is proven that no byte written after `mark` reached the endpoint's application.
@@ -127,9 +126,9 @@ impl Line {
         if self.written() <= mark {
             return true;
         }
-        let reset = self.0.reset.load(Relaxed);
+        let reset = self.0.reset.get();
         match self.0.socket {
-            Socket::Tcp(_) => !reset && self.0.acknowledged_at_end.load(Relaxed) <= mark,
+            Socket::Tcp(_) => !reset && self.0.acknowledged_at_end.get() <= mark,
             Socket::Unix(_) => reset && !with_content,
         }
     }
@@ -186,19 +185,19 @@ impl Line {
 
     /// HTTP is over, bytes of another protocol follow.
     pub(super) fn become_tunnel(&self) {
-        self.0.tunnel.store(true, Relaxed);
+        self.0.tunnel.set(true);
     }
 
     fn note_end(&self) {
-        if self.0.acknowledged_at_end.load(Relaxed) == UNSEEN {
+        if self.0.acknowledged_at_end.get() == UNSEEN {
             let acknowledged = self.written().saturating_sub(self.unacknowledged());
-            self.0.acknowledged_at_end.store(acknowledged, Relaxed);
+            self.0.acknowledged_at_end.set(acknowledged);
         }
     }
 
     fn note_error(&self, error: &io::Error) {
         if error.kind() != io::ErrorKind::BrokenPipe {
-            self.0.reset.store(true, Relaxed);
+            self.0.reset.set(true);
         }
     }
 
@@ -235,10 +234,10 @@ impl Line {
             }
             Err(error) => {
                 self.note_error(&error);
-                if self.0.tunnel.load(Relaxed) {
+                if self.0.tunnel.get() {
                     return Err(error);
                 }
-                self.0.deaf.store(true, Relaxed);
+                self.0.deaf.set(true);
                 Ok(asked)
             }
         }
@@ -405,7 +404,6 @@ impl AsFd for Socket {
     }
 }
 
-/// One writer, so a load and a store are enough.
-fn add(counter: &AtomicU64, more: usize) {
-    counter.store(counter.load(Relaxed) + more as u64, Relaxed);
+fn add(counter: &Cell<u64>, more: usize) {
+    counter.set(counter.get() + more as u64);
 }

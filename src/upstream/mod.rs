@@ -33,6 +33,14 @@
 //! unannounced closing by an endpoint that has kept connections open so far, if it falls into the
 //! microseconds between its look at the socket and its close; and on HTTP/2 content longer than
 //! [`content::KEPT`].
+//!
+//! # What is waited for before content is sent
+//! A request that says `Expect: 100-continue` has its content held back until the endpoint says 100, or
+//! for a second (RFC 9110, section 10.1.1); after any final answer it is not sent at all. An endpoint
+//! whose last answer was of HTTP/1.0 gets no expectation and no chunks: content of unknown length is
+//! gathered first, up to [`content::KEPT`], and longer content fails. Before its first answer an endpoint
+//! is taken to speak what is configured. Over HTTP/2 nothing is held back, and interim answers are not
+//! told.
 
 mod attempt;
 pub mod content;
