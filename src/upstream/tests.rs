@@ -1100,6 +1100,38 @@ fn requests_share_one_h2c_connection() {
 }
 
 #[test]
+fn a_connect_request_opens_a_tunnel_in_a_stream_of_an_h2c_connection() {
+    on_one_thread(async {
+        let address = h2_endpoint(|mut connection, _| async move {
+            let (request, mut respond) = connection.accept().await.unwrap().unwrap();
+            assert_eq!(request.uri(), "db.example:5432");
+            let mut sender = respond.send_response(Response::new(()), false).unwrap();
+            sender.send_data("hello".into(), false).unwrap();
+            let mut content = request.into_body();
+            tokio::task::spawn_local(async move {
+                let said = content.data().await.unwrap().unwrap();
+                sender.send_data(said, true).unwrap();
+            });
+            while connection.accept().await.is_some() {}
+        })
+        .await;
+        let mut asked = request("CONNECT", Content::empty());
+        *asked.uri_mut() = "db.example:5432".parse().unwrap();
+        let upstream = h2c(address);
+        let answer = upstream.send(asked, &PATIENT, &Nobody).await.unwrap();
+        let mut tunnel = answer.upgraded.unwrap();
+        let mut read = [0; 5];
+        tunnel.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"hello");
+        tunnel.write_all(b"ping!").await.unwrap();
+        tunnel.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"ping!");
+        assert_eq!(tunnel.read(&mut read).await.unwrap(), 0);
+        drop(answer.lease);
+    });
+}
+
+#[test]
 fn a_post_refused_by_an_h2c_endpoint_is_sent_again() {
     on_one_thread(async {
         let address = h2_endpoint(|mut connection, number| async move {

@@ -98,7 +98,9 @@ impl Sending {
                 return if self.content.is_none() { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
             let slices = [IoSlice::new(&self.front), IoSlice::new(&self.data), IoSlice::new(self.tail)];
-            let written = ready!(line.poll_send(cx, &slices));
+            // What is last is seldom there.
+            let last = slices.iter().rposition(|slice| !slice.is_empty()).unwrap_or(0);
+            let written = ready!(line.poll_send(cx, &slices[..=last]));
             match written {
                 Ok(count) if !line.deaf() => self.advance(count),
                 _ => self.give_up(),
