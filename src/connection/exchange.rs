@@ -47,7 +47,7 @@ use crate::policy::upgrade::{self, Upgrade};
 use crate::response::{Deadline, Failure, answer, head, hygiene};
 use crate::route::{Lookup, Route, check_authority, host_of, target_of};
 use crate::telemetry::counters::Ending;
-use crate::upstream::{Answer, Content, Lease};
+use crate::upstream::{Answer, Content, Lease, Upgraded};
 
 /// There is nobody to answer: the protocol lets go of the request.
 #[derive(Debug)]
@@ -81,8 +81,8 @@ enum Outcome {
     /// Made here.
     Own(Response<Bytes>),
     Endpoint(Box<Answer>),
-    /// With the client's stream, when the connection goes on without it.
-    Switched(Box<Answer>, Option<OnUpgrade>),
+    /// With the endpoint's side, and the client's stream, when the connection goes on without it.
+    Switched(Box<Answer>, Upgraded, Option<OnUpgrade>),
 }
 
 async fn exchange(guard: Guard, request: Request<Arriving>) -> Result<Response<Body>, Gone> {
@@ -212,7 +212,7 @@ async fn forward(
     flight.receives(content.state());
     let upstream = &flight.generation().upstreams[route.service];
     let request = Request::from_parts(parts, content);
-    let answer = Box::new(upstream.send(request, &route.settings.timeout, flight).await?);
+    let mut answer = Box::new(upstream.send(request, &route.settings.timeout, flight).await?);
     if hygiene::is_coded(answer.response.headers()) {
         return Err(Failure::BadAnswer("it has a transfer coding that was not asked for".to_owned()));
     }
@@ -221,8 +221,8 @@ async fn forward(
     if status == StatusCode::SWITCHING_PROTOCOLS && !met {
         return Err(Failure::BadUpgrade);
     }
-    if status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success()) {
-        return Ok(Outcome::Switched(answer, stream));
+    if let Some(endpoint) = answer.upgraded.take() {
+        return Ok(Outcome::Switched(answer, endpoint, stream));
     }
     // To the client of a CONNECT any success is a tunnel.
     if stream.is_some() && status.is_success() {
@@ -296,8 +296,8 @@ fn respond(mut guard: Guard, outcome: Outcome) -> Response<Body> {
             }
             Response::from_parts(parts, Body::stream(incoming, answer.lease, guard, expected))
         }
-        Outcome::Switched(answer, None) => switch(guard, *answer),
-        Outcome::Switched(answer, Some(stream)) => branch(guard, *answer, stream),
+        Outcome::Switched(answer, endpoint, None) => switch(guard, *answer, endpoint),
+        Outcome::Switched(answer, endpoint, Some(stream)) => branch(guard, *answer, endpoint, stream),
     }
 }
 
@@ -335,9 +335,8 @@ fn own(
 }
 
 /// The connection leaves HTTP as soon as this answer is written.
-fn switch(guard: Guard, mut answer: Answer) -> Response<Body> {
+fn switch(guard: Guard, answer: Answer, endpoint: Upgraded) -> Response<Body> {
     let flight = Rc::clone(guard.flight());
-    let endpoint = hyper::upgrade::on(&mut answer.response);
     let (mut parts, _) = answer.response.into_parts();
     clean(&guard, &mut parts, true);
     flight.seat().switch_to(tunnel(guard, endpoint, is_websocket(&parts.headers), answer.lease));
@@ -345,9 +344,8 @@ fn switch(guard: Guard, mut answer: Answer) -> Response<Body> {
 }
 
 /// One stream of the connection leaves HTTP, the others go on (RFC 8441, section 5).
-fn branch(guard: Guard, mut answer: Answer, stream: OnUpgrade) -> Response<Body> {
+fn branch(guard: Guard, answer: Answer, endpoint: Upgraded, stream: OnUpgrade) -> Response<Body> {
     let seat = Seat::beside(guard.flight().seat());
-    let endpoint = hyper::upgrade::on(&mut answer.response);
     let (mut parts, _) = answer.response.into_parts();
     let websocket = is_websocket(&parts.headers);
     clean(&guard, &mut parts, false);
@@ -363,7 +361,7 @@ fn branch(guard: Guard, mut answer: Answer, stream: OnUpgrade) -> Response<Body>
     Response::from_parts(parts, Body::none())
 }
 
-fn tunnel(guard: Guard, endpoint: OnUpgrade, websocket: bool, lease: Lease) -> Tunnel {
+fn tunnel(guard: Guard, endpoint: Upgraded, websocket: bool, lease: Lease) -> Tunnel {
     let idle = guard.flight().route().and_then(|route| route.settings.timeout.tunnel_idle);
     Tunnel { endpoint, websocket, idle, lease, guard }
 }

@@ -107,8 +107,7 @@ impl Endpoint {
         match &self.connections {
             Connections::Http1(pool) => {
                 let line = dial(&self.address).await.map_err(|error| undialled(&error))?;
-                let link = http1::Link::open(line, pool).await.map_err(|error| unreachable(&error))?;
-                Ok(Connection::Http1(link))
+                Ok(Connection::Http1(http1::Link::open(line, pool)))
             }
             Connections::H2c(shelf) => {
                 let link = shelf.open().await?;
