@@ -21,13 +21,15 @@
 //! | no SETTINGS first (RFC 9113, section 3.4) | 0 | | | ends with PROTOCOL_ERROR |
 //!
 //! Promises: depends on the bytes and the coarse time only, not on how the bytes were cut; holds 9 bytes
-//! of a frame per direction; an empty bucket forgets, so what was useful yesterday excuses nothing today.
-//! Must not know: sockets, streams, what is in a frame beyond its head.
+//! of a frame per direction and looks into none but trailers; an empty bucket forgets, so what was useful yesterday excuses nothing today.
+//! Must not know: sockets, streams, what fields and content mean.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use h2::Reason;
+
+use super::trailers::Trailers;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -46,6 +48,9 @@ const END_HEADERS: u8 = 0x4;
 
 /// The client's preface, which comes before its frames (RFC 9113, section 3.4).
 const PREFACE: u8 = 24;
+
+/// Streams with malformed trailers that are remembered: more than may run.
+const MALFORMED: usize = 256;
 
 /// Frames after the first of one header block.
 const CONTINUATIONS: u32 = 16;
@@ -108,6 +113,10 @@ pub(super) struct Meter {
     owed_since: Option<Instant>,
     settled: bool,
     blocked: bool,
+    /// The block that is being received, if it is one of trailers.
+    trailers: Option<(u32, Trailers)>,
+    /// Streams with trailers that must not be, until somebody asks.
+    malformed: Vec<u32>,
     /// Short frames to come that no window is to blame for.
     due_crumbs: u64,
 }
@@ -125,6 +134,8 @@ impl Meter {
             owed_since: Some(now),
             settled: false,
             blocked: false,
+            trailers: None,
+            malformed: Vec::new(),
             due_crumbs: 0,
         }
     }
@@ -139,6 +150,12 @@ impl Meter {
         self.owed_since
     }
 
+    /// Whether the trailers of this stream had a pseudo-field; it is forgotten then.
+    pub(super) fn take_malformed(&mut self, stream: u32) -> bool {
+        let found = self.malformed.iter().position(|malformed| *malformed == stream);
+        found.map(|at| self.malformed.remove(at)).is_some()
+    }
+
     /// How many requests have begun so far.
     pub(super) fn opened(&self) -> u64 {
         self.opened
@@ -150,6 +167,11 @@ impl Meter {
         while let Some(event) = self.received.follow(&mut bytes) {
             match event {
                 Event::Begun(head) => self.received_head(head, now),
+                Event::Part(part) => {
+                    if let Some((_, trailers)) = &mut self.trailers {
+                        trailers.follow(part);
+                    }
+                }
                 Event::Ended(head, _) => self.received_end(head),
             }
         }
@@ -165,7 +187,7 @@ impl Meter {
             match event {
                 Event::Begun(head) => self.sent_head(head),
                 Event::Ended(head, code) if head.kind == RST_STREAM => self.sent_reset(code),
-                Event::Ended(..) => {}
+                Event::Part(_) | Event::Ended(..) => {}
             }
         }
     }
@@ -203,10 +225,15 @@ impl Meter {
                 if head.stream > self.newest {
                     self.newest = head.stream;
                     self.open();
+                } else {
+                    self.trailers = Some((head.stream, Trailers::new(head.length, head.flags)));
                 }
             }
             CONTINUATION => {
                 self.charge(Offence::Continuation);
+                if let Some((_, trailers)) = &mut self.trailers {
+                    trailers.go_on(head.length);
+                }
                 if head.length == 0 {
                     self.charge(Offence::Empty);
                 }
@@ -224,12 +251,26 @@ impl Meter {
 
     fn received_end(&mut self, head: Head) {
         match head.kind {
-            HEADERS | CONTINUATION if head.flags & END_HEADERS != 0 => self.owed_since = None,
+            HEADERS | CONTINUATION if head.flags & END_HEADERS != 0 => {
+                self.owed_since = None;
+                self.end_trailers();
+            }
             SETTINGS if !self.settled => {
                 self.settled = true;
                 self.owed_since = None;
             }
             _ => {}
+        }
+    }
+
+    fn end_trailers(&mut self) {
+        let Some((stream, trailers)) = self.trailers.take() else { return };
+        if trailers.has_pseudo() {
+            if self.malformed.len() == MALFORMED {
+                self.malformed.remove(0);
+            }
+            self.malformed.push(stream);
+            self.charge(Offence::MadeReset);
         }
     }
 
@@ -348,9 +389,11 @@ impl Head {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Event {
+enum Event<'a> {
     /// Its head is here.
     Begun(Head),
+    /// Some of the payload of HEADERS or CONTINUATION is.
+    Part(&'a [u8]),
     /// All of it is; with the first four bytes of its payload, as far as there are any.
     Ended(Head, [u8; 4]),
 }
@@ -374,7 +417,7 @@ impl Frames {
     }
 
     /// The next thing that happens in these bytes, which are taken as far as that.
-    fn follow(&mut self, bytes: &mut &[u8]) -> Option<Event> {
+    fn follow<'a>(&mut self, bytes: &mut &'a [u8]) -> Option<Event<'a>> {
         if self.skip > 0 {
             let skipped = bytes.len().min(usize::from(self.skip));
             *bytes = &bytes[skipped..];
@@ -386,7 +429,7 @@ impl Frames {
         }
     }
 
-    fn follow_header(&mut self, bytes: &mut &[u8]) -> Option<Event> {
+    fn follow_header<'a>(&mut self, bytes: &mut &'a [u8]) -> Option<Event<'a>> {
         let read = usize::from(self.read);
         let count = bytes.len().min(self.header.len() - read);
         self.header[read..read + count].copy_from_slice(&bytes[..count]);
@@ -403,15 +446,19 @@ impl Frames {
         Some(Event::Begun(head))
     }
 
-    fn follow_payload(&mut self, head: Head, bytes: &mut &[u8]) -> Option<Event> {
+    fn follow_payload<'a>(&mut self, head: Head, bytes: &mut &'a [u8]) -> Option<Event<'a>> {
         let count = bytes.len().min(self.left as usize);
         let at = (head.length - self.left) as usize;
         if at < self.payload.len() {
             let first = count.min(self.payload.len() - at);
             self.payload[at..at + first].copy_from_slice(&bytes[..first]);
         }
+        let part = &bytes[..count];
         *bytes = &bytes[count..];
         self.left -= count as u32;
+        if count > 0 && matches!(head.kind, HEADERS | CONTINUATION) {
+            return Some(Event::Part(part));
+        }
         if self.left > 0 {
             return None;
         }

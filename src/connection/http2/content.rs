@@ -15,6 +15,7 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
 use super::head;
+use super::metered::Gauge;
 use crate::config::settings::Limits;
 use crate::connection::flight::Flight;
 use crate::response::hygiene;
@@ -28,6 +29,7 @@ pub(in crate::connection) struct Content {
     expected: Option<Weak<Flight>>,
     trailing: bool,
     limits: Limits,
+    gauge: Rc<Gauge>,
 }
 
 impl Content {
@@ -37,6 +39,7 @@ impl Content {
         length: Option<u64>,
         expected: Option<&Rc<Flight>>,
         limits: &Limits,
+        gauge: &Rc<Gauge>,
     ) -> Content {
         Content {
             stream,
@@ -44,6 +47,7 @@ impl Content {
             expected: expected.map(Rc::downgrade),
             trailing: false,
             limits: limits.clone(),
+            gauge: Rc::clone(gauge),
         }
     }
 
@@ -85,6 +89,9 @@ impl Content {
 
     fn trailers(&self, trailers: Option<HeaderMap>) -> Option<Result<Frame<Bytes>, ContentFault>> {
         let mut trailers = trailers?;
+        if self.gauge.take_malformed(self.stream.stream_id().as_u32()) {
+            return Some(Err(ContentFault::Malformed("a pseudo-field in its trailers")));
+        }
         if head::check_fields(&trailers, &self.limits).is_err() {
             return Some(Err(ContentFault::Malformed("its trailers cannot be passed on")));
         }

@@ -21,22 +21,28 @@ use crate::connection::wire::Wire;
 /// Requests of one connection between two looks at the others: as many as may run at the same time.
 const TURN: u64 = 128;
 
-/// What h2 owns of the wire.
-pub(super) struct Metered(Rc<Gauge>);
+/// What h2 has.
+pub(super) struct Metered {
+    wire: Rc<RefCell<Wire>>,
+    gauge: Rc<Gauge>,
+}
 
 /// What the driver and the streams know of it.
 pub(super) struct Gauge {
-    wire: RefCell<Wire>,
     meter: RefCell<Meter>,
     /// How many requests had begun when this turn did.
     turn: Cell<u64>,
 }
 
 impl Metered {
-    pub(super) fn new(wire: Wire) -> (Metered, Rc<Gauge>) {
+    pub(super) fn new(wire: &Rc<RefCell<Wire>>) -> Metered {
         let meter = RefCell::new(Meter::new(Instant::now()));
-        let gauge = Rc::new(Gauge { wire: RefCell::new(wire), meter, turn: Cell::new(0) });
-        (Metered(Rc::clone(&gauge)), gauge)
+        let gauge = Rc::new(Gauge { meter, turn: Cell::new(0) });
+        Metered { wire: Rc::clone(wire), gauge }
+    }
+
+    pub(super) fn gauge(&self) -> Rc<Gauge> {
+        Rc::clone(&self.gauge)
     }
 }
 
@@ -54,14 +60,14 @@ impl Gauge {
         self.meter.borrow_mut().hand_over(length, last);
     }
 
+    /// Whether the trailers of this stream had a pseudo-field; to be asked once.
+    pub(super) fn take_malformed(&self, stream: u32) -> bool {
+        self.meter.borrow_mut().take_malformed(stream)
+    }
+
     /// h2 may take more requests.
     pub(super) fn begin_turn(&self) {
         self.turn.set(self.meter.borrow().opened());
-    }
-
-    /// The wire, when nobody else has it any more.
-    pub(super) fn into_wire(self: Rc<Self>) -> Option<Wire> {
-        Rc::into_inner(self).map(|gauge| gauge.wire.into_inner())
     }
 
     fn turn_is_over(&self) -> bool {
@@ -96,7 +102,7 @@ impl AsyncRead for Metered {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let gauge = &*self.0;
+        let gauge = &*self.gauge;
         if gauge.offence().is_some() {
             // The driver looks for it whenever h2 waits.
             return Poll::Pending;
@@ -106,7 +112,7 @@ impl AsyncRead for Metered {
             return Poll::Pending;
         }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut *gauge.wire.borrow_mut()).poll_read(cx, buffer))?;
+        ready!(Pin::new(&mut *self.wire.borrow_mut()).poll_read(cx, buffer))?;
         let mut meter = gauge.meter.borrow_mut();
         meter.receive(&buffer.filled()[before..], Instant::now());
         if meter.offence().is_some() {
@@ -119,8 +125,8 @@ impl AsyncRead for Metered {
 
 impl AsyncWrite for Metered {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut *self.0.wire.borrow_mut()).poll_write(cx, bytes);
-        self.0.wrote(wrote, std::iter::once(bytes))
+        let wrote = Pin::new(&mut *self.wire.borrow_mut()).poll_write(cx, bytes);
+        self.gauge.wrote(wrote, std::iter::once(bytes))
     }
 
     fn poll_write_vectored(
@@ -128,8 +134,8 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut *self.0.wire.borrow_mut()).poll_write_vectored(cx, slices);
-        self.0.wrote(wrote, slices.iter().map(|slice| &**slice))
+        let wrote = Pin::new(&mut *self.wire.borrow_mut()).poll_write_vectored(cx, slices);
+        self.gauge.wrote(wrote, slices.iter().map(|slice| &**slice))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -137,10 +143,10 @@ impl AsyncWrite for Metered {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.wire.borrow_mut()).poll_flush(cx)
+        Pin::new(&mut *self.wire.borrow_mut()).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.wire.borrow_mut()).poll_shutdown(cx)
+        Pin::new(&mut *self.wire.borrow_mut()).poll_shutdown(cx)
     }
 }

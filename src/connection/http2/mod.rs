@@ -30,8 +30,9 @@ mod content;
 mod head;
 mod metered;
 mod stream;
+mod trailers;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -92,21 +93,14 @@ enum End {
 pub(super) async fn serve(wire: Wire, seat: &Rc<Seat>) {
     seat.multiplex();
     let limits = seat.local().generation().blueprint.settings.limits.clone();
-    let (metered, gauge) = Metered::new(wire);
+    let wire = Rc::new(RefCell::new(wire));
+    let metered = Metered::new(&wire);
+    let gauge = metered.gauge();
     let Some(connection) = begin(metered, &gauge, seat, &limits).await else { return };
-    let served = Served {
-        connection,
-        seat,
-        gauge: Rc::clone(&gauge),
-        limits,
-        leaving: None,
-        ended: None,
-        patience: None,
-    };
+    let served = Served { connection, seat, gauge, limits, leaving: None, ended: None, patience: None };
     let end = served.await;
-    let wire = gauge.into_wire();
-    if let (End::Said, Some(wire)) = (end, wire) {
-        linger::close(wire, seat).await;
+    if let (End::Said, Some(wire)) = (end, Rc::into_inner(wire)) {
+        linger::close(wire.into_inner(), seat).await;
     }
 }
 
@@ -233,7 +227,7 @@ impl Served<'_> {
                 // What else it may expect is refused where all requests are.
                 let waits = expect::awaits_continue(request.version(), request.headers_mut());
                 let waiting = waits.is_ok_and(|waits| waits).then_some(&flight);
-                let content = Content::new(stream, length, waiting, &self.limits);
+                let content = Content::new(stream, length, waiting, &self.limits, &self.gauge);
                 exchange::begin(guard, request.map(|()| Arriving::Http2(content)))
             }
             Err(failure) => exchange::turn_away(guard, failure, request),

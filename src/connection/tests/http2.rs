@@ -358,6 +358,22 @@ fn content_of_another_length_than_announced_is_not_whole() {
 
 /// RFC 9113, section 8.1.
 #[test]
+fn trailers_with_a_pseudo_field_make_a_request_malformed_and_hurt_no_other() {
+    let origin = Origin::start();
+    let gateway = gateway(half_dead(&origin));
+    let mut client = begin(&gateway);
+    client.send(head(1, 0, &POST));
+    let (mut endpoint, _) = origin.request();
+    client.send(head(1, END_STREAM, &[(":path", "/"), ("x-sum", "1")]));
+    let (kind, _, payload) = next_of(&mut client, 1);
+    assert!(kind == HEADERS && payload[0] == 0x8c, "{kind} {payload:?}");
+    let sent = endpoint.rest().0;
+    assert!(!String::from_utf8_lossy(&sent).ends_with("0\r\n\r\n"), "never as if it were whole");
+    asks_and_is_served(&mut client, 3);
+}
+
+/// RFC 9113, section 8.1.
+#[test]
 fn an_early_answer_is_whole_and_its_request_is_reset_without_an_error() {
     let origin = Origin::start();
     let gateway = gateway(only(&origin));
