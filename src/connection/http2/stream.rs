@@ -17,7 +17,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -32,13 +31,8 @@ use crate::connection::exchange::Exchange;
 use crate::connection::flight::{Flight, Stop};
 use crate::connection::seat::{Eviction, Seat};
 use crate::http1::head::content_length;
-use crate::response::date::Dates;
-use crate::response::head::{self, has_content};
+use crate::response::head::has_content;
 use crate::response::hygiene;
-
-thread_local! {
-    static DATES: Dates = Dates::default();
-}
 
 /// Drives one stream to its end.
 pub(super) struct Stream {
@@ -157,8 +151,6 @@ impl Asking {
             Err(body) => body,
         };
         let status = head.status();
-        let now = || DATES.with(|dates| dates.at(SystemTime::now()));
-        head::settle(head.headers_mut(), status, method, Version::HTTP_2, now);
         say_length(head.headers_mut(), method, status, &body);
         let expected = has_content(method, status) && !body.is_end_stream();
         let Ok(left) = content_length(head.headers()) else {
@@ -177,10 +169,7 @@ impl Asking {
     }
 
     /// The stream leaves HTTP, and the others go on (RFC 8441, section 5; RFC 9113, section 8.5).
-    fn tunnel(&mut self, mut head: Response<()>, branch: Branch, gauge: Rc<Gauge>) -> Next {
-        let now = || DATES.with(|dates| dates.at(SystemTime::now()));
-        let status = head.status();
-        head::settle(head.headers_mut(), status, &Method::CONNECT, Version::HTTP_2, now);
+    fn tunnel(&mut self, head: Response<()>, branch: Branch, gauge: Rc<Gauge>) -> Next {
         let Ok(sender) = self.respond.send_response(head, false) else { return Next::Over };
         let sender = Rc::new(RefCell::new(sender));
         let Branch { tunnel, seat, stream } = branch;
