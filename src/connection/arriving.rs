@@ -11,11 +11,23 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::http2;
 use crate::upstream::ContentFault;
 
 /// Read as far as there is room for it; what is not read waits at the client.
 pub(super) enum Arriving {
     Hyper(hyper::body::Incoming),
+    Http2(http2::Content),
+}
+
+impl Arriving {
+    /// The stream that it comes in, of HTTP/2.
+    pub(super) fn into_stream(self) -> Option<h2::RecvStream> {
+        match self {
+            Arriving::Hyper(_) => None,
+            Arriving::Http2(content) => Some(content.into_stream()),
+        }
+    }
 }
 
 impl Body for Arriving {
@@ -30,18 +42,21 @@ impl Body for Arriving {
             Arriving::Hyper(body) => {
                 Pin::new(body).poll_frame(cx).map(|frame| Some(frame?.map_err(|error| fault_of(&error))))
             }
+            Arriving::Http2(content) => Pin::new(content).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Arriving::Hyper(body) => body.is_end_stream(),
+            Arriving::Http2(content) => content.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Arriving::Hyper(body) => body.size_hint(),
+            Arriving::Http2(content) => content.size_hint(),
         }
     }
 }

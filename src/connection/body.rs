@@ -16,7 +16,10 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Sleep;
 
+use super::arriving::Arriving;
 use super::flight::{Flight, Guard, Stop};
+use super::seat::Seated;
+use super::tunnel::Tunnel;
 use crate::response::{Deadline, Failure};
 use crate::telemetry::counters::Ending;
 use crate::upstream::{Incoming, Lease};
@@ -30,6 +33,16 @@ pub(super) struct Body {
 enum Content {
     Whole(Bytes),
     Stream(Box<Stream>),
+    /// In place of content: the stream becomes a tunnel.
+    Branch(Box<Branch>),
+}
+
+/// A tunnel on one stream of a connection.
+pub(super) struct Branch {
+    pub(super) tunnel: Box<Tunnel>,
+    pub(super) seat: Seated,
+    /// What comes from the client.
+    pub(super) stream: Arriving,
 }
 
 struct Stream {
@@ -62,6 +75,19 @@ impl Body {
     /// No content, and nobody's end.
     pub(super) fn none() -> Body {
         Body { content: Content::Whole(Bytes::new()), guard: None }
+    }
+
+    /// What comes instead of content when a stream leaves HTTP.
+    pub(super) fn branch(branch: Branch) -> Body {
+        Body { content: Content::Branch(Box::new(branch)), guard: None }
+    }
+
+    /// The tunnel, if there is one.
+    pub(super) fn into_branch(self) -> Result<Box<Branch>, Body> {
+        match self {
+            Body { content: Content::Branch(branch), .. } => Ok(branch),
+            body => Err(body),
+        }
     }
 
     /// What an endpoint answers. `expected`: whether this answer has content at all, which it has
@@ -99,7 +125,7 @@ impl Body {
     fn stopped(&self) -> Option<Next> {
         match (&self.content, self.guard.as_ref()?.flight().stop()?) {
             // It is all here, and may be the very answer that tells of the stop.
-            (Content::Whole(_), _) => None,
+            (Content::Whole(_) | Content::Branch(_), _) => None,
             (_, Stop::Cut) => Some(Next::Failure(Ending::Cut, Failure::Drained)),
             (_, Stop::Stalled) => Some(Next::Failure(Ending::ClientGone, Failure::ClientGone)),
         }
@@ -120,6 +146,7 @@ impl http_body::Body for Body {
         let next = match &mut this.content {
             Content::Whole(content) => Next::Last(Frame::data(std::mem::take(content))),
             Content::Stream(stream) => stream.next(guard.flight(), cx),
+            Content::Branch(_) => return Poll::Ready(None),
         };
         let next = this.stopped().unwrap_or(next);
         Poll::Ready(match next {
@@ -142,6 +169,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Whole(content) => content.is_empty(),
             Content::Stream(stream) => stream.incoming.is_end_stream(),
+            Content::Branch(_) => true,
         }
     }
 
@@ -149,6 +177,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Whole(content) => SizeHint::with_exact(content.len() as u64),
             Content::Stream(stream) => stream.incoming.size_hint(),
+            Content::Branch(_) => SizeHint::default(),
         }
     }
 }

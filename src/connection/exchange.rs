@@ -23,17 +23,15 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use h2::ext::Protocol;
 use http::header::{ACCEPT, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
-use hyper::ext::Protocol;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 
 use super::arriving::Arriving;
-use super::body::Body;
+use super::body::{Body, Branch};
 use super::flight::{Flight, Guard};
 use super::local::Local;
 use super::seat::Seat;
@@ -76,13 +74,22 @@ pub(super) fn begin(guard: Guard, request: Request<Arriving>) -> Exchange {
     Box::pin(exchange(guard, request))
 }
 
+/// A request whose head was read and is refused: it is admitted and told like every other.
+pub(super) fn turn_away<B>(guard: Guard, failure: Failure, request: Request<B>) -> Exchange {
+    let flight = Rc::clone(guard.flight());
+    flight.identify(identity::identify(request.headers(), &mut || fastrand::u64(..)));
+    let response = refuse(guard, failure, request.headers().get(ACCEPT));
+    flight.begin_answer(response.status().as_u16());
+    Box::pin(std::future::ready(Ok(response)))
+}
+
 /// What a request comes to.
 enum Outcome {
     /// Made here.
     Own(Response<Bytes>),
     Endpoint(Box<Answer>),
     /// With the endpoint's side, and the client's stream, when the connection goes on without it.
-    Switched(Box<Answer>, Upgraded, Option<OnUpgrade>),
+    Switched(Box<Answer>, Upgraded, Option<Arriving>),
 }
 
 async fn exchange(guard: Guard, request: Request<Arriving>) -> Result<Response<Body>, Gone> {
@@ -197,9 +204,9 @@ async fn forward(
     identity: &Identity,
     authority: &str,
     route: &Route,
-    mut request: Request<Arriving>,
+    request: Request<Arriving>,
 ) -> Result<Outcome, Failure> {
-    let stream = streams(&request).then(|| hyper::upgrade::on(&mut request));
+    let streams = streams(&request);
     let (mut parts, incoming) = request.into_parts();
     if hygiene::is_coded(&parts.headers) {
         return Err(Failure::BadRequest("its transfer coding is not known here"));
@@ -207,8 +214,14 @@ async fn forward(
     let asked = asked(&mut parts)?;
     prepare(flight, &mut parts, identity, authority, route, asked.as_ref());
     let connects = parts.method == Method::CONNECT;
-    let content =
-        if connects { Content::empty() } else { Content::stream(incoming, route.settings.timeout.idle) };
+    // What follows the head of a CONNECT belongs to its tunnel.
+    let (content, stream) = if streams {
+        (Content::empty(), Some(incoming))
+    } else if connects {
+        (Content::empty(), None)
+    } else {
+        (Content::stream(incoming, route.settings.timeout.idle), None)
+    };
     flight.receives(content.state());
     let upstream = &flight.generation().upstreams[route.service];
     let request = Request::from_parts(parts, content);
@@ -344,21 +357,15 @@ fn switch(guard: Guard, answer: Answer, endpoint: Upgraded) -> Response<Body> {
 }
 
 /// One stream of the connection leaves HTTP, the others go on (RFC 8441, section 5).
-fn branch(guard: Guard, answer: Answer, endpoint: Upgraded, stream: OnUpgrade) -> Response<Body> {
+fn branch(guard: Guard, answer: Answer, endpoint: Upgraded, stream: Arriving) -> Response<Body> {
     let seat = Seat::beside(guard.flight().seat());
     let (mut parts, _) = answer.response.into_parts();
     let websocket = is_websocket(&parts.headers);
+    parts.status = StatusCode::OK;
     clean(&guard, &mut parts, false);
     parts.headers.remove(SEC_WEBSOCKET_ACCEPT);
-    parts.status = StatusCode::OK;
     let tunnel = Box::new(tunnel(guard, endpoint, websocket, answer.lease));
-    tokio::task::spawn_local(async move {
-        // Without its stream the client has gone, which is what dropping the tunnel says.
-        if let Ok(stream) = stream.await {
-            tunnel.run(&seat, TokioIo::new(stream)).await;
-        }
-    });
-    Response::from_parts(parts, Body::none())
+    Response::from_parts(parts, Body::branch(Branch { tunnel, seat, stream }))
 }
 
 fn tunnel(guard: Guard, endpoint: Upgraded, websocket: bool, lease: Lease) -> Tunnel {

@@ -166,7 +166,6 @@ impl Flight {
     }
 
     /// The interim answers that have come since the last time, in their order.
-    #[expect(dead_code, reason = "hyper's server cannot send them")]
     pub(super) fn take_interim(&self) -> Vec<Response<()>> {
         self.interim.take()
     }

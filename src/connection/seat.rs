@@ -31,6 +31,8 @@ pub(super) enum Eviction {
     SlowHead,
     /// The client does not read its answer.
     SlowReader,
+    /// No request has come for too long.
+    Idle,
     /// No byte went through the tunnel.
     SilentTunnel,
 }
@@ -56,6 +58,8 @@ pub(super) struct Seat {
     wrote_at: Cell<Instant>,
     ended: Cell<bool>,
     eviction: Cell<Option<Eviction>>,
+    /// What is to happen by when, and why the connection is ended otherwise.
+    expected: Cell<Option<(Instant, Eviction)>>,
     /// Set by the exchange that switches protocols, taken by the connection.
     tunnel: RefCell<Option<Box<Tunnel>>>,
     /// How long the tunnel on this connection may be silent.
@@ -109,6 +113,7 @@ impl Seat {
             wrote_at: Cell::new(now),
             ended: Cell::new(false),
             eviction: Cell::new(None),
+            expected: Cell::new(None),
             tunnel: RefCell::new(None),
             tunnel_idle: Cell::new(None),
             open: Cell::new(open),
@@ -248,6 +253,11 @@ impl Seat {
         self.tunnel_idle.set(Some(idle));
     }
 
+    /// From now on the connection is evicted at this moment, unless something else is expected by then.
+    pub(super) fn expect(&self, expected: Option<(Instant, Eviction)>) {
+        self.expected.set(expected);
+    }
+
     pub(super) fn evict(&self, why: Eviction) {
         if self.eviction.get().is_none() {
             self.eviction.set(Some(why));
@@ -260,6 +270,9 @@ impl Seat {
     }
 
     pub(super) fn swept(&self, now: Instant) {
+        if let Some((_, why)) = self.expected.get().filter(|(at, _)| now >= *at) {
+            self.evict(why);
+        }
         if self.head_since.get().is_some_and(|since| now.duration_since(since) >= HEAD_DEADLINE) {
             self.evict(Eviction::SlowHead);
         }
