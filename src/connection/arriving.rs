@@ -11,11 +11,15 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::http1::Reader;
 use crate::upstream::ContentFault;
 
 /// Read as far as there is room for it; what is not read waits at the client.
 pub(super) enum Arriving {
     Hyper(hyper::body::Incoming),
+    Http1(Reader),
+    /// There is none.
+    Nothing,
 }
 
 impl Body for Arriving {
@@ -30,18 +34,24 @@ impl Body for Arriving {
             Arriving::Hyper(body) => {
                 Pin::new(body).poll_frame(cx).map(|frame| Some(frame?.map_err(|error| fault_of(&error))))
             }
+            Arriving::Http1(reader) => reader.poll_frame(cx),
+            Arriving::Nothing => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Arriving::Hyper(body) => body.is_end_stream(),
+            Arriving::Http1(reader) => reader.is_end(),
+            Arriving::Nothing => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Arriving::Hyper(body) => body.size_hint(),
+            Arriving::Http1(reader) => reader.rest().map_or(SizeHint::new(), SizeHint::with_exact),
+            Arriving::Nothing => SizeHint::with_exact(0),
         }
     }
 }

@@ -22,10 +22,10 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{ACCEPT, CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
+use http::header::{ACCEPT, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -34,6 +34,7 @@ use super::arriving::Arriving;
 use super::body::Body;
 use super::flight::{Flight, Guard};
 use super::local::Local;
+use super::meter::Metered;
 use super::seat::Seat;
 use super::tunnel::Tunnel;
 use crate::config::settings::Action;
@@ -43,7 +44,7 @@ use crate::policy::upgrade::{self, Upgrade};
 use crate::response::{Deadline, Failure, answer, hygiene};
 use crate::route::{Lookup, Route, host_of};
 use crate::telemetry::counters::Ending;
-use crate::upstream::{Answer, Content, Lease};
+use crate::upstream::{Answer, Content, End, Lease};
 
 /// There is nobody to answer: the protocol lets go of the request.
 #[derive(Debug)]
@@ -51,25 +52,18 @@ pub(super) struct Gone;
 
 pub(super) type Exchange = Pin<Box<dyn Future<Output = Result<Response<Body>, Gone>>>>;
 
-/// Serves the requests of one connection.
-#[derive(Clone)]
-pub(super) struct Requests {
-    pub(super) seat: Rc<Seat>,
-}
-
-impl hyper::service::Service<Request<hyper::body::Incoming>> for Requests {
-    type Response = Response<Body>;
-    type Error = Gone;
-    type Future = Exchange;
-
-    fn call(&self, request: Request<hyper::body::Incoming>) -> Exchange {
-        begin(Flight::admit(&self.seat, &request), request.map(Arriving::Hyper))
-    }
-}
-
 /// The request is admitted already; its guard says how it ends.
 pub(super) fn begin(guard: Guard, request: Request<Arriving>) -> Exchange {
     Box::pin(exchange(guard, request))
+}
+
+/// The answer to what was to become a request but did not.
+pub(super) fn refuse_broken(guard: Guard, failure: Failure) -> Response<Body> {
+    let flight = Rc::clone(guard.flight());
+    flight.identify(identity::identify(&HeaderMap::new(), &mut || fastrand::u64(..)));
+    let response = refuse(guard, failure, None);
+    flight.begin_answer(response.status().as_u16());
+    response
 }
 
 /// What a request comes to.
@@ -90,14 +84,11 @@ async fn exchange(guard: Guard, request: Request<Arriving>) -> Result<Response<B
         Ok(Err(panic)) => Err(panicked(&flight, &*panic)),
         Ok(Ok(outcome)) => outcome,
     };
-    let mut response = match outcome {
+    let response = match outcome {
         Ok(outcome) => respond(guard, outcome),
         Err(Failure::ClientGone) => return Err(Gone),
         Err(failure) => refuse(guard, failure, accept.as_ref()),
     };
-    if flight.local().is_leaving() && !switches(&response) {
-        close_after(&mut response, flight.version());
-    }
     flight.begin_answer(response.status().as_u16());
     Ok(response)
 }
@@ -118,7 +109,7 @@ async fn until_cut<W: Future>(flight: &Flight, work: W) -> Result<W::Output, Fai
 async fn answer(flight: &Rc<Flight>, request: Request<Arriving>) -> Result<Outcome, Failure> {
     let identity = flight.identify(identity::identify(request.headers(), &mut || fastrand::u64(..)));
     #[cfg(test)]
-    super::tests::observe(&request);
+    super::tests::observe(flight, &request);
     let authority = authority(flight, &request)?;
     let route = find(flight, authority, &request)?;
     flight.routed(&route);
@@ -203,10 +194,12 @@ async fn forward(
         return Err(Failure::BadRequest("its transfer coding is not known here"));
     }
     let asked = asked(&mut parts)?;
-    prepare(flight, &mut parts, identity, authority, route, asked.as_ref());
     let connects = parts.method == Method::CONNECT;
-    let content =
-        if connects { Content::empty() } else { Content::stream(incoming, route.settings.timeout.idle) };
+    if asked.is_some() || connects {
+        take_place(flight)?;
+    }
+    prepare(flight, &mut parts, identity, authority, route, asked.as_ref());
+    let content = if connects { Content::empty() } else { content(flight, route, incoming)? };
     flight.receives(content.state());
     let upstream = &flight.generation().upstreams[route.service];
     let request = Request::from_parts(parts, content);
@@ -215,18 +208,38 @@ async fn forward(
         return Err(Failure::BadAnswer("it has a transfer coding that was not asked for".to_owned()));
     }
     let status = answer.response.status();
-    if status == StatusCode::SWITCHING_PROTOCOLS && asked.is_none() {
+    // RFC 9110, section 7.8: the request is received whole before anything else is spoken.
+    let whole = answer.lease.content().end() == Some(End::Complete);
+    if status == StatusCode::SWITCHING_PROTOCOLS && !(asked.is_some() && whole) {
         return Err(Failure::BadUpgrade);
     }
     if status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success()) {
         return Ok(Outcome::Switched(answer, stream));
     }
+    flight.leave_place();
     // To the client of a CONNECT any success is a tunnel.
     if stream.is_some() && status.is_success() {
         Err(Failure::BadUpgrade)
     } else {
         Ok(Outcome::Endpoint(answer))
     }
+}
+
+/// Before an endpoint is asked for a tunnel.
+fn take_place(flight: &Flight) -> Result<(), Failure> {
+    let limit = flight.generation().blueprint.settings.limits.tunnels;
+    let place = flight.local().places.take(limit).ok_or(Failure::ManyTunnels(limit.unwrap_or(0)))?;
+    flight.take_place(place);
+    Ok(())
+}
+
+/// The client's content within the limits of its route.
+fn content(flight: &Flight, route: &Route, arriving: Arriving) -> Result<Content, Failure> {
+    let metered = Metered::new(arriving, &route.settings.limits)?;
+    if let Some(meter) = metered.meter() {
+        flight.measure(Rc::clone(meter));
+    }
+    Ok(Content::stream(metered, route.settings.timeout.idle))
 }
 
 /// Whether what is asked for is a tunnel in one stream of many.
@@ -281,9 +294,6 @@ fn respond(guard: Guard, outcome: Outcome) -> Response<Body> {
             let upgrade = parts.status == StatusCode::UPGRADE_REQUIRED && version == Version::HTTP_11;
             clean(&guard, &mut parts, upgrade);
             let expected = has_content(guard.flight().method(), parts.status);
-            if version == Version::HTTP_10 && http_body::Body::size_hint(&incoming).exact().is_none() {
-                guard.flight().seat().end_with_answer();
-            }
             Response::from_parts(parts, Body::stream(incoming, answer.lease, guard, expected))
         }
         Outcome::Switched(answer, None) => switch(guard, *answer),
@@ -301,9 +311,11 @@ fn clean(guard: &Guard, parts: &mut http::response::Parts, upgrade: bool) {
     parts.extensions.clear();
 }
 
-/// RFC 9110, section 6.4.1.
-fn has_content(method: &Method, status: StatusCode) -> bool {
-    method != Method::HEAD && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+/// RFC 9110, sections 6.4.1 and 15.3.6.
+pub(super) fn has_content(method: &Method, status: StatusCode) -> bool {
+    let bare =
+        matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
+    method != Method::HEAD && !bare
 }
 
 /// An answer that was made here.
@@ -360,29 +372,13 @@ fn is_websocket(headers: &http::HeaderMap) -> bool {
     upgrade.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-fn switches(response: &Response<Body>) -> bool {
-    response.status() == StatusCode::SWITCHING_PROTOCOLS
-}
-
 fn refuse(guard: Guard, failure: Failure, accept: Option<&HeaderValue>) -> Response<Body> {
-    let version = guard.flight().version();
+    if failure.verdict().close {
+        guard.flight().end_connection();
+    }
     let response = answer::error(&failure, &guard.flight().request_id(), accept);
     let ending = if failure == Failure::Drained { Ending::Cut } else { Ending::Refused };
-    let mut response = own(guard, response, ending, Some(failure.clone()));
-    if failure == Failure::ClientSilent {
-        // The rest of its content may still come, and would be taken for a request.
-        close_after(&mut response, version);
-    }
-    response
-}
-
-/// This answer is the last one of its HTTP/1 connection.
-fn close_after(response: &mut Response<Body>, version: Version) {
-    if version < Version::HTTP_2 {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        // hyper would add `keep-alive` to an answer that does not say that it is HTTP/1.0.
-        *response.version_mut() = version;
-    }
+    own(guard, response, ending, Some(failure))
 }
 
 fn panicked(flight: &Flight, panic: &(dyn Any + Send)) -> Failure {

@@ -24,7 +24,7 @@ use super::body::Body;
 use super::exchange::{self, Exchange, Gone};
 use super::flight::Flight;
 use super::local::Stage;
-use super::seat::Seat;
+use super::seat::{Eviction, Seat};
 use super::wire::Wire;
 
 const STREAMS: u32 = 128;
@@ -122,10 +122,12 @@ impl Future for Served<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         this.seat.attend(cx);
-        if this.seat.eviction().is_some() {
-            return Poll::Ready(());
-        }
-        if this.seat.local().is_leaving() && !this.asked {
+        let idle = match this.seat.eviction() {
+            None => false,
+            Some(Eviction::Idle) => true,
+            Some(_) => return Poll::Ready(()),
+        };
+        if (idle || this.seat.local().is_leaving()) && !this.asked {
             this.asked = true;
             this.connection.as_mut().graceful_shutdown();
         }

@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 
 use super::blueprint::{Blueprint, Generation};
 use super::flight::Flight;
+use super::places::Places;
 use super::registry::Registry;
 use super::seat::Seat;
 use crate::config::settings::Network;
@@ -49,6 +50,8 @@ pub(crate) struct Local {
     pub(super) seats: Registry<Seat>,
     pub(super) flights: Registry<Flight>,
     pub(crate) counters: Arc<Counters>,
+    /// Shared by all data threads.
+    pub(super) places: Arc<Places>,
     came: Notify,
     left: Notify,
     on_leave: Box<dyn Fn()>,
@@ -59,6 +62,7 @@ impl Local {
     pub(crate) fn new(
         blueprint: Arc<Blueprint>,
         counters: Arc<Counters>,
+        places: Arc<Places>,
         on_leave: impl Fn() + 'static,
     ) -> Rc<Local> {
         Rc::new(Local {
@@ -67,6 +71,7 @@ impl Local {
             seats: Registry::new(),
             flights: Registry::new(),
             counters,
+            places,
             came: Notify::new(),
             left: Notify::new(),
             on_leave: Box::new(on_leave),
@@ -134,7 +139,9 @@ impl Local {
     /// Ends what has been silent too long, where a timer of its own would cost more than it is
     /// worth, and notes the age of the oldest request.
     pub(crate) fn sweep(&self, now: Instant) {
-        self.seats.each(|seat| seat.swept(now));
+        let generation = self.generation();
+        let limits = &generation.blueprint.settings.limits;
+        self.seats.each(|seat| seat.swept(now, limits));
         let mut oldest: Option<Instant> = None;
         self.flights.each(|flight| {
             flight.swept(now);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Orderin
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, oneshot};
 
-use crate::connection::{Accepted, Blueprint, DrainOrder};
+use crate::connection::{Accepted, Blueprint, DrainOrder, Places};
 use crate::telemetry::counters::Counters;
 
 /// What a data thread is told.
@@ -44,6 +44,8 @@ pub(super) struct Crew {
     pub(super) members: Vec<Member>,
     /// Who may still bring connections, beside the threads themselves.
     arriving: AtomicIsize,
+    /// The tunnels of all threads.
+    pub(super) places: Arc<Places>,
     /// A load fell, or a thread began to drain or died, while somebody may wait for the end.
     pub(super) changed: Notify,
 }
@@ -161,7 +163,12 @@ impl Crew {
 
 impl Crew {
     pub(super) fn of(members: Vec<Member>) -> Arc<Crew> {
-        Arc::new(Crew { members, arriving: AtomicIsize::new(0), changed: Notify::new() })
+        Arc::new(Crew {
+            members,
+            arriving: AtomicIsize::new(0),
+            places: Arc::default(),
+            changed: Notify::new(),
+        })
     }
 }
 
