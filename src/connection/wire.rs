@@ -118,10 +118,15 @@ impl Socket {
             }),
             Gulp::Bulk => {
                 unread.reserve(BULK);
-                match stream {
+                let polled = match stream {
                     Stream::Tcp(stream) => pin!(stream.read_buf(&mut *unread)).poll(cx),
                     Stream::Unix(stream) => pin!(stream.read_buf(&mut *unread)).poll(cx),
+                };
+                if polled.is_pending() && unread.is_empty() {
+                    // Not to be held while it is waited for.
+                    *unread = BytesMut::new();
                 }
+                polled
             }
         };
         let read = ready!(read)?;
@@ -151,16 +156,17 @@ impl Socket {
         read > 0
     }
 
-    /// Ready when the client has sent its last byte and all of it has been read. Reads nothing.
-    pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ready with true when the client has sent its last byte and all of it has been read, with false
+    /// when something is there, of which nothing is read: then nobody will be woken for more.
+    pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let stream = self.stream.borrow();
         loop {
             ready!(stream.poll_read_ready(cx))?;
             match stream.peek() {
-                Ok(true) => return Poll::Pending,
+                Ok(true) => return Poll::Ready(Ok(false)),
                 Ok(false) => {
                     self.seat.saw_end();
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(Ok(true));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),

@@ -35,6 +35,8 @@ pub(super) struct Reading {
     expectation: Cell<Expectation>,
     /// The consumer waits for the socket.
     awaited: Cell<bool>,
+    /// The connection waits for the consumer to read.
+    unwatched: Cell<bool>,
     gulp: Cell<Gulp>,
     fault: Cell<Option<ContentFault>>,
 }
@@ -68,6 +70,7 @@ impl Reading {
             limits,
             expectation: Cell::new(expectation),
             awaited: Cell::new(false),
+            unwatched: Cell::new(false),
             gulp: Cell::new(Gulp::Small),
             fault: Cell::new(None),
         })
@@ -90,6 +93,12 @@ impl Reading {
     /// Whether the consumer is the one to be woken by the socket.
     pub(super) fn is_awaited(&self) -> bool {
         self.awaited.get()
+    }
+
+    /// Nobody watches the socket, because something is there: the connection is to be woken when that
+    /// has been read.
+    pub(super) fn tell_when_read(&self) {
+        self.unwatched.set(true);
     }
 
     /// Whether the client is still waiting to be asked for it.
@@ -140,9 +149,10 @@ impl Reading {
         let polled = self.poll_next(cx);
         if polled.is_pending() {
             self.awaited.set(true);
-        } else if waited {
+        } else if waited | self.unwatched.get() {
             // Until the consumer wants more, it is the connection that watches the socket.
             self.awaited.set(false);
+            self.unwatched.set(false);
             self.seat.wake();
         }
         polled

@@ -34,6 +34,9 @@ use crate::response::{Failure, hygiene};
 /// The longest rest of a content that is read and thrown away so that the connection can go on.
 const REST: u64 = 64 * 1024;
 
+/// The most that is read of what comes behind a request, so that its client's end is seen.
+const BEHIND: usize = 64 * 1024;
+
 pub(super) struct Request {
     flight: Rc<Flight>,
     /// Until the head of the answer.
@@ -69,7 +72,7 @@ impl Request {
         *request.headers_mut() = fields;
         let guard = Flight::admit(seat, &request);
         let flight = Rc::clone(guard.flight());
-        let mut begun = Request::new(flight, reading, limits.line.saturating_add(limits.fields));
+        let mut begun = Request::new(flight, reading, limits.line.saturating_add(limits.fields).min(BEHIND));
         begun.keep_alive = keep_alive;
         begun.trailers = trailers;
         begun.exchange = Some(exchange::begin(guard, request));
@@ -146,8 +149,11 @@ impl Request {
         Ok(())
     }
 
-    /// What comes before the answer.
+    /// What comes before the answer, as far as the client takes it: an endpoint may send it without end.
     fn write_interim(&mut self) {
+        if self.output.is_full() {
+            return;
+        }
         for interim in self.flight.take_interim() {
             let (mut parts, ()) = interim.into_parts();
             match parts.status {
@@ -268,7 +274,17 @@ impl Request {
             }
             match &self.reading {
                 Some(reading) if reading.is_awaited() => return Poll::Pending,
-                Some(reading) if !reading.is_done() => return wire.poll_end(cx),
+                Some(reading) if !reading.is_done() => {
+                    return match wire.poll_end(cx) {
+                        Poll::Pending => Poll::Pending,
+                        Poll::Ready(Ok(true)) => Poll::Ready(Ok(())),
+                        Poll::Ready(Ok(false)) => {
+                            reading.tell_when_read();
+                            Poll::Pending
+                        }
+                        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    };
+                }
                 _ if wire.unread().len() >= self.behind => return Poll::Pending,
                 _ => {}
             }

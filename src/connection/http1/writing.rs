@@ -58,6 +58,11 @@ impl Output {
         self.len() == 0
     }
 
+    /// Whether the client has to take something first.
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= ROOM
+    }
+
     fn len(&self) -> usize {
         self.text.len() + self.bytes
     }
@@ -161,7 +166,7 @@ impl Answering {
     /// Moves what the body has into `output`, as far as there is room.
     pub(super) fn fill(&mut self, output: &mut Output, cx: &mut Context<'_>) -> Result<Progress, BrokenOff> {
         while !self.done {
-            if output.len() >= ROOM {
+            if output.is_full() {
                 return Ok(Progress::Full);
             }
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
