@@ -181,3 +181,17 @@ fn a_client_that_goes_away_after_its_upload_ends_the_attempt() {
     let totals = gateway.until(|totals| totals.in_flight == 0);
     assert_eq!((totals.client_gone, totals.residue()), (2, 0));
 }
+
+#[test]
+fn what_comes_behind_a_request_waits_at_the_client() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    // The kernel's buffers grow to a few MiB each; here it is a head's worth.
+    let sent = client.send_until_stuck();
+    assert!(sent < 32 * 1024 * 1024, "{sent}");
+    endpoint.send(OK);
+    assert_eq!(client.answer().1, "ok");
+    assert!(client.answer().0.starts_with("http/1.1 414 "));
+}
