@@ -3,15 +3,19 @@
 #
 #     make check   formatting, lints, dependencies, generated files, man pages, scripts
 #     make test    all tests, those on a booted systemd included
+#     make interop real clients and servers through the gateway, compared with direct access
+#     make fuzz    every fuzz target for FUZZ_SECONDS=60
 #     make deb     the Debian package, into target/deb
 #     make demo    the package on a booted host, under load, through every kind of change
+#     make floods  every known flood for 20 s against the release build, and how its other client fared (FOR=5: shorter)
+#     make footprint  memory of idle connections, idle tunnels and large contents, with the release build
 #     make run     the gateway in this terminal, on 127.0.0.1:8080 in front of a sample application
 #     make man     man pages, completions and example configuration, from the tables in the sources
 #     make clean   removes target/; the bases of the test hosts stay in /var/cache/hitless-lab
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help check lint dependencies generated scripts test deb demo plan run man clean rust lab
+.PHONY: help check lint dependencies generated scripts test interop fuzz deb demo plan floods footprint run man clean rust lab
 
 # rustup's folder, for a shell that has not read its profile yet, and a service that has no HOME.
 export HOME := $(or $(HOME),$(shell getent passwd "$$(id -u)" | cut -d: -f6))
@@ -60,6 +64,14 @@ test: deb lab
 	    --fail-on error,warning,info,pedantic,experimental target/deb/*.changes
 	packaging/test
 
+# What is not Debian's is installed into target/interop.
+interop: rust
+	packaging/interop
+
+fuzz: rust
+	@packaging/need g++
+	packaging/fuzz
+
 deb: rust
 	@packaging/need dpkg-dev debhelper bash-completion fakeroot lintian
 	packaging/deb
@@ -75,6 +87,14 @@ plan:
 	@echo "make demo: builds the Debian package (some minutes the first time, then seconds), boots throw-away"
 	@echo "hosts with Debian 12 and 13, installs it there, and changes everything under load. Needs root or sudo,"
 	@echo "changes nothing on this machine but: Debian packages it says it installs, target/, /var/cache/hitless-lab."
+
+floods: rust
+	$(cargo) build --quiet --release
+	$(cargo) run --quiet --example flood -- --for $(or $(FOR),20)
+
+footprint: rust
+	$(cargo) build --quiet --release
+	$(cargo) run --quiet --example footprint
 
 run: rust
 	packaging/run

@@ -37,6 +37,7 @@ fn every_failure() -> Vec<Failure> {
         Failure::Late(Deadline::FirstByte, Duration::ZERO),
         Failure::Late(Deadline::Idle, Duration::ZERO),
         Failure::Late(Deadline::Request, Duration::ZERO),
+        Failure::NoDescriptor,
         Failure::Drained,
         Failure::Panicked,
     ];
@@ -45,7 +46,7 @@ fn every_failure() -> Vec<Failure> {
             Failure::BadRequest(_) | Failure::NoRoute | Failure::Misdirected | Failure::ConnectRefused => {}
             Failure::ClientGone | Failure::ClientSilent | Failure::NoEndpoint | Failure::Unreachable(_) => {}
             Failure::Unsent(_) | Failure::NoAnswer(_) | Failure::BadAnswer(_) | Failure::Truncated(_) => {}
-            Failure::BadUpgrade | Failure::Drained | Failure::Panicked => {}
+            Failure::BadUpgrade | Failure::NoDescriptor | Failure::Drained | Failure::Panicked => {}
             Failure::UnsupportedVersion | Failure::UnknownCoding | Failure::UnknownExpectation => {}
             Failure::Loop | Failure::ManyTunnels(_) | Failure::SlowHead(_) | Failure::SlowContent(_) => {}
             Failure::LongRequestLine(_) | Failure::LongFields(_) | Failure::ManyFields(_) => {}

@@ -151,14 +151,35 @@ The host is served, but no route fits; or no service is configured yet.
 .B 408 client\-silent
 The client stopped sending its content for \fBtimeout.idle\fR.
 .TP
+.B 408 slow\-head
+The head of a request took longer than \fBlimits.head\-time\fR.
+.TP
+.B 408 slow\-content
+Its content came slower than \fBlimits.content\-rate\fR.
+.TP
+.B 413 long\-content
+Its content is longer than \fBlimits.content\fR.
+.TP
+.B 414 long\-request\-line
+The request line is longer than \fBlimits.request\-line\fR.
+.TP
+.B 417 unknown\-expectation
+\fBExpect\fR asks for something other than \fB100\-continue\fR.
+.TP
 .B 421 misdirected
 No service has this host on this listener.
+.TP
+.BR "431 long\-fields" ", " many\-fields
+The fields of the request are longer than \fBlimits.fields\fR, or more than \fBlimits.field\-count\fR.
 .TP
 .B 499 client\-gone
 Never sent: the client left before it had its answer.
 .TP
 .B 500 panicked
 A mistake in hitless; only this request ends.
+.TP
+.B 501 unknown\-coding
+A transfer coding other than \fBchunked\fR.
 .TP
 .BR "502 unreachable" ", " unsent ", " no\-answer ", " bad\-answer ", " bad\-upgrade
 No connection to an endpoint; it broke before, or after, the request was taken; the answer is not HTTP, or no upgrade that can be passed on.
@@ -169,11 +190,56 @@ The answer broke off. It had begun, so the client sees the status that the appli
 .B 503 no\-endpoint
 The service has no endpoint.
 .TP
+.B 503 no\-descriptor
+hitless may open no more connections: \fBLimitNOFILE=\fR of its unit is reached.
+.TP
 .B 503 drained
 Cut at the deadline of a drain before a byte was sent.
 .TP
+.B 503 many\-tunnels
+There are as many tunnels as \fBlimits.tunnels\fR allows.
+.TP
+.B 505 unsupported\-version
+A major version of HTTP that is not spoken here.
+.TP
+.B 508 loop
+The request has passed through here before, its \fBVia\fR says.
+.TP
 .BR "504 late\-connect" ", " late\-first\-byte ", " late\-idle ", " late\-request
 The deadline of that name in \fItimeout\fR passed; the answer says which.
+.SH LIMITS
+What each limit is, and where it is set, is in
+.BR hitless.toml (5).
+One that is reached is logged with its name. \fBhitless status\fR counts those of connections by name, and those of requests as failures by the code above.
+.TP
+.BR limits.request\-line " (8KiB), " limits.fields " (32KiB), " limits.field\-count " (100)"
+414, 431 and 431 (RFC 6585, section 5), and the end of an HTTP/1 connection.
+.TP
+.BR limits.head\-time " (10s)"
+408 when something of the head has come; a connection that says nothing is closed.
+.TP
+.BR limits.keep\-alive " (75s), " limits.keep\-alive\-requests " (off)"
+The connection is closed when it is idle, or after an answer that says so; no request is lost.
+.TP
+.BR limits.content " (off), " limits.content\-rate " (off)"
+413 (RFC 9110, section 15.5.14) and 408, and the end of an HTTP/1 connection. The application sees a request that breaks off when it had begun.
+.TP
+.BR limits.streams " (128)"
+HTTP/2 clients know it and wait; one more stream is refused (REFUSED_STREAM), which a client may send again.
+.TP
+.BR limits.tunnels " (off)"
+503 with \fBRetry\-After\fR.
+.TP
+.BR limits.connections " (off)"
+Newcomers wait in the queue of the kernel, \fBlistener.\fINAME\fB.backlog\fR or \fBBacklog=\fR long, until a connection has gone; their clients see a connection that is slow to answer. Told when it begins and when nobody waits any more, at most once a second.
+.TP
+.BR limits.connections\-per\-address " (off)"
+The connection is reset before anything of it is read. Told at most once a second, with how many it were.
+.TP
+.B LimitNOFILE= \fR(of the unit)
+Half of the descriptors are for clients, so that each of them can have a connection to its application: more clients wait as with \fBlimits.connections\fR. Where even so none is left (see
+.BR accept (2),
+EMFILE), accepting pauses until a connection has gone or a quarter of a second has passed, and a request that needs one is answered 503 no\-descriptor.
 .SH JOURNAL
 Failures with the fault \fBupstream\fR, \fBpolicy\fR or \fBhitless\fR and everything that changes are always logged; requests as \fBlog.access\fR says. A line of a request has
 .BR HITLESS_REQUEST_ID ", " HITLESS_TRACE_ID ", " HITLESS_SERVICE ", " HITLESS_ROUTE ", " HITLESS_ENDPOINT ", " HITLESS_STATUS ", " HITLESS_CODE ", " HITLESS_FAULT ", " HITLESS_PHASE ", " HITLESS_ERROR ", " HITLESS_DURATION_US

@@ -128,6 +128,11 @@ fn totals(text: &mut String, status: &Status) -> std::fmt::Result {
             totals.failures.iter().map(|(code, count)| format!("{code} {count}")).collect();
         writeln!(text, "failures     {}", failures.join(", "))?;
     }
+    if !totals.limits.is_empty() {
+        let limits: Vec<String> =
+            totals.limits.iter().map(|(limit, count)| format!("{limit} {count}")).collect();
+        writeln!(text, "limits hit   {}; see LIMITS in hitless(8)", limits.join(", "))?;
+    }
     if status.dropped_log_lines > 0 {
         writeln!(text, "log lines dropped: {}; see journalctl -u hitless", status.dropped_log_lines)?;
     }

@@ -11,15 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::message::{Mark, Places, Report, quote};
+use super::pages::{self, Folders};
 use super::routes;
 use super::settings::{
-    AccessLog, AccessSink, Address, Admin, Daemon, Drain, DrainDeadline, Listener, Log, LogLevel, Network,
-    Settings,
+    AccessLog, AccessSink, Address, Admin, Daemon, Drain, DrainDeadline, Limits, Listener, Log, LogLevel,
+    Network, Settings,
 };
 use super::shape::ROOT;
 use super::tree::{Branch, Node, Section, Table};
 use super::unique;
 use super::value::Value;
+use super::work;
 
 /// The listener that there is without any in the configuration, as `hitless.socket` names it.
 pub(super) const ONLY_LISTENER: &str = "http";
@@ -44,6 +46,7 @@ pub(super) fn merge(tables: impl Iterator<Item = Table>, places: &Places, report
 fn join(path: &str, first: &mut Branch, second: Branch, places: &Places, report: &mut Report) {
     let (Node::Table(first), Node::Table(second)) = (&mut first.node, second.node) else { return };
     for (name, branch) in second {
+        work::did(1);
         match first.get(&name) {
             None => {
                 first.insert(name, branch);
@@ -59,22 +62,31 @@ fn join(path: &str, first: &mut Branch, second: Branch, places: &Places, report:
     }
 }
 
+/// What was read beside the tree.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub places: &'a Places,
+    pub pages: &'a Folders,
+}
+
 /// The settings. `whole` says that the daemon's own file could be read as TOML: without it the
 /// listeners are not known.
-pub(super) fn build(root: &Branch, whole: bool, places: &Places, report: &mut Report) -> Settings {
+pub(super) fn build(root: &Branch, whole: bool, around: &Around<'_>, report: &mut Report) -> Settings {
+    let places = around.places;
     let root = Section { shape: &ROOT, table: Some(root), above: None };
     let listeners = listeners(&root.below("listener", None));
     let admin = admin(&root.below("admin", None));
     sockets(&root, places, report);
     let names: Option<Vec<&str>> = whole.then(|| listeners.iter().map(|l| l.name.as_str()).collect());
-    let services = routes::services(&root, names.as_deref(), report);
+    let services = routes::services(&root, names.as_deref(), around, report);
     unique::check(&services, &listeners, places, report);
     Settings {
         daemon: daemon(&root.below("daemon", None)),
         admin,
         drain: drain(&root.below("drain", None), report),
         log: log(&root.below("log", None), report),
-        limits: super::settings::Limits::default(),
+        limits: limits(&root.below("limits", None), report),
+        errors: pages::of(&root.below("errors", None), places, around.pages),
         trusted_proxies: trusted(&root.below("forwarded", None), report),
         services: services.into_iter().map(|(service, _)| Arc::new(service)).collect(),
         listeners,
@@ -101,6 +113,14 @@ pub(super) fn flag(section: &Section<'_>, name: &str) -> bool {
 pub(super) fn count(section: &Section<'_>, name: &str) -> Option<u64> {
     section.one(name, |value| match value {
         Value::Count(count) => Some(*count),
+        _ => None,
+    })
+}
+
+/// Bytes, or `None` for a word such as "off".
+pub(super) fn size(section: &Section<'_>, name: &str) -> Option<u64> {
+    section.one(name, |value| match value {
+        Value::Size(bytes) => Some(*bytes),
         _ => None,
     })
 }
@@ -257,6 +277,34 @@ fn log(section: &Section<'_>, report: &mut Report) -> Log {
             _ => AccessLog::Off,
         },
         access_to: section.one("access-to", sink).unwrap_or(AccessSink::Journal { namespace: None }),
+    }
+}
+
+fn limits(section: &Section<'_>, report: &mut Report) -> Limits {
+    let connections = count(section, "connections");
+    let per_address = count(section, "connections-per-address");
+    if let (Some(written), Some(most), Some(each)) =
+        (section.own("connections-per-address"), connections, per_address)
+        && each >= most
+    {
+        report.warning(
+            written.mark,
+            "limits.connections-per-address",
+            format!("has no effect, because limits.connections is {most}"),
+            "lower it, or remove it",
+        );
+    }
+    Limits {
+        request_line: size(section, "request-line").unwrap_or_default(),
+        fields: size(section, "fields").unwrap_or_default(),
+        field_count: count(section, "field-count").unwrap_or_default(),
+        head_time: time(section, "head-time"),
+        keep_alive: limit(section, "keep-alive"),
+        keep_alive_requests: count(section, "keep-alive-requests"),
+        connections,
+        connections_per_address: per_address,
+        streams: count(section, "streams").unwrap_or_default(),
+        tunnels: count(section, "tunnels"),
     }
 }
 

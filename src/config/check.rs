@@ -15,6 +15,7 @@ use super::message::{Mark, Report, bare, boundary, closest, quote};
 use super::shape::{ROOT, Shape};
 use super::tree::{Branch, Node, Table};
 use super::value::{Refusal, Value, name};
+use super::work;
 
 /// More syntax errors than these in one file are echoes of the first ones.
 const MOST_SYNTAX: usize = 5;
@@ -83,6 +84,7 @@ impl Check<'_> {
 
     fn node(&mut self, shape: &Shape, value: &Spanned<DeValue<'_>>) -> Node {
         let at = value.span().start;
+        work::did(1);
         match (shape.kind(), value.get_ref()) {
             _ if shape.each.is_some() => self.tables(shape, value),
             (Kind::Table { .. }, DeValue::Table(table)) => Node::Table(self.table(shape, table, at)),
@@ -211,6 +213,7 @@ impl Check<'_> {
     fn twice(&mut self, list: &[Branch]) {
         let mut seen = BTreeMap::new();
         for branch in list {
+            work::did(1);
             let Node::Leaf(value) = &branch.node else { continue };
             if seen.insert(value.to_string(), ()).is_some() {
                 let found = format!("found {} twice in the list", quote(value.to_string().trim_matches('"')));
@@ -292,6 +295,7 @@ fn allowed(shape: &Shape) -> String {
 
 /// What an unknown key was probably meant to be.
 fn meant(shape: &Shape, name: &str) -> (Option<&'static str>, String) {
+    work::did(KEYS.len());
     let called = |(field, below): &(&'static str, Shape)| {
         below.key.is_some_and(|(key, _)| key.elsewhere.contains(&name)).then_some(*field)
     };
@@ -309,16 +313,21 @@ fn meant(shape: &Shape, name: &str) -> (Option<&'static str>, String) {
 }
 
 fn syntax(source: usize, text: &str, errors: &[toml::de::Error], report: &mut Report) {
-    let mut seen: Option<usize> = None;
+    // What follows on the line of the last one, or comes back to an earlier one, is an echo.
+    let mut echoes = 0;
     let mut shown = 0;
     for error in errors {
+        work::did(1);
         let offset = boundary(text, error.span().map_or(text.len(), |span| span.start));
-        // What follows on the same line, or comes back to an earlier one, is an echo.
-        let echo = seen.is_some_and(|seen| offset <= seen || !text[seen..offset].contains('\n'));
-        if shown == MOST_SYNTAX || echo {
+        if shown == MOST_SYNTAX {
+            break;
+        }
+        if offset < echoes {
             continue;
         }
-        (seen, shown) = (Some(offset), shown + 1);
+        let line = text[offset..].find('\n').unwrap_or(text.len() - offset);
+        work::did(line);
+        (echoes, shown) = (offset + line + 1, shown + 1);
         let (found, remedy) = in_words(error.message());
         report.error(Mark { source, offset }, "", found, "allowed: TOML, see hitless.toml(5)", remedy);
     }

@@ -97,8 +97,16 @@ pub(super) fn facts(row: &Key) -> Vec<(&'static str, String)> {
         Unset::Means(words) => facts.push(("default", words.to_owned())),
     }
     if row.at.len() > 1 && !row.example.is_empty() {
-        let defaults = if row.at.len() > 2 { ", and that from [defaults.timeout]" } else { "" };
-        facts.push(("inherit", format!("a route takes it from its service{defaults}")));
+        let inherit = match row.at {
+            [general, _, _] => {
+                format!("a route takes it from its service, and that from [{}]", parent(general))
+            }
+            [general, _] if !general.starts_with("service.") => {
+                format!("a service takes it from [{}]", parent(general))
+            }
+            _ => "a route takes it from its service".into(),
+        };
+        facts.push(("inherit", inherit));
     }
     if !row.example.is_empty() {
         facts.push(("example", format!("{} = {}", last(row.at[0]), row.example)));

@@ -1,6 +1,6 @@
-//! The files of a configuration folder, read whole into memory.
+//! The files of a configuration folder, and the error pages that they name, read whole into memory.
 //!
-//! Promises: `hitless.toml` first, then `services.d/*.toml` in the order of their names; hidden
+//! Promises: `hitless.toml` first, then `services.d/*.toml` in the order of their names, then pages; hidden
 //! files and what packages and editors leave behind are not read; nothing that is not a regular
 //! file is opened, and nothing too big is read; every file that cannot be read is reported.
 //! Must not know: TOML.
@@ -14,13 +14,19 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::message::{Message, quote};
+use super::pages;
 
 /// The biggest file that is read.
 const LARGEST: u64 = 16 * 1024 * 1024;
 /// The most that all files together may hold: a snapshot is kept in memory by both processes.
 const LARGEST_SUM: u64 = 64 * 1024 * 1024;
+/// So many names are told.
+const NAMED: usize = 3;
 const MAIN: &str = "hitless.toml";
 const SERVICES: &str = "services.d";
+
+/// The biggest error page that is read.
+const LARGEST_PAGE: u64 = 64 * 1024;
 
 /// One file: its path as shown, and what it says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,32 +42,85 @@ pub struct Sources(pub Vec<Source>);
 impl Source {
     /// Whether this is an application's file, which may only speak of services.
     pub(super) fn is_of_services(&self) -> bool {
-        Path::new(&self.name).parent().and_then(Path::file_name) == Some(OsStr::new(SERVICES))
+        Source::lies_among_services(Path::new(&self.name))
     }
+
+    pub(super) fn lies_among_services(path: &Path) -> bool {
+        path.parent().and_then(Path::file_name) == Some(OsStr::new(SERVICES))
+    }
+
+    /// Whether this is an error page: everything else is TOML, and says so by its name.
+    pub(super) fn is_page(&self) -> bool {
+        Path::new(&self.name).file_name().and_then(OsStr::to_str).and_then(pages::name).is_some()
+    }
+}
+
+/// What is read, and how much more may be.
+pub(super) struct Reading {
+    pub sources: Sources,
+    pub errors: Vec<Message>,
+    left: u64,
 }
 
 /// Reads what can be read, and says what cannot.
-pub(super) fn read(dir: &Path) -> (Sources, Vec<Message>) {
+pub(super) fn read(dir: &Path) -> Reading {
     let mut errors = Vec::new();
-    let mut sources = Vec::new();
-    let mut left = LARGEST_SUM;
-    for path in paths(dir, &mut errors) {
-        match text(&path, left) {
+    let paths = paths(dir, &mut errors);
+    let mut reading = Reading { sources: Sources::default(), errors, left: LARGEST_SUM };
+    for path in paths {
+        reading.file(&path, LARGEST);
+    }
+    reading
+}
+
+impl Reading {
+    fn file(&mut self, path: &Path, most: u64) {
+        match text(path, most, self.left) {
             Ok(text) => {
-                left = left.saturating_sub(text.len() as u64);
-                sources.push(Source { name: path.display().to_string(), text });
+                self.left = self.left.saturating_sub(text.len() as u64);
+                self.sources.0.push(Source { name: path.display().to_string(), text });
             }
-            Err(refusal) => errors.push(refusal.about(&path)),
+            Err(refusal) => self.errors.push(refusal.about(path)),
         }
     }
-    (Sources(sources), errors)
+
+    /// Reads the error pages of a folder. Anything else in it was probably meant to be one.
+    pub fn pages(&mut self, folder: &Path) -> Result<(), Refusal> {
+        let (pages, others): (Vec<_>, Vec<_>) = listed(folder)
+            .map_err(|error| Refusal::folder_of_pages(folder, &error))?
+            .into_iter()
+            .filter(|path| !is_leftover(path))
+            .partition(|path| page_of(path).is_some());
+        for path in pages {
+            self.file(&path, LARGEST_PAGE);
+        }
+        if others.is_empty() { Ok(()) } else { Err(Refusal::no_pages(folder, &others)) }
+    }
+}
+
+fn page_of(path: &Path) -> Option<&str> {
+    path.file_name().and_then(OsStr::to_str).filter(|name| pages::name(name).is_some())
+}
+
+/// In the order of their names.
+fn listed(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+    let mut paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+/// What packages and editors leave behind.
+fn is_leftover(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') || name.ends_with('~') || name.contains(".dpkg-")
 }
 
 /// Why a file is not read.
-struct Refusal {
-    found: String,
-    allowed: String,
-    remedy: String,
+pub(super) struct Refusal {
+    pub found: String,
+    pub allowed: String,
+    pub remedy: String,
 }
 
 fn paths(dir: &Path, errors: &mut Vec<Message>) -> Vec<PathBuf> {
@@ -73,13 +132,8 @@ fn paths(dir: &Path, errors: &mut Vec<Message>) -> Vec<PathBuf> {
     // A dangling link is there: the link is what the operator meant to be read.
     let mut paths: Vec<PathBuf> = main.symlink_metadata().is_ok().then_some(main).into_iter().collect();
     let services = dir.join(SERVICES);
-    match fs::read_dir(&services).and_then(|entries| entries.collect::<io::Result<Vec<_>>>()) {
-        Ok(entries) => {
-            let mut found: Vec<PathBuf> =
-                entries.iter().map(fs::DirEntry::path).filter(|p| is_meant(p)).collect();
-            found.sort();
-            paths.extend(found);
-        }
+    match listed(&services) {
+        Ok(found) => paths.extend(found.into_iter().filter(|path| is_meant(path))),
         Err(error) if error.kind() == io::ErrorKind::NotFound && services.symlink_metadata().is_err() => {}
         Err(error) => errors.push(Refusal::folder(&error).about(&services)),
     }
@@ -91,12 +145,12 @@ fn is_meant(path: &Path) -> bool {
     path.extension() == Some(OsStr::new("toml")) && !hidden
 }
 
-fn text(path: &Path, left: u64) -> Result<String, Refusal> {
+fn text(path: &Path, most: u64, left: u64) -> Result<String, Refusal> {
     let file = open(path)?;
     let mut bytes = Vec::new();
-    file.take(LARGEST.min(left) + 1).read_to_end(&mut bytes).map_err(|error| Refusal::file(path, &error))?;
-    if bytes.len() as u64 > LARGEST.min(left) {
-        return Err(Refusal::size(left));
+    file.take(most.min(left) + 1).read_to_end(&mut bytes).map_err(|error| Refusal::file(path, &error))?;
+    if bytes.len() as u64 > most.min(left) {
+        return Err(Refusal::size(most, left));
     }
     String::from_utf8(bytes).map_err(|error| Refusal::encoding(&error))
 }
@@ -153,23 +207,45 @@ impl Refusal {
         Refusal::new(found, "allowed: a readable file", remedy)
     }
 
-    fn not_a_file(is_folder: bool) -> Refusal {
-        let found = if is_folder { "found a folder" } else { "found a device, pipe or socket" };
-        Refusal::new(
-            found,
-            "allowed: a readable file",
-            "remove it, or give it a name that does not end in .toml",
-        )
+    fn folder_of_pages(folder: &Path, error: &io::Error) -> Refusal {
+        let found = format!("cannot read the folder {}: {}", quote(&folder.to_string_lossy()), cause(error));
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => "create it, or remove the key",
+            io::ErrorKind::PermissionDenied => "let the user of hitless read and enter it",
+            _ => "name a folder",
+        };
+        Refusal::new(found, "allowed: a folder of error pages", remedy)
     }
 
-    fn size(left: u64) -> Refusal {
-        if left < LARGEST {
+    fn no_pages(folder: &Path, others: &[PathBuf]) -> Refusal {
+        let name = |path: &PathBuf| quote(&path.file_name().unwrap_or_default().to_string_lossy());
+        let mut names: Vec<String> = others.iter().take(NAMED).map(name).collect();
+        if others.len() > NAMED {
+            names.push(format!("{} more", others.len() - NAMED));
+        }
+        let names = names.join(", ");
+        let folder = quote(&folder.to_string_lossy());
+        let found = format!("{folder} holds {names}: no error page is called so");
+        Refusal::new(found, pages::ALLOWED, "rename what is an error page, and move the rest elsewhere")
+    }
+
+    fn not_a_file(is_folder: bool) -> Refusal {
+        let found = if is_folder { "found a folder" } else { "found a device, pipe or socket" };
+        Refusal::new(found, "allowed: a readable file", "remove it, or give it another name")
+    }
+
+    fn size(most: u64, left: u64) -> Refusal {
+        if left < most {
             let allowed = format!("allowed: {} MiB in all files together", LARGEST_SUM >> 20);
             return Refusal::new(
                 "the configuration is too big",
                 &allowed,
                 "remove what is not configuration",
             );
+        }
+        if most == LARGEST_PAGE {
+            let allowed = format!("allowed: {} KiB in one error page", LARGEST_PAGE >> 10);
+            return Refusal::new("the file is too big", &allowed, "shorten it, and serve pictures elsewhere");
         }
         let allowed = format!("allowed: {} MiB in one file", LARGEST >> 20);
         Refusal::new("the file is too big", &allowed, "remove what is not configuration, or split the file")
@@ -269,9 +345,22 @@ mod tests {
             let path = dir.path().join("services.d").join(name).with_extension("toml");
             File::create(path).unwrap().set_len(LARGEST - 1).unwrap();
         }
-        let (sources, errors) = super::read(dir.path());
+        let Reading { sources, errors, .. } = super::read(dir.path());
         assert_eq!((sources.0.len(), errors.len()), (4, 1));
         assert!(errors[0].to_string().contains("allowed: 64 MiB in all files together"));
+    }
+
+    #[test]
+    fn an_error_page_that_is_too_big_is_not_read_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("errors")).unwrap();
+        fs::write(dir.path().join("hitless.toml"), "errors.directory = \"errors\"").unwrap();
+        let page = File::create(dir.path().join("errors/502.html")).unwrap();
+        page.set_len(LARGEST_PAGE + 1).unwrap();
+        assert!(read(dir.path()).unwrap_err().to_string().contains("allowed: 64 KiB in one error page"));
+        page.set_len(0).unwrap();
+        let sources = read(dir.path()).unwrap();
+        assert_eq!(names(&sources, dir.path()), ["hitless.toml", "errors/502.html"]);
     }
 
     #[test]

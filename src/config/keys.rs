@@ -69,6 +69,11 @@ const DAY: u64 = 24 * HOUR;
 /// The bounds of a deadline that may also be switched off.
 const DEADLINE: Kind = Kind::Duration { least: 1, most: 7 * DAY, word: "off" };
 const TABLE: Kind = Kind::Table { short: "" };
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+/// The bounds of a number of things that may also be without a limit.
+const THINGS: Kind = Kind::Count { least: 1, most: 10_000_000, word: "off" };
 
 const fn table(at: &'static [&'static str], summary: &'static str, detail: &'static str) -> Key {
     Key { at, kind: TABLE, unset: Unset::Means(""), summary, detail, example: "", elsewhere: &[] }
@@ -420,6 +425,200 @@ pub const KEYS: &[Key] = &[
         detail: "",
         example: "\"10m\"",
         elsewhere: &["tunnel", "websocket"],
+    },
+    table(
+        &["limits", "service.NAME.limits", "service.NAME.route[].limits"],
+        "what clients may ask for",
+        "\"off\" is no limit. A limit that is reached is logged with its name; what its client is told is in \
+         hitless(8). 'content' and 'content-rate' are inherited: a route takes them from its service, and that from \
+         [limits]. The others hold for the daemon as a whole. A reload is enough to change any of them.",
+    ),
+    Key {
+        at: &["limits.request-line"],
+        kind: Kind::Size { least: 256, most: MIB, word: "" },
+        unset: Unset::Default("\"8KiB\""),
+        summary: "the longest request line",
+        detail: "The method, the target and the version, or in HTTP/2 ':method', ':scheme', ':authority' and ':path' \
+                 together. A longer one is answered 414. Clients expect that 8000 bytes are understood (RFC 9112, \
+                 section 3).",
+        example: "\"16KiB\"",
+        elsewhere: &["uri", "url", "max-uri", "request-line-size", "LimitRequestLine"],
+    },
+    Key {
+        at: &["limits.fields"],
+        kind: Kind::Size { least: KIB, most: MIB, word: "" },
+        unset: Unset::Default("\"32KiB\""),
+        summary: "how long all fields of a request are together, cookies included",
+        detail: "The same holds for its trailers. More is answered 431. A connection takes this much memory only while \
+                 a request needs it.",
+        example: "\"64KiB\"",
+        elsewhere: &[
+            "headers",
+            "header-size",
+            "max-header-size",
+            "max-headers",
+            "large_client_header_buffers",
+            "client_header_buffer_size",
+            "bufsize",
+            "LimitRequestFieldSize",
+        ],
+    },
+    Key {
+        at: &["limits.field-count"],
+        kind: Kind::Count { least: 8, most: 10_000, word: "" },
+        unset: Unset::Default("100"),
+        summary: "how many fields a request may have",
+        detail: "The same holds for its trailers. More is answered 431.",
+        example: "200",
+        elsewhere: &["header-count", "max-header-count", "maxhdr", "LimitRequestFields"],
+    },
+    Key {
+        at: &["limits.head-time"],
+        kind: Kind::Duration { least: 100, most: HOUR, word: "" },
+        unset: Unset::Default("\"10s\""),
+        summary: "how long the head of a request may take",
+        detail: "From accept, or on a kept connection from the first byte, to the empty line. What takes longer is \
+                 answered 408 when something of it has come; a connection that says nothing is closed.",
+        example: "\"5s\"",
+        elsewhere: &[
+            "header-timeout",
+            "header-time",
+            "client_header_timeout",
+            "timeout-http-request",
+            "http-request",
+            "request-timeout",
+            "RequestReadTimeout",
+        ],
+    },
+    Key {
+        at: &["limits.keep-alive"],
+        kind: Kind::Duration { least: 0, most: DAY, word: "off" },
+        unset: Unset::Default("\"75s\""),
+        summary: "how long a connection without a request is kept",
+        detail: "\"0s\" keeps none. \"off\" does not mean that none is kept, but that nothing ends the wait: each is kept \
+                 for as long as its client likes.",
+        example: "\"30s\"",
+        elsewhere: &[
+            "keepalive",
+            "keepalive_timeout",
+            "KeepAliveTimeout",
+            "http-keep-alive",
+            "idle",
+            "idle-timeout",
+        ],
+    },
+    Key {
+        at: &["limits.keep-alive-requests"],
+        kind: Kind::Count { least: 1, most: 1_000_000_000, word: "off" },
+        unset: Unset::Default("\"off\""),
+        summary: "how many requests one connection may bring",
+        detail: "The last one is answered with 'Connection: close', or in HTTP/2 followed by a GOAWAY: none is lost.",
+        example: "1000",
+        elsewhere: &["keepalive_requests", "keepalive-requests", "MaxKeepAliveRequests", "max-requests"],
+    },
+    Key {
+        at: &["limits.connections"],
+        kind: THINGS,
+        unset: Unset::Default("\"off\""),
+        summary: "how many client connections there may be at a time",
+        detail: "Newcomers then wait in the kernel's queue, see 'backlog', until a connection has gone. What LimitNOFILE= of \
+                 the unit leaves after a reserve for connections to applications is a limit in any case.",
+        example: "20000",
+        elsewhere: &[
+            "maxconn",
+            "max-connections",
+            "max_connections",
+            "worker_connections",
+            "MaxRequestWorkers",
+        ],
+    },
+    Key {
+        at: &["limits.connections-per-address"],
+        kind: THINGS,
+        unset: Unset::Default("\"off\""),
+        summary: "how many connections one address may have at a time",
+        detail: "One more is reset before anything of it is read. In IPv6 a network of 64 bits counts as one address. Peers of \
+                 a Unix socket have none. Behind a proxy or load balancer all clients have its address.",
+        example: "100",
+        elsewhere: &["limit_conn", "per-address", "per-ip", "connections-per-ip", "max-per-ip"],
+    },
+    Key {
+        at: &["limits.streams"],
+        kind: Kind::Count { least: 1, most: 65_535, word: "" },
+        unset: Unset::Default("128"),
+        summary: "how many requests one HTTP/2 connection may have at a time",
+        detail: "It is told to each client (SETTINGS_MAX_CONCURRENT_STREAMS). Connections that are open keep what they \
+                 were told.",
+        example: "64",
+        elsewhere: &[
+            "max-streams",
+            "max-concurrent-streams",
+            "http2_max_concurrent_streams",
+            "h2-max-concurrent-streams",
+            "H2MaxSessionStreams",
+        ],
+    },
+    Key {
+        at: &["limits.tunnels"],
+        kind: Kind::Count { least: 0, most: 10_000_000, word: "off" },
+        unset: Unset::Default("\"off\""),
+        summary: "how many tunnels, such as WebSockets, there may be at a time",
+        detail: "One more is answered 503. 0 allows none.",
+        example: "10000",
+        elsewhere: &["max-tunnels", "websockets", "max-websockets"],
+    },
+    Key {
+        at: &["limits.content", "service.NAME.limits.content", "service.NAME.route[].limits.content"],
+        kind: Kind::Size { least: 0, most: 1024 * GIB, word: "off" },
+        unset: Unset::Default("\"off\""),
+        summary: "how long the content of a request may be",
+        detail: "More is answered 413, before anything is sent to the application when the length is announced. \"0B\" \
+                 allows none.",
+        example: "\"10MiB\"",
+        elsewhere: &[
+            "body",
+            "body-size",
+            "max-body",
+            "max-body-size",
+            "max-content",
+            "content-length",
+            "upload",
+            "client_max_body_size",
+            "LimitRequestBody",
+        ],
+    },
+    Key {
+        at: &[
+            "limits.content-rate",
+            "service.NAME.limits.content-rate",
+            "service.NAME.route[].limits.content-rate",
+        ],
+        kind: Kind::Size { least: 1, most: GIB, word: "off" },
+        unset: Unset::Default("\"off\""),
+        summary: "how much content a second must come while it is awaited",
+        detail: "What comes slower is answered 408. Time in which the application does not take what has come is not \
+                 the client's.",
+        example: "\"1KiB\"",
+        elsewhere: &["min-rate", "body-rate", "minrate", "client_body_timeout"],
+    },
+    table(
+        &["errors", "service.NAME.errors"],
+        "how errors look",
+        "hitless answers errors of its own as plain text, problem details (RFC 9457) or a page, by the Accept field of \
+         the request; files can stand in for any of them. What an application answers is passed on as it is.",
+    ),
+    Key {
+        at: &["errors.directory", "service.NAME.errors.directory"],
+        kind: Kind::Folder,
+        unset: Unset::Means("the answers that are built in"),
+        summary: "the folder of the files that are the bodies of error answers",
+        detail: "A file is called by a status, 4xx, 5xx or error, and .html, .json or .txt: 502.html goes before 5xx.html, \
+                 and that before error.html. A form without a file stays built in. In a file {status}, {title}, {detail}, {code} and \
+                 {request_id} are filled in; JSON has them in strings and is an object. A file holds at most 64 KiB of UTF-8 and is \
+                 read when the configuration is; a change of a file takes a reload, which 'on-change' does not see by itself. Anything \
+                 else in the folder is an error.",
+        example: "\"/etc/hitless/errors\"",
+        elsewhere: &["folder", "path", "dir", "page", "pages", "error_page", "errorfile", "errorfiles"],
     },
     table(
         &["service.NAME.route[]"],

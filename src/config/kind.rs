@@ -38,10 +38,12 @@ pub enum Kind {
     Size {
         least: u64,
         most: u64,
+        word: &'static str,
     },
     Word(&'static [&'static str]),
     Socket,
     SocketFile,
+    Folder,
     Endpoint,
     Network,
     Sink,
@@ -85,15 +87,19 @@ impl Kind {
                     word,
                 )
             }
-            Kind::Size { least, most } => {
+            Kind::Size { least, most, word } => {
                 let [least, most] = [least, most].map(|bytes| quantity::size_in_words(*bytes));
-                format!("a size with its unit (B, KiB, MiB, GiB) from \"{least}\" to \"{most}\"")
+                let range = format!("a size with its unit (B, KiB, MiB, GiB) from \"{least}\" to \"{most}\"");
+                or_word(range, word)
             }
             Kind::Word(words) => either(
                 words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().iter().map(String::as_str),
             ),
             Kind::Socket => "IP:PORT, [IPv6]:PORT or unix:/path".into(),
             Kind::SocketFile => "an absolute path of at most 107 bytes".into(),
+            Kind::Folder => {
+                "a folder, by an absolute path or one below the folder of the configuration".into()
+            }
             Kind::Endpoint => "IP:PORT, [IPv6]:PORT, NAME:PORT or unix:/path".into(),
             Kind::Network => "an address, a block such as \"10.0.0.0/8\", or \"unix\"".into(),
             Kind::Sink => "\"journal\", \"journal:NAMESPACE\" or \"file:/path\"".into(),
@@ -139,6 +145,11 @@ impl Kind {
                 let found = format!("found {number}, a number without a unit");
                 Err(Refusal::new(found, format!("write \"{number}s\"")))
             }
+            (Kind::Size { .. }, DeValue::Integer(number)) => {
+                let number = bare(&number.to_string());
+                let found = format!("found {number}, a number without a unit");
+                Err(Refusal::new(found, format!("write \"{number}B\"")))
+            }
             _ => Err(wrong(value)),
         }
     }
@@ -149,10 +160,12 @@ impl Kind {
             Kind::Count { .. } | Kind::OneOf(_) | Kind::Share | Kind::Flag => Err(quoted(text)),
             Kind::Duration { word, .. } if text == *word && !word.is_empty() => Ok(Value::Word(word)),
             Kind::Duration { least, most, .. } => duration(text, *least, *most),
-            Kind::Size { least, most } => size(text, *least, *most),
+            Kind::Size { word, .. } if text == *word && !word.is_empty() => Ok(Value::Word(word)),
+            Kind::Size { least, most, .. } => size(text, *least, *most),
             Kind::Word(words) => word(text, words),
             Kind::Socket => address::socket(text).map(Value::Address),
             Kind::SocketFile => address::unix_path(text).map(|_| Value::Text(text.to_owned())),
+            Kind::Folder => address::folder(text).map(Value::Text),
             Kind::Endpoint => address::endpoint(text).map(Value::Address),
             Kind::Network => address::network(text).map(Value::Network),
             Kind::Sink => address::sink(text).map(Value::Sink),
@@ -191,7 +204,9 @@ impl Kind {
             Kind::Duration { word, .. } => {
                 with_word(json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" }), word)
             }
-            Kind::Size { .. } => json!({ "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)$" }),
+            Kind::Size { word, .. } => {
+                with_word(json!({ "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)$" }), word)
+            }
             Kind::Word(words) => json!({ "enum": words }),
             Kind::SocketFile => json!({ "type": "string", "pattern": "^/", "maxLength": 107 }),
             Kind::Sink => json!({ "type": "string", "pattern": "^(journal|journal:.+|file:/.+)$" }),
@@ -201,6 +216,7 @@ impl Kind {
             Kind::Body(most) => json!({ "type": "string", "maxLength": most }),
             Kind::Fields => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
             Kind::Socket
+            | Kind::Folder
             | Kind::Endpoint
             | Kind::Network
             | Kind::Host
@@ -284,10 +300,15 @@ fn duration(text: &str, least: u64, most: u64) -> Result<Value, Refusal> {
 
 fn size(text: &str, least: u64, most: u64) -> Result<Value, Refusal> {
     let bytes = quantity::size(text)?;
-    if (least..=most).contains(&bytes) {
-        return Ok(Value::Size(bytes));
+    let refusal = |bound, bytes| {
+        let remedy = format!("write {bound} \"{}\"", quantity::size_in_words(bytes));
+        Refusal::new(format!("found {}", quote(text)), remedy)
+    };
+    match bytes {
+        _ if bytes < least => Err(refusal("at least", least)),
+        _ if bytes > most => Err(refusal("at most", most)),
+        _ => Ok(Value::Size(bytes)),
     }
-    Err(Refusal::new(format!("found {}, which is out of range", quote(text)), ""))
 }
 
 fn word(text: &str, words: &'static [&'static str]) -> Result<Value, Refusal> {
@@ -353,11 +374,15 @@ mod tests {
 
     #[test]
     fn a_size_stays_in_its_range() {
-        let size = Kind::Size { least: 1024, most: 1 << 30 };
+        let size = Kind::Size { least: 1024, most: 1 << 30, word: "" };
         assert_eq!(read(size, "\"64KiB\""), Ok(Value::Size(65_536)));
-        assert!(
-            read(size, "\"1B\"").is_err() && read(size, "\"2GiB\"").is_err() && read(size, "64").is_err()
-        );
+        assert_eq!(read(size, "\"1B\"").unwrap_err().remedy, "write at least \"1KiB\"");
+        assert_eq!(read(size, "\"2GiB\"").unwrap_err().remedy, "write at most \"1GiB\"");
+        assert_eq!(read(size, "64").unwrap_err().remedy, "write \"64B\"");
+        assert!(read(size, "\"off\"").is_err() && read(size, "\"\"").is_err());
+        let word = Kind::Size { least: 0, most: 1 << 30, word: "off" };
+        assert_eq!(read(word, "\"off\""), Ok(Value::Word("off")));
+        assert_eq!(read(word, "\"0B\""), Ok(Value::Size(0)));
         assert_eq!(size.allowed(), "a size with its unit (B, KiB, MiB, GiB) from \"1KiB\" to \"1GiB\"");
     }
 }

@@ -9,6 +9,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::work;
+
 /// More than this many messages help nobody; the last one then says how many were left out.
 const MOST: usize = 1000;
 /// A value is quoted up to this many characters.
@@ -107,6 +109,11 @@ impl Places {
         self.files.push((name.to_owned(), starts));
     }
 
+    /// The file.
+    pub fn name(&self, mark: Mark) -> &str {
+        self.files.get(mark.source).map_or("", |(name, _)| name)
+    }
+
     /// `file:line`.
     pub fn line(&self, mark: Mark) -> String {
         let Some((name, starts)) = self.files.get(mark.source) else { return String::new() };
@@ -149,6 +156,7 @@ impl Places {
             }
             _ => (starts[line - 1], 0),
         };
+        work::did(1 + offset - from);
         let column = before + text[from..offset].chars().filter(|c| *c != '\u{feff}').count();
         *reached = (mark.source, line, offset, column);
         Message { file: name.clone(), position: Some((line, column + 1)), key, found, allowed, remedy }
@@ -223,6 +231,8 @@ pub(super) fn closest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a s
     let text = text.to_lowercase();
     let candidates: Vec<&str> =
         candidates.into_iter().filter(|candidate| candidate.len() <= QUOTED).collect();
+    let sizes: usize = candidates.iter().map(|candidate| candidate.len()).sum();
+    work::did(2 * text.len() * sizes);
     let distance = |candidate: &str| strsim::damerau_levenshtein(&text, candidate);
     let best = candidates.iter().copied().min_by_key(|candidate| distance(candidate))?;
     if distance(best) <= (best.len().max(text.len()) / 3).max(1) {

@@ -17,6 +17,7 @@ mod keys;
 mod kind;
 mod man;
 mod message;
+mod pages;
 mod routes;
 mod schema;
 pub mod settings;
@@ -25,6 +26,7 @@ mod show;
 mod tree;
 mod unique;
 mod value;
+mod work;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -39,7 +41,8 @@ pub use message::{Errors, Message};
 pub use schema::schema;
 pub use show::show;
 
-use message::{Places, Report};
+use build::Around;
+use message::{Finding, Places, Report};
 use settings::Settings;
 use tree::{Branch, Table};
 
@@ -59,10 +62,18 @@ pub struct Origins {
     places: Places,
 }
 
-/// Reads `<dir>/hitless.toml`, which may be absent, and `<dir>/services.d/*.toml`. When a file cannot be
-/// read, the errors in the others are reported along with it.
+/// Reads `<dir>/hitless.toml`, which may be absent, `<dir>/services.d/*.toml`, and the error pages
+/// that they name. When a file cannot be read, the errors in the others are reported along with it.
 pub fn read(dir: &Path) -> Result<Sources, Errors> {
-    let (sources, mut errors) = files::read(dir);
+    let mut reading = files::read(dir);
+    let mut report = Report::default();
+    for folder in pages::folders(&reading.sources) {
+        if let Err(files::Refusal { found, allowed, remedy }) = reading.pages(&folder.path) {
+            report.error(folder.mark, folder.key, found, allowed, remedy);
+        }
+    }
+    let files::Reading { sources, mut errors, .. } = reading;
+    errors.extend(messages(&sources, report.errors));
     if errors.is_empty() {
         return Ok(sources);
     }
@@ -70,6 +81,21 @@ pub fn read(dir: &Path) -> Result<Sources, Errors> {
         errors.extend(others.0);
     }
     Err(Errors(errors))
+}
+
+fn messages(sources: &Sources, findings: Vec<Finding>) -> Vec<Message> {
+    if findings.is_empty() {
+        return Vec::new();
+    }
+    let mut places = Places::default();
+    for source in &sources.0 {
+        places.add(&source.name, &source.text);
+    }
+    places.messages(findings, &texts(sources))
+}
+
+fn texts(sources: &Sources) -> Vec<&str> {
+    sources.0.iter().map(|source| source.text.as_str()).collect()
 }
 
 /// Checks the text of all files and makes settings of them.
@@ -84,14 +110,18 @@ fn parse_part(sources: &Sources, mut whole: bool) -> Result<Loaded, Errors> {
     let mut tables: Vec<Option<Table>> = Vec::new();
     for (index, source) in sources.0.iter().enumerate() {
         places.add(&source.name, &source.text);
+        if source.is_page() {
+            continue;
+        }
         let of_services = source.is_of_services();
         let table = check::check(index, &source.text, of_services, &mut report);
         whole &= table.is_some() || of_services;
         tables.push(table);
     }
+    let pages = pages::collect(sources, &mut report);
     let root = build::merge(tables.into_iter().flatten(), &places, &mut report);
-    let settings = build::build(&root, whole, &places, &mut report);
-    let texts: Vec<&str> = sources.0.iter().map(|source| source.text.as_str()).collect();
+    let settings = build::build(&root, whole, &Around { places: &places, pages: &pages }, &mut report);
+    let texts = texts(sources);
     let errors = places.messages(report.errors, &texts);
     if !errors.is_empty() {
         return Err(Errors(errors));
@@ -103,7 +133,8 @@ fn parse_part(sources: &Sources, mut whole: bool) -> Result<Loaded, Errors> {
 #[cfg(test)]
 mod tests {
     use super::settings::{
-        Action, Address, DrainDeadline, HostPattern, PathPattern, Pool, Protocol, Timeout,
+        Action, Address, ContentLimits, DrainDeadline, HostPattern, Limits, PathPattern, Pool, Protocol,
+        Timeout,
     };
     use super::*;
     use std::time::Duration;
@@ -136,6 +167,8 @@ mod tests {
             tunnel_idle: seconds(3600),
         };
         assert_eq!(route.timeout, timeout);
+        // What tests elsewhere begin with.
+        assert_eq!(route.limits, ContentLimits::default());
     }
 
     #[test]
@@ -148,6 +181,69 @@ mod tests {
         assert_eq!(settings.admin.socket, Path::new("/run/hitless/admin.sock"));
         assert_eq!(settings.drain.deadline, DrainDeadline::Fixed(Duration::from_secs(75)));
         assert!(settings.services.is_empty() && settings.trusted_proxies.is_empty());
+        assert_eq!(settings.limits, Limits::default());
+    }
+
+    #[test]
+    fn every_limit_is_what_was_written() {
+        let text = r#"
+            [limits]
+            request-line = "1KiB"
+            fields = "2KiB"
+            field-count = 30
+            head-time = "4s"
+            keep-alive = "off"
+            keep-alive-requests = 5
+            connections = 60
+            connections-per-address = 7
+            streams = 8
+            tunnels = 0
+        "#;
+        let limits = Limits {
+            request_line: 1024,
+            fields: 2048,
+            field_count: 30,
+            head_time: Duration::from_secs(4),
+            keep_alive: None,
+            keep_alive_requests: Some(5),
+            connections: Some(60),
+            connections_per_address: Some(7),
+            streams: 8,
+            tunnels: Some(0),
+        };
+        assert_eq!(parse_one(text).unwrap().settings.limits, limits);
+    }
+
+    #[test]
+    fn a_route_inherits_the_limits_of_content_from_its_service_and_that_from_the_daemon() {
+        let text = r#"
+            limits = { content = "1MiB", content-rate = "1KiB" }
+            [service.shop]
+            hosts = ["shop.example"]
+            endpoints = ["shop:80"]
+            limits.content = "2MiB"
+            [[service.shop.route]]
+            [[service.shop.route]]
+            path = "/upload"
+            limits = { content = "off", content-rate = "2KiB" }
+            [service.blog]
+            hosts = ["blog.example"]
+            endpoints = ["blog:80"]
+            limits.content-rate = "off"
+        "#;
+        let settings = parse_one(text).unwrap().settings;
+        let limits: Vec<_> = settings
+            .services
+            .iter()
+            .flat_map(|service| &service.routes)
+            .map(|route| (route.limits.content, route.limits.content_rate))
+            .collect();
+        let (mib, kib) = (1 << 20, 1 << 10);
+        assert_eq!(
+            limits,
+            [(Some(mib), None), (Some(2 * mib), Some(kib)), (None, Some(2 * kib))],
+            "blog, shop, its uploads"
+        );
     }
 
     #[test]
@@ -200,6 +296,56 @@ mod tests {
         let rewrites: Vec<_> =
             settings.services[0].routes.iter().map(|r| r.rewrite.clone().unwrap()).collect();
         assert_eq!(rewrites, [("/a".into(), String::new()), ("/b".into(), "/c/d".into())]);
+    }
+
+    /// What is said about the texts, and the steps that it took.
+    fn steps(texts: Vec<String>) -> usize {
+        let name = |i: usize| format!("services.d/{i}.toml");
+        let source = |(i, text): (usize, String)| Source { name: name(i), text };
+        let sources = Sources(texts.into_iter().enumerate().map(source).collect());
+        work::taken();
+        let said = parse(&sources).map_or_else(|errors| errors.to_string(), |_| String::new());
+        assert!(said.len() < 1_000_000, "{} bytes of messages", said.len());
+        work::taken()
+    }
+
+    /// Four times the text is not much more than four times the work.
+    fn is_linear(what: &str, texts: impl Fn(usize) -> Vec<String>) {
+        let (few, many) = (steps(texts(500)), steps(texts(2000)));
+        assert!(many <= 6 * few + 2000, "{what}: {few} steps, and {many} for four times as much");
+    }
+
+    #[test]
+    fn the_work_grows_with_the_text_however_many_mistakes_it_has() {
+        for piece in ["x", "= ", "[a]\n", "a=1\n", "\"", "[[", "{", "a.b.", "é", "a = [", "#\u{0}\n"] {
+            is_linear(piece, |n| vec![piece.repeat(n)]);
+        }
+        let lines = |n: usize, of: &dyn Fn(usize) -> String| (0..n).map(of).collect::<String>();
+        let service = |rest: String| vec![format!("[service.a]\nendpoints = [\"a:1\"]\n{rest}")];
+        let list = |key: &str, n: usize, of: &dyn Fn(usize) -> String| {
+            format!("{key} = [{}]\n", lines(n, &|i| format!("\"{}\", ", of(i))))
+        };
+        is_linear("unknown keys", |n| service(lines(n, &|i| format!("hots{i} = 1\n"))));
+        is_linear("unknown keys on one line", |n| {
+            vec![format!("service.a = {{ {} x = 1 }}", lines(n, &|i| format!("k{i} = 1, ")))]
+        });
+        is_linear("wrong values", |n| service(list("hosts", n, &|i| format!("-{i}"))));
+        is_linear("the same value", |n| service(list("hosts", n, &|_| "a".into())));
+        is_linear("unknown listeners", |n| service(list("listeners", n, &|i| format!("l{i}"))));
+        is_linear("many hosts on many paths", |n| {
+            let paths = list("path", n, &|i| format!("/p{i}"));
+            service(format!("{}{paths}", list("hosts", n, &|i| format!("h{i}"))))
+        });
+        is_linear("the same route", |n| {
+            service(format!("hosts = [\"a\"]\n{}", lines(n, &|_| "[[service.a.route]]\n".into())))
+        });
+        is_linear("bad names", |n| vec![lines(n, &|i| format!("[service.-{i}]\n"))]);
+        is_linear("empty services", |n| vec![lines(n, &|i| format!("[service.s{i}]\n"))]);
+        is_linear("good services", |n| {
+            let good = |i| format!("[service.s{i}]\nhosts = [\"s{i}\"]\nendpoints = [\"a:1\"]\n");
+            vec![lines(n, &good)]
+        });
+        is_linear("one service in many files", |n| vec![service("hosts = [\"a\"]\n".into()).concat(); n]);
     }
 
     #[test]

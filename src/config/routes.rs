@@ -6,13 +6,17 @@
 
 use std::path::Path;
 
-use super::build::{address, count, flag, limit, text, time, word};
+use super::build::{Around, address, count, flag, limit, size, text, time, word};
 use super::keys::last;
 use super::message::{Mark, Report, closest, either, quote};
-use super::settings::{Action, HostPattern, PathPattern, Pool, Protocol, Route, Service, Timeout};
+use super::pages;
+use super::settings::{
+    Action, ContentLimits, HostPattern, PathPattern, Pool, Protocol, Route, Service, Timeout,
+};
 use super::shape::{ROOT, Shape};
 use super::tree::{Branch, Found, Node, Section};
 use super::value::{Value, path};
+use super::work;
 
 /// The most combinations of listener, host, path and method that the routes of one service may have: a short
 /// file must not become a large table.
@@ -30,22 +34,49 @@ pub(super) struct Origin {
 }
 
 /// All services in the order of their names. Without `listeners` it is not known which there are.
-pub(super) fn services(root: &Section<'_>, listeners: Option<&[&str]>, report: &mut Report) -> Vec<Marked> {
-    let defaults = root.below("defaults", None).below("timeout", None);
+pub(super) fn services(
+    root: &Section<'_>,
+    listeners: Option<&[&str]>,
+    around: &Around<'_>,
+    report: &mut Report,
+) -> Vec<Marked> {
+    let defaults = root.below("defaults", None);
+    let inherited = Inherited {
+        timeout: defaults.below("timeout", None),
+        limits: root.below("limits", None),
+        errors: root.below("errors", None),
+    };
     let services = root.below("service", None);
     let sound = services.named().filter(|(_, section)| section.is_sound());
     sound
         .map(|(name, section)| {
-            Build { name, section, listeners, report, forwards: false, hostless: false, combinations: 0 }
-                .service(&defaults)
+            Build {
+                name,
+                section,
+                listeners,
+                around,
+                report,
+                forwards: false,
+                hostless: false,
+                combinations: 0,
+            }
+            .service(&inherited)
         })
         .collect()
+}
+
+/// The tables from which those of the same name below inherit.
+struct Inherited<'a> {
+    timeout: Section<'a>,
+    limits: Section<'a>,
+    errors: Section<'a>,
 }
 
 struct Build<'a, 'r> {
     name: &'a str,
     section: Section<'a>,
     listeners: Option<&'r [&'r str]>,
+    around: &'r Around<'r>,
     report: &'r mut Report,
     /// Whether some route asks the application.
     forwards: bool,
@@ -64,9 +95,13 @@ struct Part<'a> {
 }
 
 impl Build<'_, '_> {
-    fn service(mut self, defaults: &Section<'_>) -> Marked {
+    fn service(mut self, inherited: &Inherited<'_>) -> Marked {
         let section = self.section;
-        let timeouts = section.below("timeout", Some(defaults));
+        let own = Inherited {
+            timeout: section.below("timeout", Some(&inherited.timeout)),
+            limits: section.below("limits", Some(&inherited.limits)),
+            errors: section.below("errors", Some(&inherited.errors)),
+        };
         let path = format!("service.{}", self.name);
         self.known_listeners(&path, &section);
         let mut routes = Vec::new();
@@ -74,7 +109,7 @@ impl Build<'_, '_> {
         for part in self.parts(&section) {
             let conditions = ["listeners", "hosts", "path", "methods", "fields"];
             let sound = !conditions.iter().any(|name| part.section.find(name).is_some_and(Found::is_broken));
-            for route in self.routes(&part, &timeouts) {
+            for route in self.routes(&part, &own) {
                 routes.push(route);
                 origins.push(Origin { mark: part.mark, path: part.path.clone(), sound });
             }
@@ -89,6 +124,7 @@ impl Build<'_, '_> {
                 idle: time(&pool, "idle"),
                 max_idle: count(&pool, "max-idle").and_then(|n| n.try_into().ok()).unwrap_or_default(),
             },
+            errors: pages::of(&own.errors, self.around.places, self.around.pages),
             routes,
         };
         (service, origins)
@@ -120,7 +156,7 @@ impl Build<'_, '_> {
     }
 
     /// One route for each path of a part.
-    fn routes(&mut self, part: &Part<'_>, timeouts: &Section<'_>) -> Vec<Route> {
+    fn routes(&mut self, part: &Part<'_>, inherited: &Inherited<'_>) -> Vec<Route> {
         let section = &part.section;
         if section.table.is_some() {
             self.known_listeners(&part.path, section);
@@ -129,7 +165,8 @@ impl Build<'_, '_> {
         if !self.is_moderate(part) {
             return Vec::new();
         }
-        let timeout = section.below("timeout", Some(timeouts));
+        let timeout = section.below("timeout", Some(&inherited.timeout));
+        let limits = section.below("limits", Some(&inherited.limits));
         let route = Route {
             id: part.id.clone(),
             listeners: section.all("listeners", text),
@@ -141,12 +178,16 @@ impl Build<'_, '_> {
             rewrite: rewrite(section),
             connect: flag(section, "connect"),
             timeout: deadlines(&timeout),
-            limits: super::settings::ContentLimits::default(),
+            limits: ContentLimits {
+                content: size(&limits, "content"),
+                content_rate: size(&limits, "content-rate"),
+            },
         };
         self.forwards |= route.action == Action::Forward;
         self.hostless |= section.find("hosts").is_none();
         let paths = section.all("path", text);
         self.rewritable(part, &paths);
+        work::did(paths.len() * (route.hosts.len() + route.listeners.len() + route.methods.len()));
         paths.into_iter().map(|path| Route { path: PathPattern(path), ..route.clone() }).collect()
     }
 
@@ -240,6 +281,7 @@ impl Build<'_, '_> {
         for branch in section.own("listeners").map_or(&[][..], Branch::list) {
             let Node::Leaf(Value::Text(name)) = &branch.node else { continue };
             if !known.contains(&name.as_str()) {
+                work::did(known.len());
                 let near = closest(name, known.iter().copied());
                 let add = format!("add [listener.{name}] to hitless.toml");
                 let remedy =

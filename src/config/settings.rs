@@ -20,6 +20,8 @@ pub struct Settings {
     pub drain: Drain,
     pub log: Log,
     pub limits: Limits,
+    /// For answers that belong to no service.
+    pub errors: Arc<ErrorPages>,
     /// Networks whose `Forwarded` and `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<Network>,
     /// In the order of their names.
@@ -134,7 +136,7 @@ pub struct Limits {
     pub tunnels: Option<u64>,
 }
 
-/// The defaults of the table of keys.
+/// The defaults of the table of keys, for tests of other rooms.
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
@@ -161,6 +163,61 @@ pub struct ContentLimits {
     pub content_rate: Option<u64>,
 }
 
+/// How an error is written. A tie goes to the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    Text,
+    /// Problem details (RFC 9457).
+    Problem,
+    Html,
+}
+
+/// The bodies of error answers; a form that is not in here is built in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorPages(pub BTreeMap<(Form, PageFor), ErrorPage>);
+
+/// The answers for which a page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PageFor {
+    Status(u16),
+    /// The first digit of the status.
+    Class(u16),
+    Any,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorPage(pub Vec<Piece>);
+
+/// A part of a page: as it was written, or to be filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    Text(String),
+    Status,
+    Title,
+    Detail,
+    Code,
+    RequestId,
+}
+
+impl ErrorPages {
+    /// The page for exactly this status, otherwise for its class, otherwise for all.
+    pub fn find(&self, form: Form, status: u16) -> Option<&ErrorPage> {
+        let wanted = [PageFor::Status(status), PageFor::Class(status / 100), PageFor::Any];
+        wanted.into_iter().find_map(|wanted| self.0.get(&(form, wanted)))
+    }
+}
+
+impl ErrorPage {
+    /// `say` is asked for what stands in place of each piece that is no text.
+    pub fn fill(&self, say: impl Fn(&Piece) -> String) -> String {
+        let piece = |piece: &Piece| match piece {
+            Piece::Text(text) => text.clone(),
+            other => say(other),
+        };
+        self.0.iter().map(piece).collect()
+    }
+}
+
 /// An application behind the door.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
@@ -168,6 +225,7 @@ pub struct Service {
     pub endpoints: Vec<Address>,
     pub protocol: Protocol,
     pub pool: Pool,
+    pub errors: Arc<ErrorPages>,
     /// Never empty.
     pub routes: Vec<Route>,
 }

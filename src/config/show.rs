@@ -30,9 +30,14 @@ pub fn show(loaded: &Loaded) -> String {
     for (name, listener) in listeners.named() {
         show.table(&format!("listener.{}", bare(name)), &listener);
     }
-    let defaults = root.below("defaults", None).below("timeout", None);
+    let defaults = root.below("defaults", None);
+    let inherited = [
+        ("timeout", defaults.below("timeout", None)),
+        ("limits", root.below("limits", None)),
+        ("errors", root.below("errors", None)),
+    ];
     for (name, service) in root.below("service", None).named() {
-        show.service(&format!("service.{}", bare(name)), &service, &defaults);
+        show.service(&format!("service.{}", bare(name)), &service, &inherited);
     }
     show.text
 }
@@ -45,7 +50,7 @@ struct Show<'p> {
 impl Show<'_> {
     /// A table with its values, then the tables below it that do not inherit.
     fn table(&mut self, path: &str, section: &Section<'_>) {
-        if section.shape.key.is_some() {
+        if section.shape.key.is_some() && says_something(section) {
             self.line(&header(path), section.table.map(Found::Written));
             self.values(section);
             self.text.push('\n');
@@ -68,17 +73,32 @@ impl Show<'_> {
         }
     }
 
-    fn service(&mut self, path: &str, service: &Section<'_>, defaults: &Section<'_>) {
+    /// `inherited`: the tables from which those of the same name below inherit.
+    fn service(&mut self, path: &str, service: &Section<'_>, inherited: &[(&str, Section<'_>)]) {
         self.table(path, service);
-        let timeouts = service.below("timeout", Some(defaults));
-        self.table(&format!("{path}.timeout"), &timeouts);
+        let own = self.inheriting(path, service, inherited);
         let each = service.shape.field("route").and_then(|route| route.each.as_deref());
         for route in service.own("route").map_or(&[][..], |list| list.list()) {
             let shape = each.unwrap_or(service.shape);
             let route = Section { shape, table: Some(route), above: Some(service) };
-            self.table(&format!("{path}.route[]"), &route);
-            self.table(&format!("{path}.route[].timeout"), &route.below("timeout", Some(&timeouts)));
+            let path = format!("{path}.route[]");
+            self.table(&path, &route);
+            self.inheriting(&path, &route, &own);
         }
+    }
+
+    fn inheriting<'a>(
+        &mut self,
+        path: &str,
+        section: &Section<'a>,
+        inherited: &'a [(&'a str, Section<'a>)],
+    ) -> Vec<(&'a str, Section<'a>)> {
+        let below = inherited.iter().map(|(name, above)| (*name, section.below(name, Some(above))));
+        let below: Vec<_> = below.collect();
+        for (name, table) in &below {
+            self.table(&format!("{path}.{name}"), table);
+        }
+        below
     }
 
     fn values(&mut self, section: &Section<'_>) {
@@ -98,6 +118,12 @@ impl Show<'_> {
         };
         self.text.push_str(&format!("{line:ORIGIN$} # {origin}\n"));
     }
+}
+
+/// Whether it was written, or any of its keys has a value.
+fn says_something(section: &Section<'_>) -> bool {
+    let has = |(name, shape): &(&str, Shape)| !shape.is_table() && section.find(name).is_some();
+    section.table.is_some() || section.shape.fields.iter().any(has)
 }
 
 fn tables(shape: &'static Shape) -> impl Iterator<Item = (&'static str, &'static Shape)> {
@@ -128,17 +154,22 @@ listen = ["unix:/run/x.sock"]
 idle = "off"
 [drain]
 deadline = "adaptive"
+[limits]
+content = "1MiB"
 [service."shop.eu"]
 hosts = ["shop.example"]
 endpoints = ["127.0.0.1:3000"]
 listeners = ["in.side"]
 [service."shop.eu".timeout]
 connect = "1s"
+[service."shop.eu".limits]
+content = "5MiB"
 [[service."shop.eu".route]]
 path = ["/a", "/b/*"]
 methods = ["GET"]
 fields = { X-Canary = "y\"es" }
 timeout = { request = "5m" }
+limits = { content-rate = "1KiB" }
 [[service."shop.eu".route]]
 path = "/old/*"
 redirect = "/new{path}"
@@ -175,9 +206,11 @@ answer = { status = 404, body = "line\nbreak" }
         };
         assert_eq!(origin("threads = \"auto\""), "default");
         assert_eq!(origin("deadline = \"adaptive\""), "hitless.toml:8");
-        assert_eq!(origin("connect = \"1s\""), "hitless.toml:14");
-        assert_eq!(origin("request = \"5m\""), "hitless.toml:19");
-        assert_eq!(origin("[[service.\"shop.eu\".route]]"), "hitless.toml:15");
+        assert_eq!(origin("connect = \"1s\""), "hitless.toml:16");
+        assert_eq!(origin("content = \"5MiB\""), "hitless.toml:18");
+        assert_eq!(origin("request = \"5m\""), "hitless.toml:23");
+        assert_eq!(origin("content-rate = \"1KiB\""), "hitless.toml:24");
+        assert_eq!(origin("[[service.\"shop.eu\".route]]"), "hitless.toml:19");
         assert_eq!(
             shown.matches("idle = \"off\"").count(),
             7,

@@ -10,6 +10,7 @@ use super::message::{Places, Report};
 use super::routes::{Marked, Origin};
 use super::settings::{HostPattern, Listener, Route};
 use super::value::path;
+use super::work;
 
 /// The requests that a route asks for; the method is empty for any.
 #[derive(PartialEq, Eq, Hash)]
@@ -29,6 +30,7 @@ pub(super) fn check(services: &[Marked], listeners: &[Listener], places: &Places
     for ((route, origin), path) in routes().zip(&paths).filter(|((_, origin), _)| origin.sound) {
         let mut first = None;
         for wanted in wanted(route, path, listeners) {
+            work::did(1);
             match taken.entry(wanted) {
                 Entry::Vacant(free) => {
                     free.insert((route, origin));

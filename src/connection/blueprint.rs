@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::settings::Settings;
+use crate::policy::Via;
 use crate::route::Table;
 use crate::telemetry::access::AccessLog;
 use crate::upstream::Upstream;
@@ -19,6 +20,8 @@ pub struct Blueprint {
     pub settings: Arc<Settings>,
     pub routes: Arc<Table>,
     pub access: Arc<AccessLog>,
+    /// What this gateway says of itself in `Via`.
+    pub via: Via,
 }
 
 /// A blueprint with one data thread's own upstreams.

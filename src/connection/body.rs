@@ -17,7 +17,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Sleep;
 
 use super::flight::{Flight, Guard, Stop};
-use crate::response::{Deadline, Failure};
+use crate::response::{Deadline, Failure, hygiene};
 use crate::telemetry::counters::Ending;
 use crate::upstream::{Incoming, Lease};
 
@@ -75,7 +75,10 @@ impl Body {
         Body { content: Content::Stream(Box::new(stream)), ended: false, guard: Some(guard) }
     }
 
-    fn pass(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+    fn pass(&self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
+        if let Some(trailers) = frame.trailers_mut() {
+            hygiene::trailers(trailers);
+        }
         if let Some(guard) = &self.guard {
             guard.flight().passed(frame.data_ref().map_or(0, Bytes::len));
         }

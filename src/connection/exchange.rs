@@ -17,15 +17,17 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::task::Poll;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{ACCEPT, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
+use http::header::{ACCEPT, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -38,13 +40,15 @@ use super::meter::Metered;
 use super::seat::Seat;
 use super::tunnel::Tunnel;
 use crate::config::settings::Action;
+use crate::policy::expect;
 use crate::policy::fields::{self, Client};
+use crate::policy::hops::{self, Hop};
 use crate::policy::identity::{self, Identity};
 use crate::policy::upgrade::{self, Upgrade};
-use crate::response::{Deadline, Failure, answer, hygiene};
-use crate::route::{Lookup, Route, host_of};
+use crate::response::{Deadline, Failure, answer, head, hygiene};
+use crate::route::{Lookup, Route, check_authority, host_of, target_of};
 use crate::telemetry::counters::Ending;
-use crate::upstream::{Answer, Content, End, Lease};
+use crate::upstream::{Answer, Content, End, Lease, Upgraded};
 
 /// There is nobody to answer: the protocol lets go of the request.
 #[derive(Debug)]
@@ -71,8 +75,8 @@ enum Outcome {
     /// Made here.
     Own(Response<Bytes>),
     Endpoint(Box<Answer>),
-    /// With the client's stream, when the connection goes on without it.
-    Switched(Box<Answer>, Option<OnUpgrade>),
+    /// With the endpoint's side, and the client's stream, when the connection goes on without it.
+    Switched(Box<Answer>, Upgraded, Option<OnUpgrade>),
 }
 
 async fn exchange(guard: Guard, request: Request<Arriving>) -> Result<Response<Body>, Gone> {
@@ -106,40 +110,39 @@ async fn until_cut<W: Future>(flight: &Flight, work: W) -> Result<W::Output, Fai
     .await
 }
 
-async fn answer(flight: &Rc<Flight>, request: Request<Arriving>) -> Result<Outcome, Failure> {
+async fn answer(flight: &Rc<Flight>, mut request: Request<Arriving>) -> Result<Outcome, Failure> {
     let identity = flight.identify(identity::identify(request.headers(), &mut || fastrand::u64(..)));
     #[cfg(test)]
     super::tests::observe(flight, &request);
     let authority = authority(flight, &request)?;
+    expect::awaits_continue(flight.version(), request.headers_mut())?;
     let route = find(flight, authority, &request)?;
     flight.routed(&route);
     match &route.settings.action {
         Action::Redirect { status, .. } => {
             // A port of this listener says nothing about where the redirect leads.
             let host = host_of(authority).unwrap_or(authority);
-            let location = route.location("http", host, path_of(flight.uri()));
+            let location = route.location("http", host, &path_of(flight.uri()));
             Ok(Outcome::Own(answer::redirect(*status, location)))
         }
         Action::Answer { status, content_type, body } => {
             Ok(Outcome::Own(answer::fixed(*status, content_type, body)))
         }
-        Action::Forward => in_time(flight, forward(flight, identity, authority, &route, request)).await,
+        Action::Forward => {
+            flight.generation().blueprint.via.check(request.headers())?;
+            let content = !request.body().is_end_stream();
+            match hops::count(flight.method(), request.headers_mut(), content)? {
+                Hop::Last => Ok(Outcome::Own(answer::last_hop(flight.method(), &route.settings.methods))),
+                Hop::On => in_time(flight, forward(flight, identity, authority, &route, request)).await,
+            }
+        }
     }
 }
 
 /// The authority that routes the request; empty where HTTP/1.0 has none.
 fn authority<'a>(flight: &'a Flight, request: &Request<Arriving>) -> Result<&'a str, Failure> {
-    if request.headers().get_all(HOST).iter().nth(1).is_some() {
-        return Err(Failure::BadRequest("more than one Host field"));
-    }
-    match flight.authority() {
-        Some(authority) => Ok(authority),
-        None if request.headers().contains_key(HOST) => {
-            Err(Failure::BadRequest("the Host field is not text"))
-        }
-        None if flight.version() == Version::HTTP_10 => Ok(""),
-        None => Err(Failure::BadRequest("no authority")),
-    }
+    check_authority(request.method(), request.uri(), request.version(), request.headers())?;
+    Ok(flight.authority().unwrap_or_default())
 }
 
 fn find(flight: &Flight, authority: &str, request: &Request<Arriving>) -> Result<Arc<Route>, Failure> {
@@ -166,9 +169,8 @@ fn extended(extensions: &http::Extensions) -> Option<&Protocol> {
     extensions.get::<Protocol>()
 }
 
-fn path_of(uri: &Uri) -> &PathAndQuery {
-    static ROOT: LazyLock<PathAndQuery> = LazyLock::new(|| PathAndQuery::from_static("/"));
-    uri.path_and_query().unwrap_or(&ROOT)
+fn path_of(uri: &Uri) -> PathAndQuery {
+    target_of(uri).unwrap_or_else(|| PathAndQuery::from_static("/"))
 }
 
 /// The deadline of the whole request, as far as the head of the answer; its content has its own watch.
@@ -203,18 +205,19 @@ async fn forward(
     flight.receives(content.state());
     let upstream = &flight.generation().upstreams[route.service];
     let request = Request::from_parts(parts, content);
-    let answer = Box::new(upstream.send(request, &route.settings.timeout, flight).await?);
+    let mut answer = Box::new(upstream.send(request, &route.settings.timeout, flight).await?);
     if hygiene::is_coded(answer.response.headers()) {
         return Err(Failure::BadAnswer("it has a transfer coding that was not asked for".to_owned()));
     }
     let status = answer.response.status();
+    let met = asked.as_ref().is_some_and(|asked| asked.is_met_by(answer.response.headers()));
     // RFC 9110, section 7.8: the request is received whole before anything else is spoken.
     let whole = answer.lease.content().end() == Some(End::Complete);
-    if status == StatusCode::SWITCHING_PROTOCOLS && !(asked.is_some() && whole) {
+    if status == StatusCode::SWITCHING_PROTOCOLS && !(met && whole) {
         return Err(Failure::BadUpgrade);
     }
-    if status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success()) {
-        return Ok(Outcome::Switched(answer, stream));
+    if let Some(endpoint) = answer.upgraded.take() {
+        return Ok(Outcome::Switched(answer, endpoint, stream));
     }
     flight.leave_place();
     // To the client of a CONNECT any success is a tunnel.
@@ -276,16 +279,18 @@ fn prepare(
         unix: address.is_none(),
         trusted: Local::trusts(flight.generation(), address),
         scheme: "http",
+        version: parts.version,
     };
-    let protocol = flight.generation().blueprint.settings.services[route.service].protocol;
-    fields::for_upstream(&mut parts.headers, &client, authority, parts.version, identity, asked, protocol);
+    let blueprint = &flight.generation().blueprint;
+    let protocol = blueprint.settings.services[route.service].protocol;
+    fields::for_upstream(&mut parts.headers, &client, authority, &blueprint.via, identity, asked, protocol);
     if parts.method != Method::CONNECT {
-        parts.uri = Uri::from(route.target(path_of(&parts.uri)));
+        parts.uri = Uri::from(route.target(&path_of(&parts.uri)));
     }
     parts.extensions.clear();
 }
 
-fn respond(guard: Guard, outcome: Outcome) -> Response<Body> {
+fn respond(mut guard: Guard, outcome: Outcome) -> Response<Body> {
     match outcome {
         Outcome::Own(response) => own(guard, response, Ending::Answered, None),
         Outcome::Endpoint(answer) => {
@@ -293,11 +298,16 @@ fn respond(guard: Guard, outcome: Outcome) -> Response<Body> {
             let (mut parts, incoming) = answer.response.into_parts();
             let upgrade = parts.status == StatusCode::UPGRADE_REQUIRED && version == Version::HTTP_11;
             clean(&guard, &mut parts, upgrade);
-            let expected = has_content(guard.flight().method(), parts.status);
+            if parts.status == StatusCode::RESET_CONTENT {
+                // Whatever the endpoint sends with it (RFC 9110, section 15.3.6).
+                guard.plan(Ending::Answered, None);
+                return Response::from_parts(parts, Body::whole(Bytes::new(), guard));
+            }
+            let expected = head::has_content(guard.flight().method(), parts.status);
             Response::from_parts(parts, Body::stream(incoming, answer.lease, guard, expected))
         }
-        Outcome::Switched(answer, None) => switch(guard, *answer),
-        Outcome::Switched(answer, Some(stream)) => branch(guard, *answer, stream),
+        Outcome::Switched(answer, endpoint, None) => switch(guard, *answer, endpoint),
+        Outcome::Switched(answer, endpoint, Some(stream)) => branch(guard, *answer, endpoint, stream),
     }
 }
 
@@ -307,15 +317,15 @@ fn clean(guard: &Guard, parts: &mut http::response::Parts, upgrade: bool) {
         let trace = identity.trace.header();
         hygiene::for_client(&mut parts.headers, &identity.request_id, &trace, parts.version, upgrade);
     }
+    settle(guard.flight(), parts);
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
 }
 
-/// RFC 9110, sections 6.4.1 and 15.3.6.
-pub(super) fn has_content(method: &Method, status: StatusCode) -> bool {
-    let bare =
-        matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
-    method != Method::HEAD && !bare
+/// What the status demands of it, and when it came.
+fn settle(flight: &Flight, parts: &mut http::response::Parts) {
+    let now = || flight.local().dates.at(SystemTime::now());
+    head::settle(&mut parts.headers, parts.status, flight.method(), flight.version(), now);
 }
 
 /// An answer that was made here.
@@ -329,14 +339,14 @@ fn own(
     if let Some(identity) = guard.flight().identity() {
         hygiene::identify(&mut parts.headers, &identity.request_id, &identity.trace.header());
     }
+    settle(guard.flight(), &mut parts);
     guard.plan(ending, failure);
     Response::from_parts(parts, Body::whole(content, guard))
 }
 
 /// The connection leaves HTTP as soon as this answer is written.
-fn switch(guard: Guard, mut answer: Answer) -> Response<Body> {
+fn switch(guard: Guard, answer: Answer, endpoint: Upgraded) -> Response<Body> {
     let flight = Rc::clone(guard.flight());
-    let endpoint = hyper::upgrade::on(&mut answer.response);
     let (mut parts, _) = answer.response.into_parts();
     clean(&guard, &mut parts, true);
     flight.seat().switch_to(tunnel(guard, endpoint, is_websocket(&parts.headers), answer.lease));
@@ -344,9 +354,8 @@ fn switch(guard: Guard, mut answer: Answer) -> Response<Body> {
 }
 
 /// One stream of the connection leaves HTTP, the others go on (RFC 8441, section 5).
-fn branch(guard: Guard, mut answer: Answer, stream: OnUpgrade) -> Response<Body> {
+fn branch(guard: Guard, answer: Answer, endpoint: Upgraded, stream: OnUpgrade) -> Response<Body> {
     let seat = Seat::beside(guard.flight().seat());
-    let endpoint = hyper::upgrade::on(&mut answer.response);
     let (mut parts, _) = answer.response.into_parts();
     let websocket = is_websocket(&parts.headers);
     clean(&guard, &mut parts, false);
@@ -362,7 +371,7 @@ fn branch(guard: Guard, mut answer: Answer, stream: OnUpgrade) -> Response<Body>
     Response::from_parts(parts, Body::none())
 }
 
-fn tunnel(guard: Guard, endpoint: OnUpgrade, websocket: bool, lease: Lease) -> Tunnel {
+fn tunnel(guard: Guard, endpoint: Upgraded, websocket: bool, lease: Lease) -> Tunnel {
     let idle = guard.flight().route().and_then(|route| route.settings.timeout.tunnel_idle);
     Tunnel { endpoint, websocket, idle, lease, guard }
 }
@@ -373,10 +382,11 @@ fn is_websocket(headers: &http::HeaderMap) -> bool {
 }
 
 fn refuse(guard: Guard, failure: Failure, accept: Option<&HeaderValue>) -> Response<Body> {
+    let flight = guard.flight();
     if failure.verdict().close {
-        guard.flight().end_connection();
+        flight.end_connection();
     }
-    let response = answer::error(&failure, &guard.flight().request_id(), accept);
+    let response = answer::error(&failure, &flight.request_id(), accept, flight.error_pages());
     let ending = if failure == Failure::Drained { Ending::Cut } else { Ending::Refused };
     own(guard, response, ending, Some(failure))
 }

@@ -19,6 +19,7 @@ use super::local::{Local, Stage};
 use super::meter::Meter;
 use super::places::Place;
 use super::seat::{self, Eviction, Seat};
+use crate::config::settings::{ErrorPages, Service};
 use crate::http1::Glimpse;
 use crate::policy::identity::Identity;
 use crate::response::{Failure, Fault};
@@ -180,8 +181,8 @@ impl Flight {
         known.unwrap_or_else(|| HeaderValue::from_static("-"))
     }
 
-    /// Whom the request is for. That of an absolute form or of `:authority` wins over `Host`
-    /// (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
+    /// Whom the request is for, as the absolute form or `:authority` says it, which `Host` must not
+    /// contradict (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
     pub(super) fn authority(&self) -> Option<&str> {
         match self.uri.authority() {
             Some(authority) => Some(authority.as_str()),
@@ -385,9 +386,20 @@ impl Flight {
     }
 
     pub(super) fn service(&self) -> Option<&str> {
-        let route = self.route()?;
-        let service = self.generation.blueprint.settings.services.get(route.service)?;
-        Some(&service.name)
+        Some(&self.service_settings()?.name)
+    }
+
+    fn service_settings(&self) -> Option<&Service> {
+        let service = self.generation.blueprint.settings.services.get(self.route()?.service)?;
+        Some(service)
+    }
+
+    /// The operator's pages for an error of this request.
+    pub(super) fn error_pages(&self) -> &ErrorPages {
+        match self.service_settings() {
+            Some(service) => &service.errors,
+            None => &self.generation.blueprint.settings.errors,
+        }
     }
 
     /// Writes the access log. `carried` are the bytes of a tunnel, to and from the client.

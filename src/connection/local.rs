@@ -11,6 +11,7 @@
 //! there are connections.
 //! Must not know: how connections are served.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -25,6 +26,7 @@ use super::places::Places;
 use super::registry::Registry;
 use super::seat::Seat;
 use crate::config::settings::Network;
+use crate::response::date::Dates;
 use crate::telemetry::counters::Counters;
 
 /// How a drain goes about it.
@@ -52,6 +54,7 @@ pub(crate) struct Local {
     pub(crate) counters: Arc<Counters>,
     /// Shared by all data threads.
     pub(super) places: Arc<Places>,
+    pub(super) dates: Dates,
     came: Notify,
     left: Notify,
     on_leave: Box<dyn Fn()>,
@@ -72,6 +75,7 @@ impl Local {
             flights: Registry::new(),
             counters,
             places,
+            dates: Dates::default(),
             came: Notify::new(),
             left: Notify::new(),
             on_leave: Box::new(on_leave),
@@ -87,6 +91,11 @@ impl Local {
         let next = Rc::new(Generation::new(blueprint, Some(&self.generation())));
         let before = self.generation.replace(next);
         drop(before);
+    }
+
+    /// What each connection has been given to keep.
+    pub(crate) fn each_kept(&self, visit: impl Fn(&mut dyn Any)) {
+        self.seats.each(|seat| seat.with_kept(&visit));
     }
 
     pub(crate) fn stage(&self) -> Stage {

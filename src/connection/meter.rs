@@ -4,7 +4,7 @@
 //! takes it slowly is not the client's fault. No timer belongs to it: the sweep looks about once a
 //! second, as Apache's mod_reqtimeout (`MinRate`) and Kestrel (`MinDataRate`) do, with the same grace.
 //! Promises: content that is too long ends with the byte that makes it so, and nothing of that
-//! piece is passed on.
+//! piece is passed on; of its trailers only what may be one is (RFC 9110, section 6.5.1).
 //! Must not know: protocols, routes.
 
 use std::cell::{Cell, RefCell};
@@ -19,7 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::arriving::Arriving;
 use super::seat;
 use crate::config::settings::ContentLimits;
-use crate::response::Failure;
+use crate::response::{Failure, hygiene};
 use crate::upstream::ContentFault;
 
 /// How long content may be awaited before its rate is looked at.
@@ -81,7 +81,12 @@ impl Body for Metered {
             let least = this.meter.as_ref().map_or(0, |meter| meter.least);
             return Poll::Ready(Some(Err(ContentFault::Slow(least))));
         }
-        let polled = Pin::new(&mut this.arriving).poll_frame(cx);
+        let mut polled = Pin::new(&mut this.arriving).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            hygiene::trailers(trailers);
+        }
         let data = match &polled {
             Poll::Ready(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len) as u64,
             _ => 0,

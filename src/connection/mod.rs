@@ -44,7 +44,7 @@ use futures_util::FutureExt;
 pub use blueprint::Blueprint;
 pub use local::DrainOrder;
 pub(crate) use places::Places;
-pub use wire::Accepted;
+pub use wire::{Accepted, Kept};
 
 use local::Local;
 use seat::{Seat, Seated};
@@ -56,8 +56,9 @@ pub(crate) fn begin(local: &Rc<Local>, accepted: Accepted) {
 }
 
 /// All of a connection. Its size is what every idle one costs.
-fn life(local: &Rc<Local>, accepted: Accepted) -> impl Future<Output = ()> + use<> {
+fn life(local: &Rc<Local>, mut accepted: Accepted) -> impl Future<Output = ()> + use<> {
     let seat = Seat::take(local, accepted.address, accepted.listener.clone());
+    seat.keep(accepted.kept.take());
     async move {
         if let Err(panic) = AssertUnwindSafe(serve(&seat, accepted)).catch_unwind().await {
             tracing::error!("a panic while serving a connection, closing it: {}", words_of(&*panic));

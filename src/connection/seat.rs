@@ -4,6 +4,7 @@
 //! connection's attention sets something here and wakes it. Idle means: no request in flight.
 //! Must not know: protocols.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::local::Local;
 use super::tunnel::Tunnel;
+use super::wire::Kept;
 use crate::config::settings::Limits;
 use crate::telemetry::counters::Open;
 
@@ -57,6 +59,8 @@ pub(super) struct Seat {
     tunnel_idle: Cell<Option<Duration>>,
     /// Counts the connection as open; not as long as a request may remember this seat.
     open: Cell<Option<Open>>,
+    /// What the connection takes up elsewhere, as long as it is open.
+    kept: RefCell<Option<Kept>>,
     /// The connection of which this is one stream.
     carrier: Option<Rc<Seat>>,
 }
@@ -104,10 +108,21 @@ impl Seat {
             is_tunnel: Cell::new(carrier.is_some()),
             tunnel_idle: Cell::new(None),
             open: Cell::new(open),
+            kept: RefCell::new(None),
             carrier,
         });
         seat.key.set(local.seat_taken(&seat));
         Seated(seat)
+    }
+
+    pub(super) fn keep(&self, kept: Option<Kept>) {
+        *self.kept.borrow_mut() = kept;
+    }
+
+    pub(super) fn with_kept(&self, visit: impl FnOnce(&mut dyn Any)) {
+        if let Some(kept) = &mut *self.kept.borrow_mut() {
+            visit(&mut **kept);
+        }
     }
 
     pub(super) fn local(&self) -> &Rc<Local> {
@@ -268,6 +283,7 @@ impl Drop for Seated {
         // A tunnel that never began knows this seat, and would keep it for ever.
         drop(self.0.take_tunnel());
         drop(self.0.open.take());
+        drop(self.0.kept.take());
         match &self.0.carrier {
             None => self.0.local.seat_left(self.0.key.get()),
             // No connection has gone, but this one may be idle now.

@@ -20,8 +20,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -30,11 +28,11 @@ use super::local::Stage;
 use super::scratch;
 use super::seat::Seat;
 use super::websocket::{self, Frames};
-use crate::upstream::{Lease, UpgradedIo};
+use crate::upstream::{Lease, Upgraded};
 
 /// A tunnel that begins when the client's connection has been given up by HTTP.
 pub(super) struct Tunnel {
-    pub(super) endpoint: OnUpgrade,
+    pub(super) endpoint: Upgraded,
     pub(super) websocket: bool,
     /// The longest silence in both directions.
     pub(super) idle: Option<Duration>,
@@ -59,21 +57,10 @@ impl Tunnel {
     /// Relays until the tunnel ends, for whatever reason.
     pub(super) async fn run<C: AsyncRead + AsyncWrite + Unpin>(self: Box<Self>, seat: &Rc<Seat>, client: C) {
         let Tunnel { endpoint, websocket, idle, lease, guard } = *self;
-        let upgraded = match endpoint.await {
-            Ok(upgraded) => upgraded,
-            // The endpoint broke the connection between its answer and here.
-            Err(_) => return guard.end(crate::telemetry::counters::Ending::BrokenOff, None),
-        };
         guard.switch();
         let _open = seat.local().counters.tunnel();
         seat.tunnel_began(idle);
-        let (carried, end) = match upgraded.downcast::<UpgradedIo>() {
-            Ok(parts) => {
-                let endpoint = Ahead { bytes: parts.read_buf, stream: parts.io.into_inner() };
-                relay(seat, client, endpoint, websocket).await
-            }
-            Err(upgraded) => relay(seat, client, TokioIo::new(upgraded), websocket).await,
-        };
+        let (carried, end) = relay(seat, client, endpoint, websocket).await;
         if end == End::Cut {
             guard.flight().warn_of_cut_tunnel();
         }
@@ -328,40 +315,5 @@ impl Direction {
             self.pending.extend_from_slice(&close);
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-/// A stream of which some bytes have been read already.
-struct Ahead<S> {
-    bytes: bytes::Bytes,
-    stream: S,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Ahead<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.bytes.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buffer);
-        }
-        let count = self.bytes.len().min(buffer.remaining());
-        buffer.put_slice(&self.bytes.split_to(count));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Ahead<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

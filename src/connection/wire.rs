@@ -5,6 +5,7 @@
 //! elsewhere. A connection on which nothing moves holds no buffer.
 //! Must not know: HTTP.
 
+use std::any::Any;
 use std::cell::{RefCell, RefMut};
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
@@ -36,7 +37,12 @@ pub struct Accepted {
     pub address: Option<IpAddr>,
     /// The name of the listener.
     pub listener: Arc<str>,
+    /// What it takes up elsewhere.
+    pub kept: Option<Kept>,
 }
+
+/// Kept as long as its connection, and then dropped.
+pub type Kept = Box<dyn Any + Send>;
 
 enum Stream {
     Tcp(TcpStream),

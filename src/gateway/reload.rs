@@ -146,7 +146,8 @@ impl Control {
     pub(super) fn install(&mut self, number: u64) {
         let Step::Drafted(draft) = std::mem::replace(&mut self.reloads.step, Step::None) else { return };
         let Draft { settings, routes, access, warnings } = draft;
-        let blueprint = Arc::new(Blueprint { number, settings, routes, access });
+        let via = self.office.blueprint.borrow().via.clone();
+        let blueprint = Arc::new(Blueprint { number, settings, routes, access, via });
         let next = Arc::clone(&blueprint);
         self.reloads.step = Step::Installing { blueprint, warnings };
         let threads = Rc::clone(&self.threads);

@@ -27,6 +27,7 @@ use crate::handover::mailbox::Mailbox;
 use crate::handover::snapshot;
 use crate::lifecycle::Blocker;
 use crate::listener::threads::{Socket, Threads};
+use crate::policy::Via;
 use crate::route::Table;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::{event, log};
@@ -100,6 +101,7 @@ async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resourc
         number: start.generation,
         routes: Arc::new(Table::new(&settings)),
         access: AccessLog::new(&settings.log, &log),
+        via: Via::new(&start.pseudonym),
         settings: Arc::clone(&settings),
     });
     let (public, private) = sort(sockets);

@@ -59,6 +59,8 @@ pub struct Start {
     pub watchdog: Option<Duration>,
     /// How many gateways have died before this one.
     pub replacements: u64,
+    /// What this host is called in `Via`: the same for every gateway of a keeper.
+    pub pseudonym: String,
 }
 
 /// A listening socket that comes with [`Start`].

@@ -6,6 +6,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Uri, Version};
 
 use super::syntax::{is_target, is_text, is_token, is_token_byte, length, trimmed};
@@ -305,7 +306,22 @@ fn target(method: &Method, text: Bytes) -> Result<Uri, Refusal> {
         None if &text[..] == b"*" => *method == Method::OPTIONS,
         None => origin,
     };
-    if fits { Ok(uri) } else { Err(Refusal::Malformed("the form of the target does not fit the method")) }
+    match fits {
+        true if *method == Method::OPTIONS => Ok(asterisk(&text, uri)),
+        true => Ok(uri),
+        false => Err(Refusal::Malformed("the form of the target does not fit the method")),
+    }
+}
+
+/// `OPTIONS http://host` asks the host itself (RFC 9112, section 3.2.4); `http` takes an empty path for `/`.
+fn asterisk(text: &[u8], uri: Uri) -> Uri {
+    let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else { return uri };
+    if text.len() != scheme.as_str().len() + "://".len() + authority.as_str().len() {
+        return uri;
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::from_static("*"));
+    Uri::from_parts(parts).unwrap_or(uri)
 }
 
 /// The code and the version (RFC 9112, section 4). The reason phrase has no meaning.

@@ -161,6 +161,27 @@ fn the_form_of_the_target_fits_the_method() {
 }
 
 #[test]
+fn options_of_a_host_without_a_path_are_those_of_the_host() {
+    // RFC 9112, section 3.2.4.
+    let table = [
+        ("OPTIONS", "http://x:80", "*"),
+        ("OPTIONS", "HTTP://x", "*"),
+        ("OPTIONS", "http://x/", "/"),
+        ("OPTIONS", "http://x/x", "/x"),
+        ("OPTIONS", "http://x?x", "?x"),
+        ("OPTIONS", "*", "*"),
+        ("OPTIONS", "/x", "/x"),
+        ("GET", "http://x", "/"),
+    ];
+    for (method, target, path) in table {
+        let bytes = format!("{method} {target} HTTP/1.1\r\nhost: x\r\n\r\n");
+        let uri = request(bytes.as_bytes()).unwrap().unwrap().0.target;
+        assert_eq!(uri.path_and_query().unwrap().as_str(), path, "{bytes:?}");
+        assert_eq!(uri.authority().is_some(), !target.starts_with(['*', '/']), "{bytes:?}");
+    }
+}
+
+#[test]
 fn a_connection_is_kept_as_both_sides_say() {
     for (version, option, kept) in [
         ("1.1", "", true),

@@ -311,6 +311,7 @@ mod tests {
                 access_to: AccessSink::File("x".into()),
             },
             limits: crate::config::settings::Limits::default(),
+            errors: Default::default(),
             trusted_proxies: vec![],
             services: vec![],
         }

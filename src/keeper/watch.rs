@@ -23,7 +23,7 @@ use crate::config::{self, Sources};
 use crate::handover::control::{Drained, Progress, Start, Summary, ToGateway, ToKeeper};
 use crate::handover::snapshot;
 use crate::lifecycle::deadline;
-use crate::systemd::{notify, unit};
+use crate::systemd::{machine, notify, unit};
 use crate::telemetry::{event, log};
 
 /// A gateway reads no disk at its start and opens no socket: it is ready in milliseconds or never.
@@ -71,10 +71,19 @@ struct Keeper {
     pause: Option<Instant>,
     /// Until the gateway must be ready, or gone.
     patience: Option<Instant>,
+    /// What this host is called in `Via`.
+    pseudonym: String,
     /// TimeoutStopSec= of the unit, once systemd has told it.
     timeout_stop: Option<Duration>,
     /// Asked while it stops, until the answer is that the passed sockets are being closed.
     sockets: SocketsFate,
+}
+
+/// 48 bits of the application's id of this host: enough to tell hosts apart, and the same after a restart. A
+/// host without an id gets a name that lasts as long as this keeper.
+fn pseudonym() -> String {
+    let id = machine::application_id().unwrap_or_else(|| fastrand::u128(..));
+    format!("{:012x}", id >> 80)
 }
 
 /// What is known of the passed sockets while the keeper stops.
@@ -106,6 +115,7 @@ impl Keeper {
             gateway: None,
             pause: None,
             patience: None,
+            pseudonym: pseudonym(),
             timeout_stop: None,
             sockets: SocketsFate::Kept,
         }
@@ -355,6 +365,7 @@ impl Keeper {
             sockets: sockets.iter().map(|socket| socket.record.clone()).collect(),
             watchdog: household.watchdog,
             replacements: self.report.deaths(),
+            pseudonym: self.pseudonym.clone(),
         };
         let snapshot = household.accepted.snapshot.as_fd();
         let fds: Vec<BorrowedFd<'_>> =

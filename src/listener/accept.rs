@@ -1,7 +1,9 @@
 //! Accepting on one listening socket, on one data thread.
 //!
-//! Promises: when accepting is impossible for now (no descriptors, no memory) it pauses until a
-//! connection of this thread has gone or a moment has passed, and says so once; it never spins.
+//! Promises: when there are as many connections as there may be, it leaves newcomers in the kernel
+//! and sleeps until one has gone. When accepting is impossible for now (no descriptors, no memory) it
+//! pauses until a connection of this thread has gone or a moment has passed. Either is said once for
+//! all threads; it never spins. A connection too many from one address is reset before it is read.
 //! What one connection did wrong before it was accepted is nobody else's problem.
 //! Must not know: what is done with a connection.
 
@@ -11,13 +13,16 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::capacity::{Capacity, Slot};
 use crate::connection::Accepted;
+use crate::telemetry::counters::Counters;
 
 /// When the kernel asks a silent client whether it is still there, how often, and how many times. Nothing
 /// else ends the idle connection of a client that vanished without a word.
@@ -32,8 +37,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(super) struct Acceptor {
     name: Arc<str>,
     socket: AsyncFd<OwnedFd>,
-    /// Whether the pause has been told.
-    paused: bool,
+    capacity: Arc<Capacity>,
+    counters: Arc<Counters>,
 }
 
 /// What an error of accept(2) calls for.
@@ -46,22 +51,30 @@ pub(super) enum Remedy {
 }
 
 impl Acceptor {
-    pub(super) fn new(name: Arc<str>, socket: OwnedFd) -> io::Result<Acceptor> {
+    pub(super) fn new(
+        name: Arc<str>,
+        socket: OwnedFd,
+        capacity: Arc<Capacity>,
+        counters: Arc<Counters>,
+    ) -> io::Result<Acceptor> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         keep_alive(&socket);
         // SAFETY: the descriptor is owned, open, and neither replaced nor closed while the AsyncFd
         // owns it: nothing here takes it out again.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? };
-        Ok(Acceptor { name, socket, paused: false })
+        Ok(Acceptor { name, socket, capacity, counters })
     }
 
     /// The next connection. `one_left` resolves when a connection of this thread goes.
-    pub(super) async fn next(&mut self, one_left: impl AsyncFn()) -> Accepted {
+    pub(super) async fn next(&self, one_left: impl AsyncFn()) -> Accepted {
         loop {
             match self.accept().await {
-                Ok((socket, address)) => {
+                Ok((socket, address, slot)) => {
                     self.resumed();
-                    return Accepted { socket, address, listener: Arc::clone(&self.name) };
+                    match self.admit(socket, address, slot) {
+                        Some(accepted) => return accepted,
+                        None => continue,
+                    }
                 }
                 Err(error) => match remedy(error) {
                     Remedy::Retry => {}
@@ -76,23 +89,48 @@ impl Acceptor {
         }
     }
 
-    async fn accept(&self) -> Result<(OwnedFd, Option<IpAddr>), Errno> {
+    /// Only with a slot: who cannot be served waits in the kernel's queue, and knows nothing of it.
+    async fn accept(&self) -> Result<(OwnedFd, Option<IpAddr>, Slot), Errno> {
         loop {
             let mut ready = match self.socket.readable().await {
                 Ok(ready) => ready,
                 // The reactor is shutting down with the thread.
                 Err(_) => std::future::pending().await,
             };
+            let Some(slot) = self.capacity.take() else {
+                if has_newcomer(self.socket.get_ref()) {
+                    drop(ready);
+                    self.capacity.room(&self.counters).await;
+                } else {
+                    ready.clear_ready();
+                }
+                continue;
+            };
             match one(self.socket.get_ref()) {
                 Err(Errno::AGAIN) => ready.clear_ready(),
-                accepted => return accepted,
+                Err(error) => return Err(error),
+                Ok((socket, address)) => return Ok((socket, address, slot)),
             }
         }
     }
 
-    fn tell_pause(&mut self, error: Errno) {
-        if !self.paused {
-            self.paused = true;
+    fn admit(&self, socket: OwnedFd, address: Option<IpAddr>, mut slot: Slot) -> Option<Accepted> {
+        if slot.admit(address) {
+            let kept = Some(Box::new(slot) as _);
+            return Some(Accepted { socket, address, listener: Arc::clone(&self.name), kept });
+        }
+        // A reset keeps nothing in the kernel: no answer that a client may not fetch, no TIME-WAIT. Not
+        // being able to set it leaves an ordinary close.
+        let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+        drop((socket, slot));
+        if let Some(address) = address {
+            self.capacity.refused(address, &self.counters);
+        }
+        None
+    }
+
+    fn tell_pause(&self, error: Errno) {
+        if self.capacity.fell_short(&self.counters) {
             tracing::warn!(
                 listener = &*self.name,
                 "cannot accept a connection on '{}': {}, pausing until one has gone; raise LimitNOFILE= if this goes on",
@@ -102,9 +140,8 @@ impl Acceptor {
         }
     }
 
-    fn resumed(&mut self) {
-        if self.paused {
-            self.paused = false;
+    fn resumed(&self) {
+        if self.capacity.has_enough() {
             tracing::info!(listener = &*self.name, "accepting connections on '{}' again", self.name);
         }
     }
@@ -115,6 +152,13 @@ impl Acceptor {
 fn keep_alive(socket: &OwnedFd) {
     let asks = TcpKeepalive::new().with_time(ASK_AFTER).with_interval(ASK_EVERY).with_retries(ASK_TIMES);
     let _ = SockRef::from(socket).set_tcp_keepalive(&asks);
+}
+
+/// Whether a connection waits.
+fn has_newcomer(socket: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(socket, PollFlags::IN)];
+    // What cannot be told is treated as if somebody waited: it is looked at again when a slot is free.
+    !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0))
 }
 
 /// The next connection that waits.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Orderin
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, oneshot};
 
+use super::capacity::Capacity;
 use crate::connection::{Accepted, Blueprint, DrainOrder, Places};
 use crate::telemetry::counters::Counters;
 
@@ -42,6 +43,7 @@ pub(super) struct Member {
 /// All data threads.
 pub(super) struct Crew {
     pub(super) members: Vec<Member>,
+    pub(super) capacity: Arc<Capacity>,
     /// Who may still bring connections, beside the threads themselves.
     arriving: AtomicIsize,
     /// The tunnels of all threads.
@@ -162,9 +164,10 @@ impl Crew {
 }
 
 impl Crew {
-    pub(super) fn of(members: Vec<Member>) -> Arc<Crew> {
+    pub(super) fn of(members: Vec<Member>, capacity: Arc<Capacity>) -> Arc<Crew> {
         Arc::new(Crew {
             members,
+            capacity,
             arriving: AtomicIsize::new(0),
             places: Arc::default(),
             changed: Notify::new(),

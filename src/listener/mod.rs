@@ -11,6 +11,7 @@
 //! Must not know: HTTP, where sockets come from.
 
 mod accept;
+mod capacity;
 mod crew;
 mod refusal;
 mod thread;

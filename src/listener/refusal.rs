@@ -79,7 +79,9 @@ impl Gate {
         loop {
             match accept::one(&self.socket) {
                 Ok((socket, address)) => {
-                    crew.admit(Accepted { socket, address, listener: Arc::clone(&self.name) });
+                    // It has waited already, and there is nobody else to serve it.
+                    let kept = Some(Box::new(crew.capacity.take_beyond()) as _);
+                    crew.admit(Accepted { socket, address, listener: Arc::clone(&self.name), kept });
                 }
                 Err(Errno::AGAIN) => return,
                 Err(error) => match accept::remedy(error) {

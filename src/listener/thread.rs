@@ -17,6 +17,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::accept::Acceptor;
+use super::capacity::Slot;
 use super::crew::{Command, Crew};
 use crate::connection::local::Local;
 use crate::connection::{self, Accepted, Blueprint, DrainOrder};
@@ -84,6 +85,7 @@ async fn live(beginning: Beginning) {
             }
             Command::Install(blueprint, done) => {
                 thread.local.install(blueprint);
+                thread.count_addresses();
                 let _ = done.send(());
             }
             Command::Beat(beat) => thread.crew.members[index].beat(beat),
@@ -125,13 +127,25 @@ struct Thread {
 
 impl Thread {
     fn accept_on(self: &Rc<Self>, sockets: Vec<(Arc<str>, OwnedFd)>) -> io::Result<JoinSet<()>> {
-        let acceptors = sockets.into_iter().map(|(name, socket)| Acceptor::new(name, socket));
+        let acceptors = sockets.into_iter().map(|(name, socket)| {
+            let capacity = Arc::clone(&self.crew.capacity);
+            Acceptor::new(name, socket, capacity, Arc::clone(&self.local.counters))
+        });
         let acceptors = acceptors.collect::<io::Result<Vec<_>>>()?;
         let mut accepting = JoinSet::new();
         for acceptor in acceptors {
             accepting.spawn_local(accept(Rc::clone(self), acceptor));
         }
         Ok(accepting)
+    }
+
+    /// A limit per address that is new holds for the connections that there are.
+    fn count_addresses(&self) {
+        self.local.each_kept(|kept| {
+            if let Some(slot) = kept.downcast_mut::<Slot>() {
+                slot.count();
+            }
+        });
     }
 
     /// Stops accepting, so that what comes waits in the kernel, and only then counts as draining.
@@ -164,7 +178,7 @@ impl Thread {
     }
 }
 
-async fn accept(thread: Rc<Thread>, mut acceptor: Acceptor) {
+async fn accept(thread: Rc<Thread>, acceptor: Acceptor) {
     loop {
         let accepted = acceptor.next(async || thread.local.one_left().await).await;
         thread.place(accepted);

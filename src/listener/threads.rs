@@ -18,11 +18,15 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 
+use super::capacity::Capacity;
 use super::crew::{Command, Crew, Member};
 use super::refusal::{self, Arriving, Gate};
 use super::thread::{self, Beginning};
 use crate::connection::{Blueprint, DrainOrder};
 use crate::telemetry::counters::Totals;
+
+/// Descriptors of a runtime: two of epoll(7), one to wake it, one for signals.
+const REACTOR: usize = 4;
 
 /// A listening socket, TCP or Unix, with the name of its listener.
 #[derive(Debug)]
@@ -48,7 +52,9 @@ impl Threads {
                 (Member::new(sender), receiver)
             })
             .unzip();
-        let mut threads = Threads { crew: Crew::of(members), handles: Vec::new(), gates: Vec::new() };
+        let capacity = Capacity::new(&first.settings.limits, count, sockets.len() + REACTOR);
+        let mut threads =
+            Threads { crew: Crew::of(members, capacity), handles: Vec::new(), gates: Vec::new() };
         let (ready, started) = mpsc::channel();
         for (index, commands) in commands.into_iter().enumerate() {
             threads.spawn(index, commands, &sockets, &first, ready.clone())?;
@@ -80,6 +86,7 @@ impl Threads {
 
     /// Makes `next` the generation of all requests that begin from now on.
     pub async fn install(&self, next: Arc<Blueprint>) {
+        self.crew.capacity.set(&next.settings.limits);
         let mut swapped = Vec::with_capacity(self.crew.members.len());
         for member in &self.crew.members {
             let (done, swap) = oneshot::channel();

@@ -2,7 +2,7 @@
 //!
 //! Promises: an error is said in the form that the client prefers (RFC 9110, section 12.5.1): plain
 //! text, problem details (RFC 9457) or a small page; it carries the request id, so that a user can
-//! quote it, and is never stored. Causes, addresses and file names stay in the log. The body of an
+//! quote it, and is never stored. The body of a form may be the operator's own. Causes, addresses and file names stay in the log. The body of an
 //! answer to `HEAD` is left out by the connection, which knows the method.
 //! Must not know: routes, or how bytes are written.
 
@@ -13,14 +13,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use serde::Serialize;
 
 use super::failure::{Deadline, Failure};
 use super::hygiene::tokens;
+use crate::config::settings::{ErrorPage, ErrorPages, Form, Piece};
 
-/// The answer to a request that failed before its answer began.
-pub fn error(failure: &Failure, request_id: &HeaderValue, accept: Option<&HeaderValue>) -> Response<Bytes> {
+/// The answer to a request that failed before its answer began. `pages` are those of its service.
+pub fn error(
+    failure: &Failure,
+    request_id: &HeaderValue,
+    accept: Option<&HeaderValue>,
+    pages: &ErrorPages,
+) -> Response<Bytes> {
     let status = status_of(failure);
     let page = Page {
         kind: "about:blank",
@@ -31,7 +37,9 @@ pub fn error(failure: &Failure, request_id: &HeaderValue, accept: Option<&Header
         request_id: request_id.to_str().unwrap_or_default(),
     };
     let form = Form::preferred(accept);
-    let mut answer = Response::new(form.write(&page));
+    let own = pages.find(form, page.status);
+    let content = own.map_or_else(|| form.write(&page), |own| form.fill(own, &page));
+    let mut answer = Response::new(content);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(form.content_type()));
@@ -65,6 +73,23 @@ pub fn redirect(status: u16, location: HeaderValue) -> Response<Bytes> {
     answer
 }
 
+/// The answer to OPTIONS and TRACE that may go no further (RFC 9110, section 7.6.2). `methods` are the
+/// route's; none: any. TRACE is not supported: what it would reflect (section 9.3.8), credentials among
+/// it, is not for scripts to read, and nobody needs it of a gateway.
+pub fn last_hop(method: &Method, methods: &[String]) -> Response<Bytes> {
+    let status = if *method == Method::OPTIONS { 204 } else { 405 };
+    let allowed: Vec<&str> = methods.iter().map(String::as_str).filter(|method| *method != "TRACE").collect();
+    let allowed = if allowed.is_empty() { METHODS.to_owned() } else { allowed.join(", ") };
+    let mut answer = fixed(status, "", "");
+    if let Ok(allowed) = HeaderValue::try_from(allowed) {
+        answer.headers_mut().insert(ALLOW, allowed);
+    }
+    answer
+}
+
+/// What may be tried of any application.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The status to send. 499 is a word for logs only: its client is gone.
@@ -80,8 +105,7 @@ fn require(status: StatusCode, headers: &mut HeaderMap) {
     match status {
         // RFC 9110, section 15.5.6. Only CONNECT is answered 405, and everything else may be tried.
         StatusCode::METHOD_NOT_ALLOWED => {
-            let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-            headers.insert(ALLOW, HeaderValue::from_static(methods));
+            headers.insert(ALLOW, HeaderValue::from_static(METHODS));
         }
         // RFC 9110, section 10.2.3. What is away for a reload or restart is back within a second.
         StatusCode::SERVICE_UNAVAILABLE => {
@@ -124,6 +148,7 @@ fn detail(failure: &Failure) -> Cow<'static, str> {
         Failure::BadUpgrade => {
             "The application answered a change of protocol in a way that cannot be passed on."
         }
+        Failure::NoDescriptor => "The gateway has too many connections open at the moment.",
         Failure::Drained => "The gateway is stopping and could not wait any longer for this request.",
         Failure::Panicked => "The gateway failed while serving this request.",
     };
@@ -151,14 +176,6 @@ struct Page<'a> {
     detail: Cow<'static, str>,
     code: &'static str,
     request_id: &'a str,
-}
-
-/// How an error is written. A tie goes to the first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    Text,
-    Problem,
-    Html,
 }
 
 impl Form {
@@ -218,6 +235,24 @@ impl Form {
             Form::Html => html(page).into(),
         }
     }
+
+    /// The operator's page; what is filled in cannot end the string or the element in which it stands.
+    fn fill(self, own: &ErrorPage, page: &Page<'_>) -> Bytes {
+        let safe = |text: &str| match self {
+            Form::Text => text.to_owned(),
+            Form::Problem => in_json(text),
+            Form::Html => escape(text),
+        };
+        let filled = own.fill(|piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Status => page.status.to_string(),
+            Piece::Title => safe(page.title),
+            Piece::Detail => safe(&page.detail),
+            Piece::Code => safe(page.code),
+            Piece::RequestId => safe(page.request_id),
+        });
+        filled.into()
+    }
 }
 
 /// `q=` of a range in thousandths (RFC 9110, section 12.4.2); 1 when there is none.
@@ -246,17 +281,74 @@ fn html(page: &Page<'_>) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    text.replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+/// The inside of a JSON string.
+fn in_json(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::PageFor;
     use crate::response::failure::every_failure;
 
     fn say(failure: &Failure, accept: &'static str) -> Response<Bytes> {
         let accept = (!accept.is_empty()).then(|| HeaderValue::from_static(accept));
-        error(failure, &HeaderValue::from_static("id-1"), accept.as_ref())
+        error(failure, &HeaderValue::from_static("id-1"), accept.as_ref(), &ErrorPages::default())
+    }
+
+    fn pages(of: &[(Form, PageFor, &str)]) -> ErrorPages {
+        let pieces = |text: &str| {
+            ErrorPage(vec![
+                Piece::Text(text.into()),
+                Piece::Detail,
+                Piece::Text(" ".into()),
+                Piece::RequestId,
+            ])
+        };
+        ErrorPages(of.iter().map(|(form, which, text)| ((*form, *which), pieces(text))).collect())
+    }
+
+    #[test]
+    fn the_operators_page_for_a_status_goes_before_that_for_its_class_and_that_before_the_one_for_all() {
+        let (html, id) = (HeaderValue::from_static("text/html"), HeaderValue::from_static("id-1"));
+        let pages = pages(&[
+            (Form::Html, PageFor::Any, "any "),
+            (Form::Html, PageFor::Class(5), "class "),
+            (Form::Html, PageFor::Status(503), "status "),
+        ]);
+        for (failure, begins) in [
+            (Failure::NoEndpoint, "status "),
+            (Failure::BadAnswer(String::new()), "class "),
+            (Failure::NoRoute, "any "),
+        ] {
+            let answer = error(&failure, &id, Some(&html), &pages);
+            assert!(body(&answer).starts_with(begins) && body(&answer).ends_with(" id-1"), "{failure:?}");
+            assert_eq!(answer.status(), failure.verdict().status);
+            assert_eq!(field(&answer, "content-type"), Some("text/html; charset=utf-8"));
+            assert_eq!(field(&answer, "cache-control"), Some("no-store"));
+            let text = error(&failure, &id, None, &pages);
+            assert_eq!(text.body(), say(&failure, "").body(), "a form without a page stays built in");
+        }
+    }
+
+    #[test]
+    fn what_is_filled_in_cannot_break_out() {
+        let id = HeaderValue::from_static("\"'<i>&\\");
+        for (form, accept, expected) in [
+            (Form::Html, "text/html", "&quot;&#39;&lt;i&gt;&amp;\\"),
+            (Form::Problem, "application/json", "\\\"'<i>&\\\\"),
+            (Form::Text, "text/plain", "\"'<i>&\\"),
+        ] {
+            let accept = HeaderValue::from_static(accept);
+            let answer = error(&Failure::NoRoute, &id, Some(&accept), &pages(&[(form, PageFor::Any, "")]));
+            assert_eq!(body(&answer).split_once(". ").map(|(_, id)| id), Some(expected));
+        }
     }
 
     fn body(answer: &Response<Bytes>) -> &str {
@@ -360,5 +452,26 @@ mod tests {
         let answer = redirect(308, HeaderValue::from_static("https://example.com/"));
         assert_eq!(answer.status(), 308);
         assert_eq!(field(&answer, "location"), Some("https://example.com/"));
+    }
+
+    #[test]
+    fn the_last_hop_answers_for_itself() {
+        // RFC 9110, sections 7.6.2, 9.3.7, 9.3.8 and 15.5.6.
+        let any: &[String] = &[];
+        let some = &["GET".to_owned(), "TRACE".to_owned()];
+        for (method, methods, status, allow) in [
+            (Method::OPTIONS, any, 204, METHODS),
+            (Method::OPTIONS, some, 204, "GET"),
+            (Method::TRACE, any, 405, METHODS),
+            (Method::TRACE, some, 405, "GET"),
+        ] {
+            let answer = last_hop(&method, methods);
+            assert_eq!(
+                (answer.status().as_u16(), field(&answer, "allow")),
+                (status, Some(allow)),
+                "{method}"
+            );
+            assert!(answer.body().is_empty());
+        }
     }
 }

@@ -101,6 +101,8 @@ pub enum Failure {
     BadUpgrade,
     /// A deadline passed.
     Late(Deadline, Duration),
+    /// hitless itself may open no more connections.
+    NoDescriptor,
     /// Cut at the drain's deadline.
     Drained,
     /// A panic while serving this request.
@@ -168,6 +170,7 @@ impl Failure {
             }
             Failure::Late(Deadline::Idle, _) => row(Upstream, Body, Retry::Never, 504, "late-idle"),
             Failure::Late(Deadline::Request, _) => row(Upstream, Await, Retry::Never, 504, "late-request"),
+            Failure::NoDescriptor => row(Hitless, Connect, Retry::Never, 503, "no-descriptor"),
             Failure::Drained => row(Hitless, Await, Retry::Never, 503, "drained"),
             Failure::Panicked => row(Hitless, Headers, Retry::Never, 500, "panicked"),
         }
@@ -245,6 +248,9 @@ impl fmt::Display for Failure {
             Failure::Truncated(cause) => write!(f, "the endpoint's answer broke off: {cause}"),
             Failure::BadUpgrade => f.write_str("the endpoint's answer to an upgrade cannot be passed on"),
             Failure::Late(deadline, limit) => write!(f, "{} deadline of {limit:?} passed", deadline.word()),
+            Failure::NoDescriptor => f.write_str(
+                "cannot connect to the endpoint: no descriptor is left; raise LimitNOFILE= of the unit",
+            ),
             Failure::Drained => f.write_str("cut at the drain's deadline"),
             Failure::Panicked => f.write_str("panicked while serving the request"),
         }
@@ -298,6 +304,7 @@ pub(crate) fn every_failure() -> Vec<Failure> {
         late(Deadline::FirstByte),
         late(Deadline::Idle),
         late(Deadline::Request),
+        NoDescriptor,
         Drained,
         Panicked,
     ];
@@ -310,7 +317,7 @@ pub(crate) fn every_failure() -> Vec<Failure> {
             SlowHead(_) | SlowContent(_) => {}
             NoEndpoint | Unreachable(_) | Unsent(_) | NoAnswer(_) | BadAnswer(_) | Truncated(_) => {}
             Late(Deadline::Connect | Deadline::FirstByte | Deadline::Idle | Deadline::Request, _) => {}
-            BadUpgrade | Drained | Panicked => {}
+            BadUpgrade | NoDescriptor | Drained | Panicked => {}
         }
     }
     all

@@ -1,17 +1,22 @@
 //! What belongs to one connection only is taken out, in both directions; what hitless says about
-//! itself is put into answers.
+//! itself is put into answers; what may not stand in a trailer section is taken out of it.
 //!
-//! Sources: RFC 9110, section 7.6.1 (`Connection` and the fields that go with it whether listed or
-//! not) and section 7.6.3 (`Via`); RFC 9112, appendix C.2.2 (`Proxy-Connection`).
+//! Sources: RFC 9110, section 6.5.1 (what a trailer must not be), section 7.6.1 (`Connection` and the
+//! fields that go with it whether listed or not), section 7.6.3 (`Via`) and section 15.2 (interim
+//! answers); RFC 9112, appendix C.2.2 (`Proxy-Connection`).
 //!
-//! Promises: `Connection` cannot remove what frames a message, what names its authority, or what
-//! proxies before and here say about it (these are end-to-end, so listing them is an error of the
-//! sender: RFC 9110, section 7.6.1). Nothing is allocated unless `Connection` lists a field by name.
+//! Promises: `Connection` cannot remove what frames a message, what names its authority, what is meant
+//! for every recipient, or what proxies before and here say about it (these are end-to-end, so listing
+//! them is an error of the sender: RFC 9110, section 7.6.1). `Proxy-Authorization` and
+//! `Proxy-Authenticate` pass: they are for the first proxy that wants them (sections 11.7.1 and
+//! 11.7.2), which a gateway is not, but the endpoint of a CONNECT may be. Trailers that pass cannot be
+//! mistaken for fields of the head by who merges the two. Nothing is allocated unless `Connection`
+//! lists a field by name, or a trailer is removed.
 //! Must not know: whether a message is a request, or where it goes.
 
-use http::Version;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA};
+use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{StatusCode, Version};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -74,10 +79,97 @@ fn is_known_option(option: &str) -> bool {
 }
 
 fn is_end_to_end(name: &HeaderName) -> bool {
-    let text = name.as_str();
-    [HOST, CONTENT_LENGTH, VIA].contains(name)
-        || matches!(text, "forwarded" | "x-request-id" | "traceparent" | "tracestate" | "traceresponse")
-        || text.starts_with("x-forwarded-")
+    let name = name.as_str();
+    name.starts_with("content-")
+        || is_origin(name)
+        || matches!(
+            name,
+            "authorization" | "cache-control" | "cookie" | "date" | "expect" | "host" | "max-forwards"
+                | "set-cookie" | "trailer"
+        )
+        // RFC 8586, section 2: it would not end loops if it could be removed.
+        || name == "cdn-loop"
+}
+
+/// What proxies before and here say about a message.
+fn is_origin(name: &str) -> bool {
+    name.starts_with("x-forwarded-")
+        || matches!(name, "forwarded" | "via" | "x-real-ip" | "x-request-id")
+        || matches!(name, "traceparent" | "tracestate" | "traceresponse")
+}
+
+/// Whether an answer of this status without end may be passed on (RFC 9110, section 15.2): every one but
+/// 101, which is no interim answer, and none to HTTP/1.0, which knows none.
+pub fn passes_interim(status: StatusCode, client: Version) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS && client > Version::HTTP_10
+}
+
+/// Makes the fields of an interim answer ready for the client. It has no content, and is not told who it
+/// went through: `Via` is optional for a gateway's answers (RFC 9110, section 7.6.3).
+pub fn for_interim(headers: &mut HeaderMap) {
+    strip(headers);
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(TRAILER);
+}
+
+/// Whether this client can be sent trailers. Every recipient of a chunked message can read them (RFC
+/// 9112, section 7.1.2), and HTTP/2 has them (RFC 9113, section 8.1). `TE: trailers` says only that they
+/// are kept on the whole way (RFC 9110, section 6.5.1), so nobody is sent fewer for not saying it.
+pub fn takes_trailers(client: Version) -> bool {
+    client > Version::HTTP_10
+}
+
+/// Removes the trailers that must not be any, from requests and answers (RFC 9110, section 6.5.1).
+pub fn trailers(trailers: &mut HeaderMap) {
+    let refused: Vec<HeaderName> = trailers.keys().filter(|name| !may_trail(name)).cloned().collect();
+    for name in refused {
+        trailers.remove(name);
+    }
+}
+
+fn may_trail(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    match name.contains('_') {
+        // CGI and its heirs read `content_type` as the same field (RFC 3875, section 4.1.18).
+        true => is_trailer(&name.replace('_', "-")),
+        false => is_trailer(name),
+    }
+}
+
+fn is_trailer(name: &str) -> bool {
+    let refused = is_of_connection(name)
+        || is_origin(name)
+        // What the content is; its digest may follow it (RFC 9530, section 2).
+        || (name.starts_with("content-") && name != "content-digest")
+        // How the request is meant (RFC 9110, sections 10.1, 12.5, 13.1 and 14.2).
+        || name.starts_with("if-")
+        || name == "accept"
+        || name.starts_with("accept-")
+        || name.starts_with("access-control-")
+        || name.starts_with("sec-")
+        || matches!(name, "expect" | "host" | "max-forwards" | "origin" | "pragma" | "proxy" | "range" | "referer")
+        // Who asks (section 11). `Authentication-Info` may be a trailer (section 11.6.3).
+        || matches!(name, "authorization" | "proxy-authorization" | "www-authenticate" | "proxy-authenticate")
+        || matches!(name, "cookie" | "set-cookie")
+        // How the answer is used (sections 6.6.1, 10.2, 12.5.5; RFC 9111, section 5).
+        || matches!(name, "age" | "cache-control" | "date" | "expires" | "vary" | "warning")
+        || matches!(name, "location" | "retry-after" | "refresh" | "allow");
+    !refused
+}
+
+/// What is about one connection, or about how a message is framed on it.
+fn is_of_connection(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "http2-settings"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// Whether the message has a transfer coding other than chunked, which cannot be taken off here.
@@ -167,6 +259,197 @@ mod tests {
         let via: Vec<_> = left.get_all(VIA).iter().collect();
         assert_eq!(via, ["1.0 app", "1.1 hitless"]); // RFC 9110, section 7.6.3: appended
         assert_eq!(left.get_all(X_REQUEST_ID).iter().collect::<Vec<_>>(), ["id-1"]);
+    }
+
+    #[test]
+    fn connection_cannot_remove_what_is_for_every_recipient() {
+        let stay = [
+            "authorization",
+            "cache-control",
+            "cdn-loop",
+            "content-encoding",
+            "content-length",
+            "content-type",
+            "cookie",
+            "date",
+            "expect",
+            "forwarded",
+            "host",
+            "max-forwards",
+            "set-cookie",
+            "traceparent",
+            "tracestate",
+            "trailer",
+            "via",
+            "x-forwarded-for",
+            "x-forwarded-port",
+            "x-real-ip",
+            "x-request-id",
+        ];
+        for name in stay {
+            let mut map = headers(&[("connection", name), (name, "1")]);
+            strip(&mut map);
+            assert!(map.contains_key(name), "RFC 9110, section 7.6.1: {name}");
+        }
+    }
+
+    #[test]
+    fn credentials_for_a_proxy_pass() {
+        // RFC 9110, sections 11.7.1 and 11.7.2.
+        let given = [("proxy-authenticate", "Basic"), ("proxy-authorization", "Basic eA==")];
+        let mut map = headers(&given);
+        strip(&mut map);
+        assert_eq!(map, headers(&given));
+    }
+
+    #[test]
+    fn fields_of_ranges_and_conditions_are_not_touched() {
+        // RFC 9110, sections 13 and 14: they are the endpoint's and the client's.
+        let given = [
+            ("range", "bytes=0-1,5-"),
+            ("if-range", "\"x\""),
+            ("if-match", "*"),
+            ("if-none-match", "W/\"x\", \"y\""),
+            ("if-modified-since", "yesterday"),
+            ("accept-ranges", "bytes"),
+            ("content-range", "bytes 0-1/10"),
+            ("etag", "W/\"x\""),
+            ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ("content-encoding", "gzip"),
+            ("content-length", "2"),
+            ("x-empty", ""),
+            ("x-empty", ""),
+        ];
+        assert_eq!(answer(&given, false), headers(&[&given[..], &SAID[..]].concat()));
+    }
+
+    #[test]
+    fn what_may_not_be_a_trailer_is_removed() {
+        // RFC 9110, section 6.5.1, and what a reader who merges trailers into the head would be fooled by.
+        let refused = [
+            "connection",
+            "keep-alive",
+            "proxy-connection",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+            "http2-settings",
+            "content-length",
+            "content-type",
+            "content-encoding",
+            "content-range",
+            "host",
+            "cache-control",
+            "expect",
+            "max-forwards",
+            "pragma",
+            "range",
+            "if-match",
+            "if-none-match",
+            "authorization",
+            "proxy-authorization",
+            "www-authenticate",
+            "proxy-authenticate",
+            "cookie",
+            "set-cookie",
+            "age",
+            "date",
+            "expires",
+            "location",
+            "retry-after",
+            "vary",
+            "via",
+            "forwarded",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "x-real-ip",
+            "x-request-id",
+            "traceparent",
+            "proxy",
+            "content_length",
+            "transfer_encoding",
+            "accept-encoding",
+            "sec-fetch-site",
+            "access-control-allow-origin",
+        ];
+        for name in refused {
+            let mut map = headers(&[(name, "1"), ("x-sum", "2"), (name, "3")]);
+            trailers(&mut map);
+            assert_eq!(map, headers(&[("x-sum", "2")]), "{name}");
+        }
+    }
+
+    #[test]
+    fn trailers_of_applications_pass_untouched() {
+        let given = [
+            ("grpc-status", "0"),
+            ("grpc-message", ""),
+            ("grpc-status-details-bin", "CAU="),
+            ("x-empty", ""),
+            ("x-twice", "1"),
+            ("x-twice", "2"),
+            ("accepted-rows", "3"),
+            ("server-timing", "db;dur=3"),
+            ("etag", "\"x\""),                      // RFC 9110, section 8.8.3
+            ("authentication-info", "nextnonce=x"), // RFC 9110, section 11.6.3
+            ("content-digest", "sha-256=:x=:"),     // RFC 9530, section 2
+            ("repr-digest", "sha-256=:x=:"),
+        ];
+        let mut map = headers(&given);
+        trailers(&mut map);
+        assert_eq!(map, headers(&given));
+    }
+
+    #[test]
+    fn trailers_are_for_those_who_can_read_them() {
+        // RFC 9112, section 7.1.2; RFC 9113, section 8.1.
+        for (client, takes) in [
+            (Version::HTTP_09, false),
+            (Version::HTTP_10, false),
+            (Version::HTTP_11, true),
+            (Version::HTTP_2, true),
+        ] {
+            assert_eq!(takes_trailers(client), takes, "{client:?}");
+        }
+    }
+
+    #[test]
+    fn interim_answers_are_for_those_who_know_them() {
+        use Version as V;
+        // RFC 9110, section 15.2; RFC 8297 (103); RFC 9113, section 8.6 (no 101).
+        let table = [
+            (100, V::HTTP_11, true),
+            (102, V::HTTP_11, true),
+            (103, V::HTTP_11, true),
+            (103, V::HTTP_2, true),
+            (199, V::HTTP_11, true),
+            (199, V::HTTP_2, true),
+            (100, V::HTTP_10, false),
+            (103, V::HTTP_10, false),
+            (101, V::HTTP_11, false), // the end of HTTP, not an interim answer
+            (101, V::HTTP_2, false),
+            (200, V::HTTP_11, false),
+        ];
+        for (status, client, passes) in table {
+            assert_eq!(
+                passes_interim(StatusCode::from_u16(status).unwrap(), client),
+                passes,
+                "{status} {client:?}"
+            );
+        }
+        let mut map = headers(&[
+            ("link", "</a.css>; rel=preload"),
+            ("link", "</b.js>; rel=preload"),
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("content-length", "3"), // RFC 9110, section 8.6
+            ("transfer-encoding", "chunked"),
+            ("keep-alive", "timeout=5"),
+            ("upgrade", "h2c"),
+        ]);
+        for_interim(&mut map);
+        assert_eq!(map, headers(&[("link", "</a.css>; rel=preload"), ("link", "</b.js>; rel=preload")]));
     }
 
     #[test]

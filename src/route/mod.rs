@@ -13,17 +13,29 @@
 //! the same path, then on shorter prefixes, then for less specific hosts.
 //!
 //! ## What a path is
-//! Routing reads the path as it was sent, because that is what is forwarded ([`path`]):
-//! - Percent-encodings are decoded for comparing, so `/%61pi` cannot dodge a route for `/api`
-//!   (RFC 3986, section 6.2.2.2, extended to every octet but `/` and `%`, since applications decode
-//!   every octet). The forwarded path keeps them.
-//! - An invalid percent-encoding, an encoded NUL and a `.` or `..` segment in any disguise (`%2e`,
-//!   `..%2f`, `..\`, `..;x`) are refused: a client removes dot segments before it sends
-//!   (RFC 3986, section 5.2.4), and who does not wants two readers to disagree.
-//! - Encoded slashes, backslashes, empty segments (`//`) and `;parameters` are legal and read in
-//!   different ways by different applications. Such a path is looked up twice, as it is and as the
-//!   most lenient application would read it; it is served when both lead to the same route and
-//!   refused when they do not. A pattern that spells such a form itself is taken at its word.
+//! Routing reads the path as it was sent, because that is what is forwarded ([`path`]). Nothing is
+//! normalised on the way: a path is served as it is, or refused with 400.
+//!
+//! | in the path | is read as | forwarded |
+//! |---|---|---|
+//! | `%41` | the octet `A`: `/%61pi` cannot dodge `/api` (RFC 3986, section 6.2.2.2, extended to every octet but `/` and `%`, since applications decode every octet) | as sent |
+//! | `%`, `%4`, `%zz`, `%u002e`; `%00` | refused: no encoding (section 2.1); a string's end in C | |
+//! | `.` and `..` as a segment, in any disguise: `%2e`, `..%2f`, `..%5c`, `..;x`, `..%3f`, `%252e%252e` | refused: who sends has removed them (section 5.2.4), who has not wants two readers to disagree | |
+//! | `%c0%ae` and other overlong UTF-8 | refused (RFC 3629, section 3) | |
+//! | `"`, `#`, `<`, `>`, `\`, `` ` ``, controls, space, octets from 0x80, as they are | refused (section 3.3; the `http` crate lets some of them pass) | |
+//! | `[`, `]`, `{`, `}`, `^`, `\|` as they are | themselves: browsers send them | as sent |
+//! | `//`, `%2F`, `%5C`, `;` and `%3B`, `%3F`, `%23`, `%25` with two digits | odd forms, see below | as sent |
+//! | empty, after an authority | `/` (RFC 9110, section 4.2.3), for OPTIONS `*` (RFC 9112, section 3.2.4) | so |
+//! | everything else, letters of either case among it | itself | as sent |
+//!
+//! Odd forms are legal and read in different ways by different applications. Such a path is looked up
+//! as it is and as lenient applications would read it ([`path::leniently`]: decoded twice, slashes
+//! merged, parameters cut off, `//name` taken for an authority); it is served when all lead to the same
+//! route and refused when they do not. A pattern that spells such a form itself is taken at its word.
+//!
+//! The query is neither read nor changed. A fragment is refused by the HTTP/1 front; in a `:path` the
+//! `http` crate cuts it off, so that it is neither routed by nor forwarded. What a letter's case or a
+//! full-width dot means on an application's file system is not foreseen.
 //!
 //! Promises: no input makes it panic; a lookup allocates nothing unless the path has a `%` or one of
 //! the forms above; its cost grows with the path (and the routes that share one host and path), not
@@ -50,7 +62,8 @@ use http::uri::PathAndQuery;
 use crate::config::settings::{self, Action, Settings};
 use crate::response::Failure;
 
-pub use authority::host_of;
+pub use authority::{check_authority, host_of};
+pub use path::target_of;
 
 use hosts::{Hosts, Search};
 use pattern::Pattern;
@@ -112,10 +125,8 @@ impl Table {
         let path = path::of(lookup)?;
         let hosts = self.listeners.get(lookup.listener).unwrap_or(&self.everywhere);
         let found = hosts.find(lookup, path.strict());
-        if let Some(lenient) = path.lenient()
-            && !found.spells_odd_forms()
-            && !found.agrees(&hosts.find(lookup, Some(lenient)))
-        {
+        let agree = |lenient: &Vec<u8>| found.agrees(&hosts.find(lookup, Some(lenient)));
+        if !found.spells_odd_forms() && !path.lenient().iter().all(agree) {
             return Err(Failure::BadRequest(
                 "the path can be read in two ways that lead to different routes",
             ));

@@ -33,6 +33,8 @@ impl Rewrite {
 
     pub(super) fn apply(&self, original: &PathAndQuery) -> PathAndQuery {
         let Some(rest) = self.cut(original.path()) else { return original.clone() };
+        // What was a path would be another authority to who reads `//name` as one (RFC 3986, section 4.2).
+        let rest = if self.to.is_empty() { single_slash(rest) } else { rest };
         let slash = if self.to.is_empty() && rest.is_empty() { "/" } else { "" };
         let parts = match original.query() {
             Some(query) => [&self.to, rest, slash, "?", query],
@@ -55,6 +57,12 @@ impl Rewrite {
             same.then_some(rest)
         })
     }
+}
+
+/// The path with one of the slashes that it begins with.
+fn single_slash(path: &str) -> &str {
+    let slashes = path.len() - path.trim_start_matches('/').len();
+    &path[slashes.saturating_sub(1)..]
 }
 
 /// A `Location` with places for what the request brought.
@@ -173,7 +181,10 @@ mod tests {
             ("/api", "", "/other?x", "/other?x"),
             ("/api", "", "/%61pi/%2561", "/%2561"),
             ("/api", "/a b?", "/api/c", "/a%20b%3F/c"),
-            ("/api", "", "/api//x", "//x"),
+            ("/api", "", "/api//x", "/x"),
+            ("/api", "", "/api///", "/"),
+            ("/api", "/v1", "/api//x", "/v1//x"),
+            ("/api", "", "/api/x//y", "/x//y"),
             ("/api", "", "/api?", "/?"),
         ];
         for (from, to, original, expected) in table {

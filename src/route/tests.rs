@@ -66,6 +66,7 @@ fn settings(routes: Vec<settings::Route>) -> Settings {
         endpoints: vec![],
         protocol: Protocol::Http1,
         pool: Pool { idle: Duration::from_secs(60), max_idle: 64 },
+        errors: Default::default(),
         routes,
     };
     let listener = |name: &str| Listener { name: name.into(), listen: vec![], backlog: 1 };
@@ -86,6 +87,7 @@ fn settings(routes: Vec<settings::Route>) -> Settings {
             access_to: AccessSink::Journal { namespace: None },
         },
         limits: crate::config::settings::Limits::default(),
+        errors: Default::default(),
         trusted_proxies: vec![],
         services: if service.routes.is_empty() { vec![] } else { vec![Arc::new(service)] },
     }

@@ -1,9 +1,10 @@
-//! What systemd gives and wants: sockets, notifications, the watchdog, the unit.
+//! What systemd gives and wants: sockets, notifications, the watchdog, the unit, the id of the host.
 //!
 //! Promises: started by hand, without systemd, everything here is a quiet no-op.
 //! Must not know: HTTP, the configuration, who calls it.
 
 pub mod activation;
+pub mod machine;
 pub mod notify;
 pub mod unit;
 pub mod watchdog;

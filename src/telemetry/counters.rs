@@ -42,7 +42,7 @@ pub enum Ending {
 
 /// The codes of the table of failures (`response::failure`) that have a counter of their own;
 /// any other code is counted as [`OTHER`].
-pub const CODES: [&str; 31] = [
+pub const CODES: [&str; 32] = [
     "bad-request",
     "no-route",
     "misdirected",
@@ -71,6 +71,7 @@ pub const CODES: [&str; 31] = [
     "late-first-byte",
     "late-idle",
     "late-request",
+    "no-descriptor",
     "drained",
     "panicked",
     OTHER,
@@ -78,6 +79,30 @@ pub const CODES: [&str; 31] = [
 
 /// The word for a failure whose code is not in [`CODES`].
 pub const OTHER: &str = "other";
+
+/// A limit that is reached without a request; those of requests are failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Newcomers had to wait.
+    Connections,
+    /// A newcomer was turned away.
+    ConnectionsPerAddress,
+    /// Newcomers had to wait.
+    Descriptors,
+}
+
+const LIMITS: [Limit; 3] = [Limit::Connections, Limit::ConnectionsPerAddress, Limit::Descriptors];
+
+impl Limit {
+    /// Where it is set.
+    pub fn name(self) -> &'static str {
+        match self {
+            Limit::Connections => "limits.connections",
+            Limit::ConnectionsPerAddress => "limits.connections-per-address",
+            Limit::Descriptors => "LimitNOFILE=",
+        }
+    }
+}
 
 /// Buckets of the histogram of durations: the last one begins at 2^22 ms, about 70 minutes.
 pub const BUCKETS: usize = 24;
@@ -99,6 +124,7 @@ pub struct Counters {
     bytes_received: Counter,
     bytes_sent: Counter,
     failures: [Counter; CODES.len()],
+    limits: [Counter; LIMITS.len()],
     durations: [Counter; BUCKETS],
     /// Microseconds after `began`, plus one; 0: none.
     oldest: AtomicU64,
@@ -121,6 +147,7 @@ impl Counters {
             bytes_received: Counter::default(),
             bytes_sent: Counter::default(),
             failures: Default::default(),
+            limits: Default::default(),
             durations: Default::default(),
             oldest: AtomicU64::new(0),
         })
@@ -129,6 +156,11 @@ impl Counters {
     /// A connection was accepted by this thread, whichever thread will serve it.
     pub fn accepted(&self) {
         self.connections_accepted.add(1);
+    }
+
+    /// A limit was reached.
+    pub fn reached(&self, limit: Limit) {
+        self.limits[limit as usize].add(1);
     }
 
     /// A connection is served by this thread until the guard is dropped.
@@ -201,6 +233,7 @@ impl Counters {
             bytes_sent: self.bytes_sent.value(),
             oldest_ms: seen.checked_sub(1).map_or(0, |since| self.age_ms(since)),
             failures: self.failures_seen(),
+            limits: self.limits_reached(),
             durations: Durations(self.durations.iter().map(Counter::value).collect()),
         }
     }
@@ -220,6 +253,11 @@ impl Counters {
     fn failures_seen(&self) -> BTreeMap<String, u64> {
         let seen = CODES.iter().zip(&self.failures).filter(|(_, count)| count.value() > 0);
         seen.map(|(code, count)| ((*code).to_owned(), count.value())).collect()
+    }
+
+    fn limits_reached(&self) -> BTreeMap<String, u64> {
+        let reached = LIMITS.iter().zip(&self.limits).filter(|(_, count)| count.value() > 0);
+        reached.map(|(limit, count)| (limit.name().to_owned(), count.value())).collect()
     }
 }
 
@@ -292,6 +330,8 @@ pub struct Totals {
     pub oldest_ms: u64,
     /// By code, only those seen.
     pub failures: BTreeMap<String, u64>,
+    /// How often each limit of connections was reached, by its name, only those that were.
+    pub limits: BTreeMap<String, u64>,
     pub durations: Durations,
 }
 
@@ -322,6 +362,9 @@ impl AddAssign<&Totals> for Totals {
         self.oldest_ms = self.oldest_ms.max(other.oldest_ms);
         for (code, count) in &other.failures {
             *self.failures.entry(code.clone()).or_default() += count;
+        }
+        for (limit, count) in &other.limits {
+            *self.limits.entry(limit.clone()).or_default() += count;
         }
         self.durations += &other.durations;
     }

@@ -5,58 +5,71 @@
 //! attempt ends the exchange: HTTP/1.1 closes the connection, HTTP/2 resets the stream. Must not
 //! know: endpoints, whether there will be another attempt.
 
-use std::error::Error;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Method, Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
+use http::Response;
+use http::request::Parts;
 use tokio::time::{Instant, Sleep};
 
+use super::Asker;
 use super::content::{Content, ContentState, Stage};
 use super::endpoint::Connection;
-use super::http1::Outcome;
+use super::http1::Exchange;
+use super::incoming::Incoming;
 use super::line::Line;
+use super::upgraded::Upgraded;
 use crate::config::settings::Timeout;
 use crate::response::{Deadline, Failure};
+
+/// The head of an answer.
+pub(super) struct Reply {
+    pub(super) response: Response<Incoming>,
+    /// When the connection, or the stream, has left HTTP with it.
+    pub(super) upgraded: Option<Upgraded>,
+}
+
+/// Why an exchange brought no answer, as far as its protocol knows.
+pub(super) enum Broken {
+    Failure(Failure),
+    /// The connection ended, in these words: the socket tells what that means for the request.
+    Closed(String),
+}
 
 /// What became of an attempt that brought no answer.
 pub(super) struct Lost {
     pub(super) failure: Failure,
     /// Whether bytes of an answer came before it broke.
     pub(super) begun: bool,
-    /// The request, when hyper gave it back untouched.
-    pub(super) request: Option<Request<Content>>,
 }
 
-/// Sends `request` and waits for the head of its answer.
+/// Sends a request and waits for the head of its answer.
 pub(super) async fn attempt(
     connection: &Connection,
-    request: Request<Content>,
+    request: &Parts,
+    content: Content,
     timeout: &Timeout,
-) -> Result<Response<Incoming>, Box<Lost>> {
-    let method = request.method().clone();
-    let content = request.body().state();
-    let before = Before::new(connection.line(), &content);
-    content.supervised();
+    asker: &dyn Asker,
+) -> Result<Reply, Lost> {
+    let state = content.state();
+    let before = Before::new(connection.line(), &state);
+    state.supervised();
     let outcome = match connection {
-        Connection::Http1(link) => match link.submit(request) {
-            Ok(answer) => watched(answer, &content, timeout).await,
-            Err(request) => return Err(Box::new(Lost::closed(request))),
-        },
-        Connection::H2c(link, _) => watched(link.submit(request), &content, timeout).await,
+        Connection::Http1(link) => {
+            let answer = Exchange::ask(link.clone(), request, content, timeout.idle, asker);
+            watched(answer, &state, timeout).await
+        }
+        Connection::H2c(link, _) => watched(link.ask(request, content), &state, timeout).await,
     };
     match outcome {
-        Ok(Ok(response)) => {
-            content.released();
-            connection.answered(&method, &response);
-            Ok(response)
+        Ok(Ok(reply)) => {
+            state.released();
+            Ok(reply)
         }
-        Ok(Err(error)) => Err(Box::new(before.judged(error, connection, &content))),
-        Err(failure) => Err(Box::new(Lost { failure, begun: false, request: None })),
+        Ok(Err(broken)) => Err(before.judged(broken, connection, &state)),
+        Err(failure) => Err(Lost { failure, begun: false }),
     }
 }
 
@@ -85,12 +98,6 @@ impl Connection {
             shelf.retire(link);
         }
     }
-
-    fn answered(&self, method: &Method, response: &Response<Incoming>) {
-        if let Connection::Http1(link) = self {
-            link.answered(method, response);
-        }
-    }
 }
 
 /// How the socket stood before the request was written.
@@ -105,73 +112,28 @@ impl Before {
         Before { written: line.written(), received: line.received(), with_content: !content.is_empty() }
     }
 
-    /// What hyper's error and the socket together say.
-    fn judged(
-        &self,
-        mut error: TrySendError<Request<Content>>,
-        connection: &Connection,
-        content: &ContentState,
-    ) -> Lost {
+    /// What the protocol and the socket together say.
+    fn judged(&self, broken: Broken, connection: &Connection, content: &ContentState) -> Lost {
         let line = connection.line();
-        let request = error.take_message();
         // Other streams share an HTTP/2 connection: bytes on it are not this answer's.
         let begun = matches!(connection, Connection::Http1(_)) && line.received() > self.received;
-        let error = error.into_error();
-        let failure = if let Some(failure) = content.failure() {
-            failure
-        } else if error.is_parse() {
-            Failure::BadAnswer(told(&error))
-        } else if request.is_some() || refused(&error) || line.untaken_since(self.written, self.with_content)
-        {
-            Failure::Unsent(told(&error))
-        } else {
-            Failure::NoAnswer(told(&error))
-        };
-        Lost { failure, begun, request }
+        let failure = content.failure().unwrap_or_else(|| match broken {
+            Broken::Failure(failure) => failure,
+            Broken::Closed(told) if line.untaken_since(self.written, self.with_content) => {
+                Failure::Unsent(told)
+            }
+            Broken::Closed(told) => Failure::NoAnswer(told),
+        });
+        Lost { failure, begun }
     }
-}
-
-impl Lost {
-    fn closed(request: Request<Content>) -> Lost {
-        let failure = Failure::Unsent("the connection was closed by the endpoint".to_owned());
-        Lost { failure, begun: false, request: Some(request) }
-    }
-}
-
-/// What an error of an answer's body means.
-pub(super) fn failure_of(error: &hyper::Error) -> Failure {
-    if error.is_parse() { Failure::BadAnswer(told(error)) } else { Failure::Truncated(told(error)) }
-}
-
-/// Whether the endpoint says that it has not acted on the request: REFUSED_STREAM, or a GOAWAY whose
-/// last stream is an earlier one (RFC 9113, section 8.7). h2 gives a GOAWAY of the endpoint to those
-/// streams only; streams that may have been processed end with an I/O error.
-fn refused(error: &hyper::Error) -> bool {
-    let Some(cause) = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>()) else {
-        return false;
-    };
-    cause.is_remote()
-        && (cause.is_go_away() || cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM))
-}
-
-/// The error with its causes.
-fn told(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Waits for `answer` as long as the deadlines allow.
-async fn watched(
-    answer: impl Future<Output = Outcome>,
+async fn watched<A: Future>(
+    answer: A,
     content: &ContentState,
     timeout: &Timeout,
-) -> Result<Outcome, Failure> {
+) -> Result<A::Output, Failure> {
     let mut answer = pin!(answer);
     // Nothing is registered before it is reset to a deadline.
     let timer = pin!(tokio::time::sleep(Duration::MAX));

@@ -280,14 +280,12 @@ impl ContentState {
 
     /// The failure of a request whose content ended like this, if it was the client's.
     pub fn failure(&self) -> Option<Failure> {
-        match self.end.get()? {
-            End::Complete => None,
-            End::ClientGone => Some(Failure::ClientGone),
-            End::ClientSilent => Some(Failure::ClientSilent),
-            End::Malformed(reason) => Some(Failure::BadRequest(reason)),
-            End::Long(limit) => Some(Failure::LongContent(limit)),
-            End::Slow(limit) => Some(Failure::SlowContent(limit)),
-        }
+        self.end.get()?.failure()
+    }
+
+    /// The length that it has, if the client said it.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.length
     }
 
     /// Whether all of it can be sent from its start, and will stay so until the answer begins.
@@ -431,6 +429,20 @@ impl Source {
             Source::Empty => true,
             Source::Whole(_) => false,
             Source::Stream(incoming) => incoming.is_end_stream(),
+        }
+    }
+}
+
+impl End {
+    /// The failure that it is, if it was the client's.
+    pub(super) fn failure(self) -> Option<Failure> {
+        match self {
+            End::Complete => None,
+            End::ClientGone => Some(Failure::ClientGone),
+            End::ClientSilent => Some(Failure::ClientSilent),
+            End::Malformed(reason) => Some(Failure::BadRequest(reason)),
+            End::Long(limit) => Some(Failure::LongContent(limit)),
+            End::Slow(limit) => Some(Failure::SlowContent(limit)),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Must not know: the other endpoints, requests, when to send again.
 
 use std::cell::Cell;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -105,15 +106,22 @@ impl Endpoint {
     async fn open(&self) -> Result<Connection, Failure> {
         match &self.connections {
             Connections::Http1(pool) => {
-                let line = dial(&self.address).await.map_err(|error| unreachable(&error))?;
-                let link = http1::Link::open(line, pool).await.map_err(|error| unreachable(&error))?;
-                Ok(Connection::Http1(link))
+                let line = dial(&self.address).await.map_err(|error| undialled(&error))?;
+                Ok(Connection::Http1(http1::Link::open(line, pool)))
             }
             Connections::H2c(shelf) => {
                 let link = shelf.open().await?;
                 Ok(Connection::H2c(link, Rc::clone(shelf)))
             }
         }
+    }
+}
+
+/// Running out of descriptors is no fault of the endpoint.
+pub(super) fn undialled(error: &io::Error) -> Failure {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => Failure::NoDescriptor,
+        _ => unreachable(error),
     }
 }
 

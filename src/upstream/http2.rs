@@ -8,23 +8,27 @@
 //! again.
 
 use std::cell::{Cell, RefCell};
+use std::error::Error;
 use std::future::Future;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared};
-use http::Request;
+use http::request::Parts;
+use http::{Method, Request};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
+use super::attempt::{Broken, Reply};
 use super::content::Content;
 use super::dial::dial;
-use super::endpoint::unreachable;
-use super::http1::Outcome;
+use super::endpoint::{undialled, unreachable};
+use super::incoming::Incoming;
 use super::line::{Line, Pulse};
+use super::upgraded::Upgraded;
 use crate::config::settings::Address;
 use crate::response::Failure;
 
@@ -60,7 +64,7 @@ type Dialling = Shared<LocalBoxFuture<'static, Result<Rc<Link>, Failure>>>;
 
 impl Link {
     async fn open(address: Address) -> Result<Rc<Link>, Failure> {
-        let line = dial(&address).await.map_err(|error| unreachable(&error))?;
+        let line = dial(&address).await.map_err(|error| undialled(&error))?;
         let handshake = Builder::new(Local)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
@@ -87,10 +91,29 @@ impl Link {
         self.submitted.get() > 0
     }
 
-    /// Hands a request to the connection.
-    pub(super) fn submit(&self, request: Request<Content>) -> impl Future<Output = Outcome> + use<> {
+    /// Sends a request and waits for the head of its answer.
+    pub(super) fn ask(
+        &self,
+        head: &Parts,
+        content: Content,
+    ) -> impl Future<Output = Result<Reply, Broken>> + use<> {
         self.submitted.set(self.submitted.get().saturating_add(1));
-        self.sender.clone().try_send_request(request)
+        let connect = head.method == Method::CONNECT;
+        let answer = self.sender.clone().try_send_request(Request::from_parts(head.clone(), content));
+        async move {
+            let mut response = answer.await.map_err(|mut error| {
+                // What hyper gives back was not written.
+                let unsent = error.take_message().is_some();
+                broken(&error.into_error(), unsent)
+            })?;
+            let upgraded = if connect && response.status().is_success() {
+                let stream = hyper::upgrade::on(&mut response).await;
+                Some(Upgraded::http2(stream.map_err(|error| Broken::Closed(told(&error)))?))
+            } else {
+                None
+            };
+            Ok(Reply { response: response.map(Incoming::http2), upgraded })
+        }
     }
 
     pub(super) fn begun(&self) {
@@ -217,4 +240,42 @@ where
     fn execute(&self, future: F) {
         tokio::task::spawn_local(future);
     }
+}
+
+fn broken(error: &hyper::Error, unsent: bool) -> Broken {
+    if error.is_parse() {
+        Broken::Failure(Failure::BadAnswer(told(error)))
+    } else if unsent || refused(error) {
+        Broken::Failure(Failure::Unsent(told(error)))
+    } else {
+        Broken::Closed(told(error))
+    }
+}
+
+/// What an error of an answer's body means.
+pub(super) fn failure_of(error: &hyper::Error) -> Failure {
+    if error.is_parse() { Failure::BadAnswer(told(error)) } else { Failure::Truncated(told(error)) }
+}
+
+/// Whether the endpoint says that it has not acted on the request: REFUSED_STREAM, or a GOAWAY whose
+/// last stream is an earlier one (RFC 9113, section 8.7). h2 gives a GOAWAY of the endpoint to those
+/// streams only; streams that may have been processed end with an I/O error.
+fn refused(error: &hyper::Error) -> bool {
+    let Some(cause) = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>()) else {
+        return false;
+    };
+    cause.is_remote()
+        && (cause.is_go_away() || cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM))
+}
+
+/// The error with its causes.
+fn told(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

@@ -9,15 +9,44 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::attempt::failure_of;
+use super::http1::Exchange;
+use super::http2::failure_of;
 use crate::response::Failure;
 
 /// Read as far as there is room for it; what is not read waits at the endpoint.
-pub struct Incoming(hyper::body::Incoming);
+pub struct Incoming(Source);
+
+enum Source {
+    /// All that is left of it is here.
+    Whole(Bytes),
+    Http1(Box<Exchange>),
+    Http2(hyper::body::Incoming),
+}
 
 impl Incoming {
-    pub(super) fn new(body: hyper::body::Incoming) -> Incoming {
-        Incoming(body)
+    pub(super) fn empty() -> Incoming {
+        Incoming::whole(Bytes::new())
+    }
+
+    pub(super) fn whole(content: Bytes) -> Incoming {
+        Incoming(Source::Whole(content))
+    }
+
+    pub(super) fn http1(exchange: Exchange) -> Incoming {
+        Incoming(Source::Http1(Box::new(exchange)))
+    }
+
+    pub(super) fn http2(content: hyper::body::Incoming) -> Incoming {
+        Incoming(Source::Http2(content))
+    }
+
+    /// Goes on sending the request's content while there is no room for more of the answer. An answer
+    /// over HTTP/1 that comes before the end of the request's content is the only one for which
+    /// nothing else does that: [`Body::poll_frame`] does both.
+    pub fn poll_sending(&mut self, cx: &mut Context<'_>) {
+        if let Source::Http1(exchange) = &mut self.0 {
+            exchange.poll_sending(cx);
+        }
     }
 }
 
@@ -29,14 +58,30 @@ impl Body for Incoming {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        Pin::new(&mut self.0).poll_frame(cx).map(|frame| Some(frame?.map_err(|error| failure_of(&error))))
+        match &mut self.0 {
+            Source::Whole(content) if content.is_empty() => Poll::Ready(None),
+            Source::Whole(content) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(content))))),
+            Source::Http1(exchange) => exchange.poll_frame(cx),
+            Source::Http2(content) => {
+                let polled = Pin::new(content).poll_frame(cx);
+                polled.map(|frame| Some(frame?.map_err(|error| failure_of(&error))))
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        match &self.0 {
+            Source::Whole(content) => content.is_empty(),
+            Source::Http1(exchange) => exchange.is_over(),
+            Source::Http2(content) => content.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        match &self.0 {
+            Source::Whole(content) => SizeHint::with_exact(content.len() as u64),
+            Source::Http1(exchange) => exchange.rest().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Source::Http2(content) => content.size_hint(),
+        }
     }
 }

@@ -5,13 +5,15 @@
 //! write is not an error: the endpoint may have answered before it closed, so only the reading side
 //! decides what happened. Must not know: HTTP, requests, pools.
 
+use std::cell::Cell;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use bytes::BytesMut;
 use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -25,27 +27,26 @@ pub enum Socket {
 
 /// The socket as the HTTP connection, its pool and, after an upgrade, the tunnel see it.
 ///
-/// Clones are the same socket. Its counters are atomics only because hyper wants an upgraded
-/// connection to be `Send`; one thread uses them, so they are plain loads and stores.
+/// Clones are the same socket.
 #[derive(Clone, Debug)]
-pub struct Line(Arc<Shared>);
+pub struct Line(Rc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     socket: Socket,
     /// Bytes that the kernel took from us.
-    written: AtomicU64,
+    written: Cell<u64>,
     /// Bytes that the kernel gave us.
-    received: AtomicU64,
+    received: Cell<u64>,
     /// How many of `written` the endpoint's kernel had acknowledged when its end of stream was seen
     /// ([`UNSEEN`] before).
-    acknowledged_at_end: AtomicU64,
+    acknowledged_at_end: Cell<u64>,
     /// A reset, or any other error that is not the consequence of an end of stream.
-    reset: AtomicBool,
+    reset: Cell<bool>,
     /// A write failed; nothing is written any more.
-    deaf: AtomicBool,
+    deaf: Cell<bool>,
     /// HTTP was left behind by an upgrade: write errors are errors again.
-    tunnel: AtomicBool,
+    tunnel: Cell<bool>,
 }
 
 const UNSEEN: u64 = u64::MAX;
@@ -63,14 +64,14 @@ pub(super) enum Pulse {
 
 impl Line {
     pub(super) fn new(socket: Socket) -> Line {
-        Line(Arc::new(Shared {
+        Line(Rc::new(Shared {
             socket,
-            written: AtomicU64::new(0),
-            received: AtomicU64::new(0),
-            acknowledged_at_end: AtomicU64::new(UNSEEN),
-            reset: AtomicBool::new(false),
-            deaf: AtomicBool::new(false),
-            tunnel: AtomicBool::new(false),
+            written: Cell::new(0),
+            received: Cell::new(0),
+            acknowledged_at_end: Cell::new(UNSEEN),
+            reset: Cell::new(false),
+            deaf: Cell::new(false),
+            tunnel: Cell::new(false),
         }))
     }
 
@@ -81,22 +82,27 @@ impl Line {
 
     /// Bytes written so far: the mark to hand to [`Line::untaken_since`].
     pub(super) fn written(&self) -> u64 {
-        self.0.written.load(Relaxed)
+        self.0.written.get()
     }
 
     /// Bytes received so far.
     pub(super) fn received(&self) -> u64 {
-        self.0.received.load(Relaxed)
+        self.0.received.get()
     }
 
     /// Whether the endpoint ended the connection, in whichever way.
     pub(super) fn ended(&self) -> bool {
-        self.0.reset.load(Relaxed) || self.0.acknowledged_at_end.load(Relaxed) != UNSEEN
+        self.0.reset.get() || self.0.acknowledged_at_end.get() != UNSEEN
     }
 
     /// Whether another request may be written on it.
     pub(super) fn usable(&self) -> bool {
-        !self.ended() && !self.0.deaf.load(Relaxed)
+        !self.ended() && !self.deaf()
+    }
+
+    /// Whether a write has failed, so that nothing more reaches the endpoint.
+    pub(super) fn deaf(&self) -> bool {
+        self.0.deaf.get()
     }
 
     /// Whether it is proven that no byte written after `mark` reached the endpoint's application.
@@ -120,25 +126,58 @@ impl Line {
         if self.written() <= mark {
             return true;
         }
-        let reset = self.0.reset.load(Relaxed);
+        let reset = self.0.reset.get();
         match self.0.socket {
-            Socket::Tcp(_) => !reset && self.0.acknowledged_at_end.load(Relaxed) <= mark,
+            Socket::Tcp(_) => !reset && self.0.acknowledged_at_end.get() <= mark,
             Socket::Unix(_) => reset && !with_content,
         }
     }
 
     /// Asks the kernel, not the last readiness event, how the connection is.
     pub(super) fn pulse(&self) -> Pulse {
+        self.judged(self.peek())
+    }
+
+    /// Like [`Line::pulse`], but asks the kernel only when the reactor knows of something to read.
+    pub(super) fn glance(&self) -> Pulse {
+        let peeked = match &self.0.socket {
+            Socket::Tcp(socket) => socket.try_io(Interest::READABLE, || self.peek()),
+            Socket::Unix(socket) => socket.try_io(Interest::READABLE, || self.peek()),
+        };
+        self.judged(peeked)
+    }
+
+    /// Ready when the connection is not [`Pulse::Quiet`] any more.
+    pub(super) fn poll_pulse(&self, cx: &mut Context<'_>) -> Poll<Pulse> {
+        loop {
+            if ready!(self.poll_readable(cx)).is_err() {
+                return Poll::Ready(Pulse::Dead);
+            }
+            match self.glance() {
+                Pulse::Quiet => {}
+                pulse => return Poll::Ready(pulse),
+            }
+        }
+    }
+
+    fn peek(&self) -> io::Result<usize> {
         let mut byte = [0u8; 1];
-        match rustix::net::recv(self.as_fd(), &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => {
+        let (_, count) = rustix::net::recv(self, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
+        Ok(count)
+    }
+
+    fn judged(&self, peeked: io::Result<usize>) -> Pulse {
+        match peeked {
+            Ok(0) => {
                 self.note_end();
                 Pulse::Dead
             }
             Ok(_) => Pulse::Talking,
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Pulse::Quiet,
-            Err(errno) => {
-                self.note_error(&errno.into());
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Pulse::Quiet
+            }
+            Err(error) => {
+                self.note_error(&error);
                 Pulse::Dead
             }
         }
@@ -146,19 +185,19 @@ impl Line {
 
     /// HTTP is over, bytes of another protocol follow.
     pub(super) fn become_tunnel(&self) {
-        self.0.tunnel.store(true, Relaxed);
+        self.0.tunnel.set(true);
     }
 
     fn note_end(&self) {
-        if self.0.acknowledged_at_end.load(Relaxed) == UNSEEN {
+        if self.0.acknowledged_at_end.get() == UNSEEN {
             let acknowledged = self.written().saturating_sub(self.unacknowledged());
-            self.0.acknowledged_at_end.store(acknowledged, Relaxed);
+            self.0.acknowledged_at_end.set(acknowledged);
         }
     }
 
     fn note_error(&self, error: &io::Error) {
         if error.kind() != io::ErrorKind::BrokenPipe {
-            self.0.reset.store(true, Relaxed);
+            self.0.reset.set(true);
         }
     }
 
@@ -195,10 +234,10 @@ impl Line {
             }
             Err(error) => {
                 self.note_error(&error);
-                if self.0.tunnel.load(Relaxed) {
+                if self.0.tunnel.get() {
                     return Err(error);
                 }
-                self.0.deaf.store(true, Relaxed);
+                self.0.deaf.set(true);
                 Ok(asked)
             }
         }
@@ -210,7 +249,7 @@ impl Line {
         asked: usize,
         write: impl Fn(&Socket) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        if self.0.deaf.load(Relaxed) {
+        if self.deaf() {
             return Poll::Ready(Ok(asked));
         }
         loop {
@@ -220,6 +259,57 @@ impl Line {
                 result => return Poll::Ready(self.written_or_deaf(result, asked)),
             }
         }
+    }
+}
+
+impl Line {
+    /// Writes as much of `slices` as the kernel takes at once.
+    pub(super) fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let asked = slices.iter().map(|slice| slice.len()).sum();
+        self.poll_writing(cx, asked, |socket| match socket {
+            Socket::Tcp(socket) => socket.try_write_vectored(slices),
+            Socket::Unix(socket) => socket.try_write_vectored(slices),
+        })
+    }
+
+    /// Reads once to the end of `buffer`, which gets room for about `space` bytes when there is
+    /// something to read. Nothing read is the end of the stream.
+    pub(super) fn poll_receive(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        space: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_readable(cx))?;
+            if buffer.capacity() - buffer.len() < space / 2 {
+                buffer.reserve(space);
+            }
+            let length = buffer.len();
+            let result = self.received_into(buffer.spare_capacity_mut());
+            let Some(result) = result else { continue };
+            if let Ok(count) = result {
+                // SAFETY: recv(2) has written so many bytes behind the old length.
+                unsafe { buffer.set_len(length + count) };
+            }
+            return Poll::Ready(result);
+        }
+    }
+
+    /// Reads once, unless there is nothing to read yet.
+    fn received_into(&self, space: &mut [MaybeUninit<u8>]) -> Option<io::Result<usize>> {
+        let result = self.0.socket.receive(space);
+        match &result {
+            Ok(0) => self.note_end(),
+            Ok(count) => add(&self.0.received, *count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) => self.note_error(error),
+        }
+        Some(result)
     }
 }
 
@@ -234,22 +324,13 @@ impl AsyncRead for Line {
         }
         loop {
             ready!(self.poll_readable(cx))?;
-            let result = self.0.socket.receive(buffer);
-            return Poll::Ready(match result {
-                Ok(0) => {
-                    self.note_end();
-                    Ok(())
-                }
-                Ok(given) => {
-                    add(&self.0.received, given);
-                    Ok(())
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => {
-                    self.note_error(&error);
-                    Err(error)
-                }
-            });
+            // SAFETY: nothing here makes initialized bytes uninitialized.
+            let Some(result) = self.received_into(unsafe { buffer.unfilled_mut() }) else { continue };
+            return Poll::Ready(result.map(|count| {
+                // SAFETY: recv(2) has written so many bytes.
+                unsafe { buffer.assume_init(count) };
+                buffer.advance(count);
+            }));
         }
     }
 }
@@ -267,11 +348,7 @@ impl AsyncWrite for Line {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let asked = slices.iter().map(|slice| slice.len()).sum();
-        self.poll_writing(cx, asked, |socket| match socket {
-            Socket::Tcp(socket) => socket.try_write_vectored(slices),
-            Socket::Unix(socket) => socket.try_write_vectored(slices),
-        })
+        self.poll_send(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -294,14 +371,13 @@ impl AsFd for Line {
 }
 
 impl Socket {
-    /// Reads once into `buffer`. A read that does not fill it has emptied the socket, so the next one
-    /// waits for the reactor instead of asking the kernel (epoll(7), question 9); an end is not forgotten by that.
-    fn receive(&self, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
+    /// Reads once into `space`, which must not be empty. A read that does not fill it has emptied the
+    /// socket, so the next one waits for the reactor instead of asking the kernel (epoll(7), question
+    /// 9); an end is not forgotten by that.
+    fn receive(&self, space: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
         let mut received = None;
+        let size = space.len();
         let receive = || {
-            // SAFETY: nothing here makes initialized bytes uninitialized.
-            let space = unsafe { buffer.unfilled_mut() };
-            let size = space.len();
             let ((filled, _), _) = rustix::net::recv(self, space, RecvFlags::empty())?;
             let count = filled.len();
             received = Some(count);
@@ -312,12 +388,7 @@ impl Socket {
             Socket::Unix(socket) => socket.try_io(Interest::READABLE, receive),
         };
         match (received, done) {
-            (Some(count), _) => {
-                // SAFETY: recv(2) has written so many bytes.
-                unsafe { buffer.assume_init(count) };
-                buffer.advance(count);
-                Ok(count)
-            }
+            (Some(count), _) => Ok(count),
             (None, Err(error)) => Err(error),
             (None, Ok(())) => Ok(0),
         }
@@ -333,7 +404,6 @@ impl AsFd for Socket {
     }
 }
 
-/// One writer, so a load and a store are enough.
-fn add(counter: &AtomicU64, more: usize) {
-    counter.store(counter.load(Relaxed) + more as u64, Relaxed);
+fn add(counter: &Cell<u64>, more: usize) {
+    counter.set(counter.get() + more as u64);
 }

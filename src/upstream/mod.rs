@@ -17,8 +17,8 @@
 //! This is `response::Retry` applied to stale connections; further attempts are a matter of policy.
 //!
 //! # How "has not seen it" is proven
-//! - hyper gives the request back: it was not written.
-//! - HTTP/2: the endpoint refused the stream, or named an earlier one as its last.
+//! - HTTP/2: it was not written, or the endpoint refused the stream, or named an earlier one as its
+//!   last.
 //! - The socket tells: see `line::Line::untaken_since`.
 //!
 //! # Where it cannot be proven, and what is done about it
@@ -33,6 +33,14 @@
 //! unannounced closing by an endpoint that has kept connections open so far, if it falls into the
 //! microseconds between its look at the socket and its close; and on HTTP/2 content longer than
 //! [`content::KEPT`].
+//!
+//! # What is waited for before content is sent
+//! A request that says `Expect: 100-continue` has its content held back until the endpoint says 100, or
+//! for a second (RFC 9110, section 10.1.1); after any final answer it is not sent at all. An endpoint
+//! whose last answer was of HTTP/1.0 gets no expectation and no chunks: content of unknown length is
+//! gathered first, up to [`content::KEPT`], and longer content fails. Before its first answer an endpoint
+//! is taken to speak what is configured. Over HTTP/2 nothing is held back, and interim answers are not
+//! told.
 
 mod attempt;
 pub mod content;
@@ -42,6 +50,7 @@ mod http1;
 mod http2;
 mod incoming;
 mod line;
+mod upgraded;
 
 #[cfg(test)]
 mod tests;
@@ -49,22 +58,21 @@ mod tests;
 pub use content::{Content, ContentError, ContentFault, ContentState, End};
 pub use incoming::Incoming;
 pub use line::{Line, Socket};
+pub use upgraded::Upgraded;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{Method, Request, Response, StatusCode, Uri, Version, header};
 
 use crate::config::settings::{self, Protocol, Timeout};
+use crate::http1::syntax::is_target;
 use crate::response::{Failure, Retry};
-use attempt::{Lost, attempt};
+use attempt::{Lost, Reply, attempt};
 use endpoint::{Endpoint, Occupancy, Wish};
-
-/// The socket of an upgraded connection: `upgraded.downcast::<UpgradedIo>()` gives it back together
-/// with the bytes that were read already.
-pub type UpgradedIo = hyper_util::rt::TokioIo<Line>;
 
 /// The endpoints of one service, as one data thread sees them.
 pub struct Upstream {
@@ -86,6 +94,9 @@ pub trait Asker {
 /// The head of an answer, its body still to be read.
 pub struct Answer {
     pub response: Response<Incoming>,
+    /// What goes on in another protocol: after 101, whether it was asked for or not, and after a
+    /// success to CONNECT.
+    pub upgraded: Option<Upgraded>,
     /// The endpoint that answered, as the operator wrote it.
     pub endpoint: Rc<str>,
     pub lease: Lease,
@@ -147,13 +158,14 @@ impl Upstream {
         timeout: &Timeout,
         asker: &dyn Asker,
     ) -> Result<Answer, Failure> {
-        let mut request = self.prepared(request)?;
-        let mut search = Search::new(&request);
+        let (head, mut content) = self.prepared(request)?.into_parts();
+        let state = content.state();
+        let mut search = Search::new(&state);
         loop {
             let Some((index, endpoint)) = self.choose(&search) else { return Err(search.last) };
             asker.asks(&endpoint.label);
             let mut occupancy = Occupancy::new(endpoint);
-            let connection = match endpoint.connect(search.wish(&request), timeout.connect).await {
+            let connection = match endpoint.connect(search.wish(&head, &state), timeout.connect).await {
                 Ok(connection) => connection,
                 Err(failure) => {
                     search.gave_up(index, failure);
@@ -162,20 +174,20 @@ impl Upstream {
             };
             occupancy.on(&connection);
             let reused = connection.reused();
-            let copy = Copy::of(&request);
-            match attempt(&connection, request, timeout).await {
-                Ok(response) if search.stale || !reused || !copy.is_told_idle(&response) => {
-                    let lease = Lease { content: copy.content, _occupancy: occupancy };
+            match attempt(&connection, &head, content, timeout, asker).await {
+                Ok(reply) if search.stale || !reused || !is_told_idle(&head, &state, &reply) => {
+                    let Reply { response, upgraded } = reply;
+                    let lease = Lease { content: state, _occupancy: occupancy };
                     let endpoint = Rc::clone(&endpoint.label);
-                    return Ok(Answer { response: response.map(Incoming::new), endpoint, lease });
+                    return Ok(Answer { response, upgraded, endpoint, lease });
                 }
                 Ok(_) => {
-                    request = copy.restored(None).ok_or(Failure::NoAnswer(String::new()))?;
+                    content = state.again().ok_or(Failure::NoAnswer(String::new()))?;
                     search.stale = true;
                 }
                 Err(lost) => {
                     connection.failed(&lost.failure);
-                    request = search.again(index, reused, copy, *lost)?;
+                    content = search.again(index, reused, &head, &state, lost)?;
                 }
             }
         }
@@ -206,11 +218,20 @@ impl Upstream {
 
     /// Version and target as the protocol wants them.
     fn prepared(&self, mut request: Request<Content>) -> Result<Request<Content>, Failure> {
+        if request.body().state().is_empty() {
+            // Nothing follows that could wait (RFC 9110, section 10.1.1).
+            request.headers_mut().remove(header::EXPECT);
+        }
         match self.settings.protocol {
             Protocol::Http1 => {
                 *request.version_mut() = Version::HTTP_11;
                 if request.method() != Method::CONNECT && request.uri().authority().is_some() {
                     *request.uri_mut() = Uri::from(path_of(request.uri()));
+                }
+                // Said here already, so that it costs no kept connection.
+                let path = request.uri().path_and_query().map_or("", PathAndQuery::as_str);
+                if !path.is_empty() && !is_target(path.as_bytes()) {
+                    return Err(Failure::BadRequest("its target cannot be forwarded"));
                 }
             }
             Protocol::H2c => {
@@ -219,6 +240,8 @@ impl Upstream {
                     *request.uri_mut() = absolute(&request)?;
                 }
                 request.headers_mut().remove(header::HOST);
+                // hyper shows no interim answers: the content is not held back for one.
+                request.headers_mut().remove(header::EXPECT);
             }
         }
         Ok(request)
@@ -247,15 +270,14 @@ struct Search {
 }
 
 impl Search {
-    fn new(request: &Request<Content>) -> Search {
-        debug_assert!(!request.body().state().touched(), "content is sent from its start");
+    fn new(content: &ContentState) -> Search {
+        debug_assert!(!content.touched(), "content is sent from its start");
         Search { given_up: Vec::new(), last: Failure::NoEndpoint, stale: false }
     }
 
-    fn wish(&self, request: &Request<Content>) -> Wish {
-        let content = request.body().state();
+    fn wish(&self, request: &Parts, content: &ContentState) -> Wish {
         Wish {
-            repeatable: request.method().is_idempotent(),
+            repeatable: request.method.is_idempotent(),
             with_content: !content.is_empty(),
             fresh: self.stale || !content.replayable(),
         }
@@ -266,80 +288,40 @@ impl Search {
         self.last = failure;
     }
 
-    /// The request for its next attempt, or the failure that it ends with.
+    /// The content for the next attempt, or the failure that the request ends with.
     fn again(
         &mut self,
         index: usize,
         reused: bool,
-        copy: Copy,
+        request: &Parts,
+        content: &Rc<ContentState>,
         lost: Lost,
-    ) -> Result<Request<Content>, Failure> {
+    ) -> Result<Content, Failure> {
         let allowed = match lost.failure.verdict().retry {
             Retry::Never => false,
             Retry::Unsent => true,
-            Retry::Safe => reused && !lost.begun && copy.head.method.is_idempotent(),
+            Retry::Safe => reused && !lost.begun && request.method.is_idempotent(),
         };
         if !allowed {
             return Err(lost.failure);
         }
-        let Some(request) = copy.restored(lost.request) else { return Err(lost.failure) };
+        let Some(content) = content.again() else { return Err(lost.failure) };
         if reused && !self.stale {
             self.stale = true;
             self.last = lost.failure;
         } else {
             self.gave_up(index, lost.failure);
         }
-        Ok(request)
+        Ok(content)
     }
 }
 
-/// What it takes to send a request again.
-struct Copy {
-    head: Head,
-    content: Rc<ContentState>,
-}
-
-struct Head {
-    method: Method,
-    uri: Uri,
-    version: Version,
-    headers: HeaderMap,
-    extensions: Extensions,
-}
-
-impl Copy {
-    fn of(request: &Request<Content>) -> Copy {
-        let head = Head {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            headers: request.headers().clone(),
-            extensions: request.extensions().clone(),
-        };
-        Copy { head, content: request.body().state() }
-    }
-
-    /// The request that hyper gave back, or one made anew.
-    fn restored(self, given_back: Option<Request<Content>>) -> Option<Request<Content>> {
-        if given_back.is_some() {
-            return given_back;
-        }
-        let mut request = Request::new(self.content.again()?);
-        *request.method_mut() = self.head.method;
-        *request.uri_mut() = self.head.uri;
-        *request.version_mut() = self.head.version;
-        *request.headers_mut() = self.head.headers;
-        *request.extensions_mut() = self.head.extensions;
-        Some(request)
-    }
-
-    /// A 408 on a kept connection is the endpoint's word on its idleness, which met the request on
-    /// its way (RFC 9110, section 15.5.9): an idempotent request is asked again.
-    fn is_told_idle<B>(&self, response: &Response<B>) -> bool {
-        response.status() == StatusCode::REQUEST_TIMEOUT
-            && self.head.method.is_idempotent()
-            && self.content.is_empty()
-    }
+/// A 408 on a kept connection is the endpoint's word on its idleness, which met the request on
+/// its way (RFC 9110, section 15.5.9): an idempotent request is asked again.
+fn is_told_idle(request: &Parts, content: &ContentState, reply: &Reply) -> bool {
+    reply.response.status() == StatusCode::REQUEST_TIMEOUT
+        && request.method.is_idempotent()
+        && content.is_empty()
 }
 
 fn path_of(uri: &Uri) -> PathAndQuery {

@@ -3,6 +3,8 @@
 //! Servers run on the same thread as what they test unless a race is what is tested, so that their
 //! steps come in the order in which they are written.
 
+mod exchanges;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
@@ -14,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::poll_fn;
+use http::HeaderMap;
 use http_body::Body as _;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -53,6 +56,7 @@ fn service(endpoints: &[Address]) -> settings::Service {
         endpoints: endpoints.to_vec(),
         protocol: Protocol::Http1,
         pool: settings::Pool { idle: LONG, max_idle: 8 },
+        errors: Default::default(),
         routes: Vec::new(),
     }
 }
@@ -650,8 +654,9 @@ fn a_connect_request_opens_a_tunnel() {
         };
         let (answer, (_peer, head)) = tokio::join!(upstream.send(asked, &PATIENT, &Nobody), server);
         assert!(head.starts_with("CONNECT db.example:5432 HTTP/1.1\r\n"), "{head}");
-        let upgraded = hyper::upgrade::on(answer.unwrap().response).await.unwrap();
-        assert_eq!(upgraded.downcast::<UpgradedIo>().unwrap().read_buf, "hello");
+        let mut hello = [0; 5];
+        answer.unwrap().upgraded.unwrap().read_exact(&mut hello).await.unwrap();
+        assert_eq!(&hello, b"hello");
     });
 }
 
@@ -981,10 +986,10 @@ fn an_upgrade_hands_over_the_socket_with_the_bytes_that_came_with_it() {
         let (answer, mut peer) = tokio::join!(upstream.send(asked, &PATIENT, &Nobody), server);
         let answer = answer.unwrap();
         assert_eq!(answer.response.status(), 101);
-        let upgraded = hyper::upgrade::on(answer.response).await.unwrap();
-        let parts = upgraded.downcast::<UpgradedIo>().unwrap();
-        assert_eq!(parts.read_buf, "early");
-        let mut line = parts.io.into_inner();
+        let mut line = answer.upgraded.unwrap();
+        let mut early = [0; 5];
+        line.read_exact(&mut early).await.unwrap();
+        assert_eq!(&early, b"early");
         line.write_all(b"ping").await.unwrap();
         peer.up_to("ping").await;
         peer.say("pong").await;
@@ -1092,6 +1097,38 @@ fn requests_share_one_h2c_connection() {
         }
         assert_eq!(connections.get(), 1);
         assert_eq!((upstream.survey()[0].in_flight, upstream.survey()[0].idle), (0, 1));
+    });
+}
+
+#[test]
+fn a_connect_request_opens_a_tunnel_in_a_stream_of_an_h2c_connection() {
+    on_one_thread(async {
+        let address = h2_endpoint(|mut connection, _| async move {
+            let (request, mut respond) = connection.accept().await.unwrap().unwrap();
+            assert_eq!(request.uri(), "db.example:5432");
+            let mut sender = respond.send_response(Response::new(()), false).unwrap();
+            sender.send_data("hello".into(), false).unwrap();
+            let mut content = request.into_body();
+            tokio::task::spawn_local(async move {
+                let said = content.data().await.unwrap().unwrap();
+                sender.send_data(said, true).unwrap();
+            });
+            while connection.accept().await.is_some() {}
+        })
+        .await;
+        let mut asked = request("CONNECT", Content::empty());
+        *asked.uri_mut() = "db.example:5432".parse().unwrap();
+        let upstream = h2c(address);
+        let answer = upstream.send(asked, &PATIENT, &Nobody).await.unwrap();
+        let mut tunnel = answer.upgraded.unwrap();
+        let mut read = [0; 5];
+        tunnel.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"hello");
+        tunnel.write_all(b"ping!").await.unwrap();
+        tunnel.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"ping!");
+        assert_eq!(tunnel.read(&mut read).await.unwrap(), 0);
+        drop(answer.lease);
     });
 }
 

@@ -68,7 +68,7 @@ impl Wire {
         Wire::of(socket.into())
     }
 
-    fn of(socket: Socket) -> Wire {
+    pub fn of(socket: Socket) -> Wire {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         // A Unix socket has no such option.

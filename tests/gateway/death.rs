@@ -110,8 +110,10 @@ fn a_start_does_not_wait_for_a_gateway_that_outlived_its_keeper() {
 
 #[test]
 fn without_descriptors_connections_wait_until_there_are_some() {
+    let origin = Origin::start();
     let folder = Folder::listening_with("[daemon]\nthreads = 1");
     folder.answering("blog", "hello");
+    folder.passing("shop", &origin.address);
     let daemon = folder.start().ready();
     let (address, gateway) = (daemon.address(), daemon.gateway());
     let mut served = Wire::to(&address);
@@ -132,8 +134,13 @@ fn without_descriptors_connections_wait_until_there_are_some() {
     waiting.ask("blog.test", "/");
     eventually(|| daemon.log().contains("cannot accept a connection on 'http'").then_some(()));
     assert_eq!(served.get("blog.test", "/").text(), "hello", "who is connected is served");
+    // It was called the fault of the application.
+    let refused = served.get("shop.test", "/now");
+    assert_eq!((refused.status(), refused.field("retry-after")), (503, Some("1")));
+    eventually(|| daemon.log().contains("no-descriptor (hitless, connect)").then_some(()));
     drop(served);
     assert_eq!(waiting.message().text(), "hello");
     limit(before.current);
     assert!(get(&address, "blog.test", "/").ends_with("hello"));
+    assert!(get(&address, "shop.test", "/now").ends_with("done"));
 }

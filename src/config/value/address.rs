@@ -47,6 +47,20 @@ pub fn unix_path(text: &str) -> Result<PathBuf, Refusal> {
     Ok(path)
 }
 
+/// A folder: absolute, or below the folder of the configuration.
+pub fn folder(text: &str) -> Result<String, Refusal> {
+    let refuse = |why: &str, remedy: &str| Err(Refusal::new(format!("found {}, {why}", quote(text)), remedy));
+    if let Some(control) = control(text) {
+        return refuse(&format!("a path with {control} in it"), "use a path of visible characters");
+    }
+    let absolute = text.strip_suffix('/').unwrap_or(text);
+    let segments = absolute.strip_prefix('/').unwrap_or(absolute);
+    if segments.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        return refuse("a path with an empty or relative part", "write the plain path of the folder");
+    }
+    Ok(text.to_owned())
+}
+
 /// An address block, an address, or `unix`.
 pub fn network(text: &str) -> Result<Network, Refusal> {
     if text == "unix" {
@@ -214,6 +228,16 @@ fn is_namespace(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_absolute_or_below_that_of_the_configuration() {
+        for text in ["/etc/hitless/errors", "/etc/hitless/errors/", "errors", "pages/errors"] {
+            assert_eq!(folder(text).as_deref(), Ok(text));
+        }
+        for text in ["", "/", "//x", ".", "../errors", "a//b", "a/./b", "a\nb"] {
+            assert!(folder(text).is_err(), "{text:?}");
+        }
+    }
 
     #[test]
     fn an_endpoint_is_an_address_a_name_or_a_unix_socket() {

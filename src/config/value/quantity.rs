@@ -13,7 +13,7 @@ const TIMES: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_0
 /// In bytes, the largest first.
 const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 /// What people write elsewhere, and what it is called here.
-const ELSEWHERE: [(&str, &str); 22] = [
+const ELSEWHERE: [(&str, &str); 27] = [
     ("msec", "ms"),
     ("millis", "ms"),
     ("sec", "s"),
@@ -30,10 +30,15 @@ const ELSEWHERE: [(&str, &str); 22] = [
     ("day", "d"),
     ("days", "d"),
     ("k", "KiB"),
+    ("ki", "KiB"),
     ("kb", "KiB"),
     ("kib", "KiB"),
+    ("m", "MiB"),
+    ("mi", "MiB"),
     ("mb", "MiB"),
     ("mib", "MiB"),
+    ("g", "GiB"),
+    ("gi", "GiB"),
     ("gb", "GiB"),
     ("gib", "GiB"),
 ];
@@ -90,8 +95,9 @@ fn quantity(text: &str, units: &[(&str, u64)], usual: &str) -> Result<u64, Refus
 
 fn misspelt(text: &str, number: &str, unit: &str, units: &[(&str, u64)]) -> Refusal {
     let wanted = unit.trim().to_ascii_lowercase();
-    let meant = ELSEWHERE.iter().find(|(word, _)| *word == wanted).map_or(wanted.as_str(), |(_, name)| name);
-    let known = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(meant));
+    let known = |meant: &str| units.iter().find(|(name, _)| name.eq_ignore_ascii_case(meant));
+    let elsewhere = || ELSEWHERE.iter().filter(|(word, _)| *word == wanted).find_map(|(_, name)| known(name));
+    let known = known(&wanted).or_else(elsewhere);
     let found = format!("found {}", quote(text));
     match known {
         Some((name, _)) => Refusal::new(found, format!("write \"{number}{name}\"")),
@@ -121,7 +127,11 @@ mod tests {
             assert_eq!(size(text), Ok(bytes), "{text}");
             assert_eq!(size_in_words(bytes), text);
         }
-        assert_eq!(size("64kb").unwrap_err().remedy, "write \"64KiB\"");
+        for (text, remedy) in
+            [("64kb", "write \"64KiB\""), ("10M", "write \"10MiB\""), ("1G", "write \"1GiB\"")]
+        {
+            assert_eq!(size(text).unwrap_err().remedy, remedy, "{text}");
+        }
     }
 
     #[test]
@@ -131,6 +141,7 @@ mod tests {
             ("5min", "write \"5m\""),
             ("2 s", "write \"2s\""),
             ("2S", "write \"2s\""),
+            ("5M", "write \"5m\""),
             ("1.5s", "use a smaller unit instead of a fraction"),
             ("", ""),
             ("soon", ""),

@@ -13,7 +13,7 @@
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use http::header::{CONNECTION, EXPECT, TE};
+use http::header::{CONNECTION, EXPECT};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 
 use super::End;
@@ -29,7 +29,7 @@ use crate::connection::tunnel::Tunnel;
 use crate::connection::wire::{Gulp, Wire};
 use crate::http1::head::content_length;
 use crate::http1::{Framing, Glimpse, Limits, RequestHead, encode};
-use crate::response::{Failure, hygiene};
+use crate::response::{Failure, head, hygiene};
 
 /// The longest rest of a content that is read and thrown away so that the connection can go on.
 const REST: u64 = 64 * 1024;
@@ -51,14 +51,11 @@ pub(super) struct Request {
     /// How much may be read of what comes behind it.
     behind: usize,
     keep_alive: bool,
-    /// The client may get trailers.
-    trailers: bool,
 }
 
 impl Request {
     pub(super) fn begin(wire: &Wire, seat: &Rc<Seat>, head: RequestHead, limits: Limits) -> Box<Request> {
         let RequestHead { method, target, version, fields, framing, keep_alive } = head;
-        let trailers = version > Version::HTTP_10 && hygiene::lists(&fields, TE, "trailers");
         let reading = (framing != Framing::NONE).then(|| {
             let expects = version > Version::HTTP_10 && hygiene::lists(&fields, EXPECT, "100-continue");
             Reading::new(wire.share(), Rc::clone(seat), framing, limits, expects)
@@ -74,7 +71,6 @@ impl Request {
         let flight = Rc::clone(guard.flight());
         let mut begun = Request::new(flight, reading, limits.line.saturating_add(limits.fields).min(BEHIND));
         begun.keep_alive = keep_alive;
-        begun.trailers = trailers;
         begun.exchange = Some(exchange::begin(guard, request));
         begun
     }
@@ -100,7 +96,6 @@ impl Request {
             presence: Presence::default(),
             behind,
             keep_alive: false,
-            trailers: false,
         })
     }
 
@@ -163,10 +158,8 @@ impl Request {
                         reading.ask();
                     }
                 }
-                StatusCode::SWITCHING_PROTOCOLS => {}
-                // RFC 9110, section 15.2: HTTP/1.0 has none.
-                status if self.flight.version() > Version::HTTP_10 => {
-                    hygiene::strip(&mut parts.headers);
+                status if hygiene::passes_interim(status, self.flight.version()) => {
+                    hygiene::for_interim(&mut parts.headers);
                     encode::answer(self.output.text(), status, &parts.headers, None);
                 }
                 _ => {}
@@ -182,7 +175,7 @@ impl Request {
         let (mut parts, body) = response.into_parts();
         self.tunnel = seat.take_tunnel();
         let method = self.flight.method();
-        let has_content = self.tunnel.is_none() && exchange::has_content(method, parts.status);
+        let has_content = self.tunnel.is_none() && head::has_content(method, parts.status);
         let framing = if has_content { Some(self.framing(&body)) } else { None };
         if self.tunnel.is_none() {
             self.keep_alive &= framing != Some(Framing::UntilClose) && self.may_follow(seat);
@@ -195,7 +188,7 @@ impl Request {
             status => self.metadata(status, &parts.headers, &body),
         });
         encode::answer(self.output.text(), parts.status, &parts.headers, told);
-        self.answering = Some(Answering::new(body, framing, self.trailers));
+        self.answering = Some(Answering::new(body, framing, hygiene::takes_trailers(self.flight.version())));
     }
 
     /// RFC 9112, section 6.3.

@@ -14,7 +14,7 @@ use crate::telemetry::counters::Counters;
 fn accepted() -> (UnixStream, Accepted) {
     let (client, server) = UnixStream::pair().unwrap();
     server.set_nonblocking(true).unwrap();
-    (client, Accepted { socket: server.into(), address: None, listener: Arc::from("http") })
+    (client, Accepted { socket: server.into(), address: None, listener: Arc::from("http"), kept: None })
 }
 
 fn local() -> Rc<Local> {

@@ -126,8 +126,10 @@ fn a_truncated_answer_resets_its_stream() {
         let (mut endpoint, _) = tokio::task::spawn_blocking(move || origin.request()).await.unwrap();
         endpoint.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n");
         drop(endpoint);
-        let answer = answer.await.unwrap().unwrap();
-        assert!(answer.into_body().collect().await.is_err());
+        // The reset may overtake the head of the answer.
+        if let Ok(answer) = answer.await.unwrap() {
+            assert!(answer.into_body().collect().await.is_err());
+        }
     });
 }
 

@@ -70,17 +70,19 @@ fn a_request_without_or_with_two_authorities_is_400() {
 }
 
 #[test]
-fn the_authority_of_an_absolute_form_wins_over_host() {
+fn the_authority_of_an_absolute_form_routes_and_must_not_differ_from_host() {
     let (one, two) = (Origin::start(), Origin::start());
     let mut services = vec![service("one", &one), service("two", &two)];
     services[0].routes[0].hosts = vec![HostPattern::Exact("one.example".into())];
     services[1].routes[0].hosts = vec![HostPattern::Exact("two.example".into())];
     let gateway = gateway(settings(services));
-    let mut client = gateway.ask("GET http://two.example/path HTTP/1.1\r\nHost: one.example\r\n\r\n");
+    let mut client = gateway.ask("GET http://two.example/path HTTP/1.1\r\nHost: Two.Example:80\r\n\r\n");
     let (mut endpoint, head) = two.request();
     assert!(head.starts_with("get /path http/1.1\r\n") && head.contains("host: two.example\r\n"), "{head}");
     endpoint.send(OK);
     client.answer();
+    let (refused, _) = gateway.ask("GET http://two.example/ HTTP/1.1\r\nHost: one.example\r\n\r\n").answer();
+    assert!(refused.starts_with("http/1.1 400 "), "{refused}");
     let (misdirected, _) = gateway.ask("GET / HTTP/1.1\r\nHost: three.example\r\n\r\n").answer();
     assert!(misdirected.starts_with("http/1.1 421 "), "{misdirected}");
 }

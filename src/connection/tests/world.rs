@@ -148,7 +148,8 @@ pub(super) fn block_on<F: Future>(future: F) -> F::Output {
 pub(super) fn blueprint(number: u64, settings: Settings) -> Arc<Blueprint> {
     let settings = Arc::new(settings);
     let routes = Arc::new(Table::new(&settings));
-    Arc::new(Blueprint { number, settings, routes, access: crate::telemetry::access::AccessLog::silent() })
+    let access = crate::telemetry::access::AccessLog::silent();
+    Arc::new(Blueprint { number, settings, routes, access, via: crate::policy::Via::new("test") })
 }
 
 /// These services on one listener.
@@ -170,6 +171,7 @@ pub(super) fn settings(services: Vec<settings::Service>) -> Settings {
             access_to: AccessSink::Journal { namespace: None },
         },
         limits: crate::config::settings::Limits::default(),
+        errors: Default::default(),
         trusted_proxies: Vec::new(),
         services: services.into_iter().map(Arc::new).collect(),
     }
@@ -194,6 +196,7 @@ pub(super) fn service(name: &str, endpoint: &Origin) -> settings::Service {
         endpoints: vec![Address::Ip(endpoint.address)],
         protocol: Protocol::Http1,
         pool: Pool { idle: Duration::from_secs(60), max_idle: 8 },
+        errors: Default::default(),
         routes: vec![route(name)],
     }
 }

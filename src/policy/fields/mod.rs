@@ -14,7 +14,10 @@
 //!   (RFC 3875, section 4.1.18).
 //! - `TE` keeps only `trailers`, `Upgrade` only what [`crate::policy::upgrade`] lets pass;
 //!   `HTTP2-Settings` and `Proxy` (CVE-2016-5385) never pass.
-//! - `Cookie` crumbs of HTTP/2 are one field again.
+//! - `Cookie` crumbs of HTTP/2 are one field again. Several lines of HTTP/1.1, which nobody may send (RFC
+//!   6265, section 5.4), stay what they are: only HTTP/2 says what they mean together.
+//! - Lines of one name keep their order, empty ones too (RFC 9110, section 5.3). That of different names
+//!   has no meaning and is not kept: `HeaderMap` moves the last one to where another was removed.
 //!
 //! Allocates for an ordinary request: the buffer that `Forwarded` and `X-Forwarded-For` share (2, it
 //! and its count), the map when it has to grow (2), a `Host` that is not already the authority. The
@@ -33,6 +36,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use crate::config::settings::Protocol;
 use crate::policy::identity::{Identity, TRACEPARENT, TRACESTATE, X_REQUEST_ID};
 use crate::policy::upgrade::Upgrade;
+use crate::policy::via::Via;
 use crate::response::hygiene;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -50,31 +54,32 @@ pub struct Client {
     pub trusted: bool,
     /// `http` or `https`.
     pub scheme: &'static str,
+    pub version: Version,
 }
 
 /// Makes the fields of a client's request ready for an endpoint. `authority` is the one that was
-/// routed, with its port; `version` is the client's; `protocol` the endpoint's.
+/// routed, with its port; `via` names this gateway; `protocol` is the endpoint's.
 pub fn for_upstream(
     headers: &mut HeaderMap,
     client: &Client,
     authority: &str,
-    version: Version,
+    via: &Via,
     identity: &Identity,
     upgrade: Option<&Upgrade>,
     protocol: Protocol,
 ) {
     // A client of HTTP/1.0 cannot receive trailers, whatever it says.
-    let trailers = version > Version::HTTP_10 && hygiene::lists(headers, TE, "trailers");
+    let trailers = client.version > Version::HTTP_10 && hygiene::lists(headers, TE, "trailers");
     hygiene::strip(headers);
     headers.remove(PROXY);
     disbelieve(headers, client.trusted);
-    if version == Version::HTTP_2 {
+    if client.version == Version::HTTP_2 {
         join_cookies(headers);
     }
     // Room for all that follows, so that the map grows once; it refuses only beyond 32,768 fields.
     let _ = headers.try_reserve(10);
     set_connection(headers, trailers, upgrade, protocol);
-    headers.append(VIA, hygiene::via(version));
+    headers.append(VIA, via.element(client.version));
     set_origin(headers, client, authority);
     set_identity(headers, identity);
 }
@@ -106,7 +111,8 @@ fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(COOKIE).iter().nth(1).is_none() {
         return;
     }
-    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let crumbs = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let crumbs: Vec<&[u8]> = crumbs.filter(|crumb| !crumb.is_empty()).collect();
     let joined = crumbs.join(&b"; "[..]);
     if let Ok(joined) = HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)) {
         headers.insert(COOKIE, joined);

@@ -9,9 +9,10 @@ const DIRECT: Client = Client {
     unix: false,
     trusted: false,
     scheme: "http",
+    version: Version::HTTP_11,
 };
 const PROXY: Client = Client { trusted: true, ..DIRECT };
-const UNIX: Client = Client { address: None, unix: true, trusted: false, scheme: "http" };
+const UNIX: Client = Client { address: None, unix: true, ..DIRECT };
 
 type Lines<'a> = &'a [(&'a str, &'a str)];
 
@@ -31,7 +32,8 @@ fn leaves(
     let mut headers = map(lines);
     let identity = identify(&headers, &mut || 1);
     let upgrade = asked(&http::Method::GET, version, &headers);
-    for_upstream(&mut headers, &client, authority, version, &identity, upgrade.as_ref(), protocol);
+    let client = Client { version, ..client };
+    for_upstream(&mut headers, &client, authority, &Via::new("0a"), &identity, upgrade.as_ref(), protocol);
     headers
 }
 
@@ -49,7 +51,7 @@ fn an_ordinary_request_gets_its_origin_and_identity() {
     let expected = map(&[
         ("host", "example.com"),
         ("accept", "*/*"),
-        ("via", "1.1 hitless"),
+        ("via", "1.1 hitless-0a"),
         ("forwarded", "for=192.0.2.1;host=example.com;proto=http"),
         ("x-forwarded-for", "192.0.2.1"),
         ("x-forwarded-proto", "http"),
@@ -91,7 +93,7 @@ fn connection_cannot_remove_what_is_set_or_frames_the_message() {
     for name in listed.split(", ") {
         assert!(left.contains_key(name), "{name}");
     }
-    assert_eq!(of(&left, "via"), ["1.0 a", "1.1 hitless"]);
+    assert_eq!(of(&left, "via"), ["1.0 a", "1.1 hitless-0a"]);
     let given = [("connection", "x-forwarded-for, tracestate"), ("x-forwarded-for", "198.51.100.7")];
     let left = leaves(PROXY, "example.com", Version::HTTP_11, Protocol::Http1, &given);
     assert_eq!(of(&left, "x-forwarded-for"), ["198.51.100.7, 192.0.2.1"], "what a proxy before said is kept");
@@ -136,9 +138,9 @@ fn an_upgrade_is_asked_of_an_http1_endpoint_only() {
 fn the_version_that_a_request_came_in_is_told() {
     // RFC 9110, section 7.6.3.
     for (version, via) in [
-        (Version::HTTP_10, "1.0 hitless"),
-        (Version::HTTP_11, "1.1 hitless"),
-        (Version::HTTP_2, "2.0 hitless"),
+        (Version::HTTP_10, "1.0 hitless-0a"),
+        (Version::HTTP_11, "1.1 hitless-0a"),
+        (Version::HTTP_2, "2.0 hitless-0a"),
     ] {
         assert_eq!(of(&leaves(DIRECT, "h", version, Protocol::Http1, &[]), "via"), [via]);
     }
@@ -259,6 +261,12 @@ fn cookie_crumbs_of_http2_are_one_field_again() {
     assert_eq!(of(&left, "cookie"), ["a=1; b=2; c=\u{e9}"]);
     assert_eq!(of(&leaves(DIRECT, "h", Version::HTTP_2, Protocol::Http1, &crumbs[..1]), "cookie"), ["a=1"]);
     assert!(!plain(&[]).contains_key("cookie"));
+    let crumbs = [("cookie", ""), ("cookie", "b=2; c"), ("cookie", ""), ("cookie", "a=1"), ("cookie", "a=1")];
+    let left = leaves(DIRECT, "h", Version::HTTP_2, Protocol::Http1, &crumbs);
+    assert_eq!(of(&left, "cookie"), ["b=2; c; a=1; a=1"], "empty crumbs are none, the order is kept");
+    // RFC 6265, section 5.4: nobody sends that, and nobody says what it means.
+    let left = leaves(DIRECT, "h", Version::HTTP_11, Protocol::Http1, &crumbs[3..]);
+    assert_eq!(of(&left, "cookie"), ["a=1", "a=1"]);
 }
 
 #[test]
@@ -272,14 +280,42 @@ fn tracestate_goes_with_a_continued_trace_only() {
 }
 
 #[test]
+fn fields_of_ranges_conditions_and_credentials_go_as_they_came() {
+    // RFC 9110, sections 11.6.2, 11.7.2, 13.1 and 14.2; RFC 8586, section 2.
+    let given = [
+        ("range", "bytes=0-,-5"),
+        ("if-range", "W/\"x\""),
+        ("if-match", "\"x\", \"y\""),
+        ("if-none-match", "*"),
+        ("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        ("if-unmodified-since", "never"),
+        ("authorization", "Basic eA=="),
+        ("proxy-authorization", "Basic eA=="),
+        ("cdn-loop", "a; x, b"),
+        ("max-forwards", "3"),
+    ];
+    let left = plain(&given);
+    for (name, value) in given {
+        assert_eq!(of(&left, name), [value]);
+    }
+}
+
+#[test]
 fn end_to_end_fields_keep_their_lines_and_order() {
-    let given =
-        [("accept", "a"), ("accept", "b"), ("x-empty", ""), ("expect", "100-continue"), ("trailer", "x")];
+    let given = [
+        ("accept", "a"),
+        ("x-empty", ""),
+        ("accept", "b"),
+        ("expect", "100-continue"),
+        ("trailer", "x"),
+        ("x-empty", ""),
+    ];
     let left = plain(&given);
     for (name, value) in given {
         assert!(of(&left, name).contains(&value.to_owned()), "{name}");
     }
     assert_eq!(of(&left, "accept"), ["a", "b"]);
+    assert_eq!(of(&left, "x-empty"), ["", ""]);
 }
 
 proptest::proptest! {
@@ -296,11 +332,12 @@ proptest::proptest! {
             }
         }
         let identity = identify(&headers, &mut || 1);
-        for_upstream(&mut headers, &DIRECT, "h", Version::HTTP_2, &identity, None, Protocol::H2c);
+        let client = Client { version: Version::HTTP_2, ..DIRECT };
+        for_upstream(&mut headers, &client, "h", &Via::new("0a"), &identity, None, Protocol::H2c);
         assert_eq!(of(&headers, "host"), ["h"]);
         assert_eq!(of(&headers, "x-forwarded-for"), ["192.0.2.1"]);
         assert_eq!(of(&headers, "forwarded"), ["for=192.0.2.1;host=h;proto=http"]);
-        assert_eq!(of(&headers, "via").last().map(String::as_str), Some("2.0 hitless"));
+        assert_eq!(of(&headers, "via").last().map(String::as_str), Some("2.0 hitless-0a"));
         assert!(!headers.contains_key("connection") && !headers.contains_key("upgrade"));
     }
 }

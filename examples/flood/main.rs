@@ -1,0 +1,98 @@
+//! The floods on the command line: each kind for a while, against a gateway started for it.
+//!
+//! `make floods`, or `cargo run --example flood -- --only rapid-reset --for 5`. Promises: bounded in time;
+//! loopback only; exit 0 when every promise was kept, 1 when one was not, 2 when it could not measure.
+
+#![allow(clippy::disallowed_macros, reason = "a program of its own, whose output is for people")]
+
+#[allow(dead_code, reason = "the footprint uses more of it")]
+mod engine;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use engine::{Bounds, KINDS, Report};
+
+/// Floods a gateway in every way that is known, and judges how its other client fared.
+#[derive(Parser)]
+#[command(name = "flood")]
+struct Arguments {
+    /// The gateway
+    #[arg(long, default_value = "target/release/hitless")]
+    binary: PathBuf,
+    /// How long each flood lasts, in seconds
+    #[arg(long = "for", default_value_t = 20)]
+    seconds: u64,
+    /// One kind instead of all; may be repeated
+    #[arg(long)]
+    only: Vec<String>,
+    /// Lines of the gateway's [limits], joined by semicolons
+    #[arg(long, default_value = "keep-alive = \"5s\"; head-time = \"5s\"; content-rate = \"1KiB\"")]
+    limits: String,
+    /// Where the report goes, as JSON
+    #[arg(long, default_value = "target/floods.json")]
+    output: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match measure(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cannot measure: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn measure(arguments: &Arguments) -> anyhow::Result<bool> {
+    let limits = arguments.limits.replace("; ", "\n");
+    let calm = (arguments.seconds * 25).max(100) as usize;
+    let time = Duration::from_secs(arguments.seconds);
+    let bounds = Bounds { time, units: u64::MAX, returns: true, calm };
+    let mut reports = vec![];
+    let mut sound = true;
+    println!(
+        "{:<20}{:>6}{:>7} {:<26}{:>8}{:>8}{:>8}{:>6}{:>9}  verdict",
+        "flood", "conns", "ended", "how", "first", "p99", "calm", "fail", "growth"
+    );
+    for kind in
+        KINDS.iter().filter(|kind| arguments.only.is_empty() || arguments.only.iter().any(|n| n == kind.name))
+    {
+        let report = engine::run(kind, &arguments.binary, &limits, bounds)?;
+        sound &= print(&report);
+        reports.push(report);
+    }
+    std::fs::write(&arguments.output, serde_json::to_string_pretty(&reports)?)?;
+    println!(
+        "{}",
+        KINDS.iter().map(|kind| format!("{}: {}", kind.name, kind.about)).collect::<Vec<_>>().join("\n")
+    );
+    Ok(sound)
+}
+
+/// A row of the table, and whether it is sound.
+fn print(report: &Report) -> bool {
+    let mut faults = report.faults();
+    if report.is_slow() {
+        faults.push("p99 above 3 x calm".to_owned());
+    }
+    let ways: Vec<String> = report.ways.iter().map(|(way, count)| format!("{way} x{count}")).collect();
+    let millis = |time: u64| format!("{:.1}ms", time as f64 / 1000.0);
+    println!(
+        "{:<20}{:>6}{:>7} {:<26}{:>8}{:>8}{:>8}{:>6}{:>8}K  {}",
+        report.kind,
+        report.connections,
+        report.ended,
+        ways.join(", "),
+        report.first_end_ms.map_or("-".to_owned(), |time| format!("{time}ms")),
+        millis(report.flooded.p99_us),
+        millis(report.calm.p99_us),
+        report.flooded.failed + report.calm.failed,
+        report.growth_kib(),
+        if faults.is_empty() { "sound".to_owned() } else { faults.join("; ") }
+    );
+    faults.is_empty()
+}

@@ -1,0 +1,559 @@
+//! What must hold for any bytes whatever. One function for each fuzz target; `tests/corpus.rs` runs
+//! the committed corpus through the same functions without a fuzzer.
+//!
+//! The oracle is not our own code: heads are read again by `httparse`, which is laxer, and what it
+//! says is then held to the rules of RFC 9112 by the plain checks below.
+
+use std::sync::{Arc, LazyLock};
+
+use bytes::{Bytes, BytesMut};
+use hitless::config::settings::Protocol;
+use hitless::config::{Source, Sources};
+use hitless::http1::{AnswerHead, Decoded, Decoder, Framing, Limits, Reader, Refusal, RequestHead, encode};
+use hitless::policy::Via;
+use hitless::policy::fields::{self, Client};
+use hitless::policy::{identity, upgrade};
+use hitless::route::{Lookup, Table};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+
+/// Small enough for a fuzzer to reach.
+const LIMITS: Limits = Limits { line: 512, fields: 1024, count: 16 };
+
+/// A request head that is accepted is one by the oracle too, with the same parts; the verdict does not
+/// depend on how the bytes arrive; nothing after the head is taken; what is encoded of it is read as
+/// the same again.
+pub fn request_head(input: &[u8]) {
+    let (pieces, bytes) = cut(input);
+    let read = |reader: &mut Reader, buffer: &mut BytesMut| reader.request(buffer, &LIMITS);
+    let Some((head, rest)) = agreed(pieces, bytes, read) else { return };
+    assert!(bytes.ends_with(&rest), "what is left is not the end of what was given");
+    let taken = &bytes[..bytes.len() - rest.len()];
+    is_what_the_oracle_reads(&head, taken);
+    let target = target_of(&head);
+    let mut again = BytesMut::new();
+    encode::request(&mut again, &head.method, &target, &head.fields, head.framing)
+        .expect("an accepted target");
+    again.extend_from_slice(&rest);
+    let mut reader = Reader::default();
+    let copy = reader.request(&mut again, &Limits { line: 4096, fields: 4096, count: 32 });
+    let copy = copy.expect("what is encoded is accepted").expect("what is encoded is whole");
+    assert_eq!(again, rest);
+    assert_eq!((&copy.method, target_of(&copy)), (&head.method, target));
+    // `Content-Length: 0` is said or not as the method wants it, which is the same framing.
+    assert_eq!(copy.framing, head.framing);
+    assert_eq!(without_framing(&copy.fields), without_framing(&head.fields));
+}
+
+/// The same for the head of an answer, whose framing must be certain or refused.
+pub fn answer_head(input: &[u8]) {
+    let (pieces, bytes) = cut(input);
+    let read = |reader: &mut Reader, buffer: &mut BytesMut| reader.answer(buffer, &LIMITS);
+    let Some((head, rest)) = agreed(pieces, bytes, read) else { return };
+    assert!(bytes.ends_with(&rest));
+    let taken = &bytes[..bytes.len() - rest.len()];
+    let taken = taken.strip_prefix(b"\r\n").unwrap_or(taken);
+    let mut fields = [httparse::EMPTY_HEADER; 32];
+    let mut oracle = httparse::Response::new(&mut fields);
+    // An empty reason after a space and no space at all are one to us and to httparse.
+    let mut known = taken.to_vec();
+    if known[7] != b'0' {
+        // A minor version that httparse does not know.
+        known[7] = b'1';
+    }
+    let whole = oracle.parse(&known).expect("httparse refuses what is accepted here");
+    assert_eq!(whole, httparse::Status::Complete(known.len()));
+    assert_eq!(oracle.code, Some(head.status.as_u16()));
+    assert_eq!(lines_of(oracle.headers), lines(&head.fields));
+    let Ok(framing) = head.framing(&Method::GET) else { return };
+    assert_eq!(oracle_framing(&head.fields, head.version, Framing::UntilClose), Some(plain_framing(&head)));
+    let mut again = BytesMut::new();
+    encode::answer(&mut again, head.status, &head.fields, Some(framing));
+    let mut reader = Reader::default();
+    let copy = reader.answer(&mut again, &Limits { line: 4096, fields: 4096, count: 32 });
+    let copy: AnswerHead = copy.expect("what is encoded is accepted").expect("what is encoded is whole");
+    assert!(again.is_empty());
+    assert_eq!(copy.status, head.status);
+    assert_eq!(copy.framing(&Method::GET), Ok(framing));
+    assert_eq!(without_framing(&copy.fields), without_framing(&head.fields));
+}
+
+/// Chunks come out the same however they arrive; a naive reader of RFC 9112 agrees; content that is
+/// encoded again and decoded again is the same; what follows the message stays.
+pub fn chunked_body(input: &[u8]) {
+    let (pieces, bytes) = cut(input);
+    let whole = content(bytes, &[]);
+    let split = content(bytes, pieces);
+    assert_eq!(split.is_err(), whole.is_err(), "{whole:?} {split:?}");
+    let Ok(read) = whole else { return };
+    // Which part of a message arrives first is not for a decoder to say: only the sum counts.
+    assert_eq!(split.as_ref().ok(), Some(&read));
+    if !read.ended {
+        return;
+    }
+    let (data, trailers, length) = naive_chunks(bytes).expect("a naive reader refuses what is accepted");
+    assert_eq!((&data, bytes.len() - length), (&read.data, read.rest));
+    assert_eq!(trailers, read.trailers.as_ref().map(lines).unwrap_or_default());
+    let mut again = BytesMut::new();
+    for piece in read.data.chunks(1 + usize::from(pieces.first().copied().unwrap_or(7))) {
+        encode::chunk(&mut again, piece.len());
+        again.extend_from_slice(piece);
+        again.extend_from_slice(encode::CHUNK_END);
+    }
+    encode::last_chunk(&mut again, read.trailers.as_ref());
+    let copy = content(&again, &[]).expect("what is encoded is accepted");
+    assert_eq!((&copy.data, copy.ended, copy.rest), (&read.data, true, 0));
+    let framing_aside =
+        |fields: Option<&HeaderMap>| fields.map(without_framing).filter(|left| !left.is_empty());
+    assert_eq!(framing_aside(copy.trailers.as_ref()), framing_aside(read.trailers.as_ref()));
+}
+
+/// Whatever HTTP/2 can hold in its pseudo-fields and fields, what goes to an HTTP/1 endpoint is
+/// exactly one request, for the authority that was routed, framed as it was framed.
+pub fn h2_to_h1(input: &[u8]) {
+    let mut lines = input.split(|byte| *byte == 0xff);
+    let (Some(method), Some(target), Some(authority), Some(framing)) =
+        (lines.next(), lines.next(), lines.next(), lines.next())
+    else {
+        return;
+    };
+    let (Ok(method), Ok(target)) = (Method::from_bytes(method), std::str::from_utf8(target)) else { return };
+    let Ok(authority) = std::str::from_utf8(authority) else { return };
+    // The front refuses what names no host, and CONNECT has a way of its own.
+    if hitless::route::host_of(authority).is_none() || method == Method::CONNECT {
+        return;
+    }
+    // The router has put the `/` in front of a query alone.
+    let Ok(target) = PathAndQuery::try_from(target) else { return };
+    if !target.as_str().starts_with('/') && target != "*" {
+        return;
+    }
+    let framing = match framing {
+        [] => Framing::NONE,
+        [b'c', ..] => Framing::Chunked,
+        [length, ..] => Framing::Length(u64::from(*length)),
+    };
+    let mut headers = HeaderMap::new();
+    for line in lines.take(32) {
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let (name, value) = (&line[..colon], line.get(colon + 1..).unwrap_or_default());
+        // As `h2` does: names in lower case, values as they are if they can be ones.
+        if name.iter().any(u8::is_ascii_uppercase) {
+            continue;
+        }
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            headers.append(name, value);
+        }
+    }
+    let identity = identity::identify(&headers, &mut || 7);
+    let asked = upgrade::asked(&method, Version::HTTP_2, &headers);
+    let address = "192.0.2.1".parse().ok();
+    let version = Version::HTTP_2;
+    let client = Client { address, unix: false, trusted: input.len() % 2 == 1, scheme: "http", version };
+    let via = Via::new("hitless-fuzzed");
+    fields::for_upstream(&mut headers, &client, authority, &via, &identity, asked.as_ref(), Protocol::Http1);
+    let mut bytes = BytesMut::new();
+    if encode::request(&mut bytes, &method, target.as_str(), &headers, framing).is_err() {
+        assert!(bytes.is_empty(), "half a head was written");
+        return;
+    }
+    is_one_request(&bytes, &method, target.as_str(), authority, framing);
+}
+
+/// A path that is routed and rewritten: what is forwarded begins with a slash, keeps the query,
+/// contains no dot segment, and leads to the same route again wherever that was not rewritten.
+pub fn router(input: &[u8]) {
+    static ROUTES: LazyLock<Table> = LazyLock::new(routes);
+    let mut parts = input.splitn(3, |byte| *byte == b'\n');
+    let (Some(method), Some(host), Some(target)) = (parts.next(), parts.next(), parts.next()) else { return };
+    let Ok(method) = Method::from_bytes(method) else { return };
+    let (Ok(host), Ok(target)) = (std::str::from_utf8(host), PathAndQuery::try_from(target)) else { return };
+    let Some(target) = hitless::route::target_of(&Uri::from(target)) else { return };
+    let Some(host) = hitless::route::host_of(host) else { return };
+    let fields = HeaderMap::new();
+    let find = |path: &str| {
+        let found = ROUTES.find(&Lookup { listener: "http", host, method: &method, path, fields: &fields });
+        found.ok().map(Arc::clone)
+    };
+    let Some(route) = find(target.path()) else { return };
+    let forwarded = route.target(&target);
+    assert_eq!(forwarded.query(), target.query(), "the query is not the router's");
+    // Not its path(), which is `/` for an empty one.
+    assert!(forwarded.as_str().starts_with('/') || forwarded == "*", "{target} became {forwarded}");
+    // Every reader takes it apart as the router did: the most eager one finds no way up.
+    if forwarded != "*" {
+        assert!(!climbs(target.path()), "{target} was routed");
+        assert!(!climbs(forwarded.path()), "{target} became {forwarded}");
+    }
+    let location = route.location("http", host, &target);
+    assert!(
+        location.to_str().is_ok_and(|text| !text.starts_with("//") && !text.starts_with("/\\")),
+        "{location:?}"
+    );
+    if route.settings.rewrite.is_none() {
+        assert_eq!(forwarded, target);
+    }
+    // What is decoded once more, where that is harmless, leads to the same place.
+    if let Some(decoded) = unreserved_decoded(target.path()) {
+        let again = find(&decoded).map(|route| route.settings.id.clone());
+        assert_eq!(again.as_ref(), Some(&route.settings.id), "{target} as {decoded}");
+    }
+    for (name, rewritten) in [("stripped", "/strip"), ("replaced", "/from")] {
+        let Some(rest) = target.path().strip_prefix(rewritten) else { continue };
+        if route.settings.id.starts_with(name) && (rest.is_empty() || rest.starts_with('/')) {
+            let new = if name == "stripped" { "" } else { "/to/it" };
+            let whole = format!("{new}{rest}");
+            assert_eq!(forwarded.path(), if whole.is_empty() { "/" } else { &whole });
+        }
+    }
+}
+
+/// The first byte says how many of the following are the lengths of pieces.
+fn cut(input: &[u8]) -> (&[u8], &[u8]) {
+    let Some((count, rest)) = input.split_first() else { return (&[], &[]) };
+    rest.split_at(usize::from(*count % 8).min(rest.len()))
+}
+
+/// The pieces in turn, the last of which is the rest.
+fn in_pieces<'a>(bytes: &'a [u8], lengths: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let mut rest = bytes;
+    let ends = lengths.iter().map(|length| Some(usize::from(*length))).chain([None]);
+    ends.map(move |length| {
+        let (piece, more) = rest.split_at(length.unwrap_or(rest.len()).min(rest.len()));
+        rest = more;
+        piece
+    })
+}
+
+/// What comes of a head, at once and in pieces, which must be the same; `None` unless it is whole.
+fn agreed<Head: std::fmt::Debug>(
+    lengths: &[u8],
+    bytes: &[u8],
+    read: impl Fn(&mut Reader, &mut BytesMut) -> Result<Option<Head>, Refusal>,
+) -> Option<(Head, Bytes)> {
+    let mut buffer = BytesMut::from(bytes);
+    let whole = read(&mut Reader::default(), &mut buffer);
+    let (mut slow, mut reader, mut split) = (BytesMut::new(), Reader::default(), Ok(None));
+    let mut pieces = in_pieces(bytes, lengths);
+    while let Ok(None) = split {
+        let Some(piece) = pieces.next() else { break };
+        slow.extend_from_slice(piece);
+        split = read(&mut reader, &mut slow);
+    }
+    pieces.for_each(|piece| slow.extend_from_slice(piece));
+    match (whole, split) {
+        (Ok(whole), Ok(split)) => {
+            assert_eq!(format!("{whole:?}"), format!("{split:?}"));
+            assert_eq!(buffer, slow);
+            whole.map(|head| (head, buffer.freeze()))
+        }
+        // What is wrong with it may be seen earlier or later, and named by what was seen.
+        (Err(_), Err(_)) => None,
+        (whole, split) => panic!("at once {whole:?}, in pieces {split:?}"),
+    }
+}
+
+/// The head by httparse, and by the rules that httparse does not know.
+fn is_what_the_oracle_reads(head: &RequestHead, taken: &[u8]) {
+    let taken = taken.strip_prefix(b"\r\n").unwrap_or(taken);
+    let text = String::from_utf8_lossy(taken);
+    strict_lines(taken);
+    let mut fields = [httparse::EMPTY_HEADER; 32];
+    let mut oracle = httparse::Request::new(&mut fields);
+    // A minor version that httparse does not know is read as 1.1.
+    let known = known_version(taken);
+    let whole = oracle.parse(&known).unwrap_or_else(|error| panic!("httparse: {error}: {text}"));
+    assert_eq!(whole, httparse::Status::Complete(known.len()), "{text}");
+    assert_eq!(oracle.method, Some(head.method.as_str()));
+    let minor = if head.version == Version::HTTP_10 { 0 } else { 1 };
+    assert_eq!(oracle.version, Some(minor));
+    assert_eq!(lines_of(oracle.headers), lines(&head.fields), "{text}");
+    assert_eq!(oracle_framing(&head.fields, head.version, Framing::NONE), Some(head.framing), "{text}");
+    let target = oracle.path.unwrap_or_default();
+    let path = target.split(['?', '#']).next().unwrap_or_default();
+    assert!(target.bytes().all(|byte| byte.is_ascii_graphic()), "{text}");
+    if target.starts_with('/') {
+        assert_eq!(head.target.path(), path);
+        assert_eq!(head.target.authority(), None);
+    }
+}
+
+/// `HTTP/1.7` as `HTTP/1.1`.
+fn known_version(head: &[u8]) -> Vec<u8> {
+    let mut copy = head.to_vec();
+    let end = head.windows(2).position(|two| two == b"\r\n").unwrap_or(1);
+    if copy[end - 1] != b'0' {
+        copy[end - 1] = b'1';
+    }
+    copy
+}
+
+/// Every line ends in CR LF, no other CR or LF, no NUL, no line that is a continuation, no space
+/// before a colon (RFC 9112, sections 2.2, 5.1, 5.2).
+fn strict_lines(head: &[u8]) {
+    let text = String::from_utf8_lossy(head);
+    let body = head.strip_suffix(b"\r\n\r\n").unwrap_or_else(|| panic!("no end: {text}"));
+    for (number, line) in split_lines(body).into_iter().enumerate() {
+        assert!(!line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "{text}");
+        if number > 0 {
+            let colon = line.iter().position(|byte| *byte == b':').unwrap_or_else(|| panic!("{text}"));
+            let name = &line[..colon];
+            let tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+            assert!(!name.is_empty() && name.iter().all(tchar), "{text}");
+        }
+    }
+}
+
+fn split_lines(text: &[u8]) -> Vec<&[u8]> {
+    let (mut lines, mut start) = (vec![], 0);
+    while let Some(at) = text[start..].windows(2).position(|two| two == b"\r\n") {
+        lines.push(&text[start..start + at]);
+        start += at + 2;
+    }
+    lines.push(&text[start..]);
+    lines
+}
+
+/// The framing by RFC 9112, section 6.3, as strictly as can be; `None` where there is doubt.
+fn oracle_framing(fields: &HeaderMap, version: Version, otherwise: Framing) -> Option<Framing> {
+    let lengths: Vec<_> = fields.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes).collect();
+    let codings: Vec<_> = fields.get_all(TRANSFER_ENCODING).iter().map(HeaderValue::as_bytes).collect();
+    match (&lengths[..], &codings[..]) {
+        ([], []) => Some(otherwise),
+        ([], [coding]) if coding.eq_ignore_ascii_case(b"chunked") && version == Version::HTTP_11 => {
+            Some(Framing::Chunked)
+        }
+        ([length], []) if !length.is_empty() && length.iter().all(u8::is_ascii_digit) => {
+            let length: u64 = std::str::from_utf8(length).ok()?.parse().ok()?;
+            (length <= i64::MAX as u64).then_some(Framing::Length(length))
+        }
+        _ => None,
+    }
+}
+
+/// The framing of an answer whose status says nothing about content.
+fn plain_framing(head: &AnswerHead) -> Framing {
+    let plain = AnswerHead {
+        status: http::StatusCode::OK,
+        version: head.version,
+        fields: head.fields.clone(),
+        keep_alive: head.keep_alive,
+    };
+    plain.framing(&Method::GET).expect("the fields alone decide what is refused")
+}
+
+fn target_of(head: &RequestHead) -> String {
+    let path = || head.target.path_and_query().map(PathAndQuery::as_str);
+    match head.method {
+        Method::CONNECT => head.target.to_string(),
+        // The path of `http://x?q` is empty, which `/` stands for (RFC 9112, section 3.2.1).
+        _ => match path().unwrap_or("/") {
+            query if query.starts_with('?') => format!("/{query}"),
+            path => path.to_owned(),
+        },
+    }
+}
+
+type Lines = Vec<(String, Vec<u8>)>;
+
+/// Sorted by name, since a map keeps the order only of the lines of one name.
+fn sorted(mut lines: Lines) -> Lines {
+    lines.sort_by(|one, other| one.0.cmp(&other.0));
+    lines
+}
+
+fn lines(fields: &HeaderMap) -> Lines {
+    sorted(fields.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect())
+}
+
+fn lines_of(fields: &[httparse::Header<'_>]) -> Lines {
+    let value = |field: &httparse::Header<'_>| field.value.trim_ascii_end().to_vec();
+    sorted(fields.iter().map(|field| (field.name.to_ascii_lowercase(), value(field))).collect())
+}
+
+fn without_framing(fields: &HeaderMap) -> Lines {
+    let framing = |name: &str| name == "content-length" || name == "transfer-encoding";
+    lines(fields).into_iter().filter(|(name, _)| !framing(name)).collect()
+}
+
+#[derive(Debug, PartialEq)]
+struct Content {
+    data: Vec<u8>,
+    trailers: Option<HeaderMap>,
+    ended: bool,
+    /// How many bytes are left.
+    rest: usize,
+}
+
+fn content(bytes: &[u8], lengths: &[u8]) -> Result<Content, Refusal> {
+    let (mut decoder, mut buffer) = (Decoder::new(Framing::Chunked), BytesMut::new());
+    let mut read = Content { data: vec![], trailers: None, ended: false, rest: 0 };
+    let mut pieces = in_pieces(bytes, lengths);
+    while !read.ended {
+        match decoder.decode(&mut buffer, &LIMITS)? {
+            Decoded::More => match pieces.next() {
+                Some(piece) => buffer.extend_from_slice(piece),
+                None => break,
+            },
+            Decoded::Data(data) => {
+                assert!(!data.is_empty(), "data of nothing would be taken for the end");
+                read.data.extend_from_slice(&data);
+            }
+            Decoded::Trailers(trailers) => read.trailers = Some(trailers),
+            Decoded::End => read.ended = true,
+        }
+    }
+    assert_eq!(read.ended, decoder.is_done());
+    read.rest = buffer.len() + pieces.map(<[u8]>::len).sum::<usize>();
+    Ok(read)
+}
+
+/// RFC 9112, section 7.1, without a thought for anything: content, trailers, and the length of it all.
+fn naive_chunks(bytes: &[u8]) -> Option<(Vec<u8>, Lines, usize)> {
+    let (mut data, mut at) = (vec![], 0);
+    let line =
+        |at: usize| bytes[at..].windows(2).position(|two| two == b"\r\n").map(|end| &bytes[at..at + end]);
+    loop {
+        let size = line(at)?;
+        at += size.len() + 2;
+        let digits = size.split(|byte| !byte.is_ascii_hexdigit()).next()?;
+        let size = usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        if size == 0 {
+            break;
+        }
+        data.extend_from_slice(bytes.get(at..at + size)?);
+        at += size;
+        if bytes.get(at..at + 2)? != b"\r\n" {
+            return None;
+        }
+        at += 2;
+    }
+    let mut trailers = vec![];
+    loop {
+        let trailer = line(at)?;
+        at += trailer.len() + 2;
+        if trailer.is_empty() {
+            return Some((data, sorted(trailers), at));
+        }
+        let colon = trailer.iter().position(|byte| *byte == b':')?;
+        let (name, value) = (std::str::from_utf8(&trailer[..colon]).ok()?, trailer[colon + 1..].trim_ascii());
+        trailers.push((name.to_ascii_lowercase(), value.to_vec()));
+    }
+}
+
+/// By httparse and the strict rules: one head, with these parts, and nothing after it.
+fn is_one_request(bytes: &[u8], method: &Method, target: &str, authority: &str, framing: Framing) {
+    let text = String::from_utf8_lossy(bytes);
+    strict_lines(bytes);
+    let mut space = [httparse::EMPTY_HEADER; 128];
+    let mut oracle = httparse::Request::new(&mut space);
+    let whole = oracle.parse(bytes).unwrap_or_else(|error| panic!("httparse: {error}: {text}"));
+    assert_eq!(whole, httparse::Status::Complete(bytes.len()), "{text}");
+    assert_eq!((oracle.method, oracle.path), (Some(method.as_str()), Some(target)), "{text}");
+    let of = |wanted: &str| -> Vec<&[u8]> {
+        let named = oracle.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(wanted));
+        named.map(|field| field.value).collect()
+    };
+    assert_eq!(of("host"), [authority.as_bytes()], "{text}");
+    assert!(of("cookie").len() <= 1 && of("upgrade").is_empty() && of("http2-settings").is_empty(), "{text}");
+    assert!(of("keep-alive").is_empty() && of("proxy-connection").is_empty(), "{text}");
+    assert!(of("connection").iter().all(|value| *value == b"te"), "{text}");
+    assert!(of("te").iter().all(|value| *value == b"trailers"), "{text}");
+    let (length, coding) = (of("content-length"), of("transfer-encoding"));
+    let said = match framing {
+        Framing::Chunked => coding == [b"chunked"] && length.is_empty(),
+        Framing::Length(0) | Framing::UntilClose => {
+            coding.is_empty() && length.iter().all(|value| *value == b"0")
+        }
+        Framing::Length(bytes) => coding.is_empty() && length == [bytes.to_string().as_bytes()],
+    };
+    assert!(said && length.len() <= 1, "{text}");
+}
+
+/// Whether an application that decodes again and again, and takes every separator for one, finds a
+/// dot segment at the first two readings. (The third is its own fault.)
+fn climbs(path: &str) -> bool {
+    let once = decode(path.as_bytes());
+    [path.as_bytes(), &once].iter().any(|reading| {
+        let segments = reading.split(|byte| matches!(byte, b'/' | b'\\'));
+        segments.into_iter().any(|segment| {
+            let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+            matches!(name, b"." | b"..")
+        })
+    })
+}
+
+fn decode(text: &[u8]) -> Vec<u8> {
+    let (mut decoded, mut at) = (vec![], 0);
+    while at < text.len() {
+        let octet = text
+            .get(at + 1..at + 3)
+            .and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
+        match octet {
+            Some(octet) if text[at] == b'%' => {
+                decoded.push(octet);
+                at += 3;
+            }
+            _ => {
+                decoded.push(text[at]);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
+/// With every encoded letter and digit decoded: the same path by RFC 3986, section 6.2.2.2. `None`
+/// when there is none.
+fn unreserved_decoded(path: &str) -> Option<String> {
+    let mut text = path.to_owned();
+    for octet in (b'0'..=b'9').chain(b'a'..=b'z').chain(b'A'..=b'Z') {
+        for spelled in [format!("%{octet:02x}"), format!("%{octet:02X}")] {
+            // Not within `%25xx`, which means something else.
+            if !text.contains("%25") {
+                text = text.replace(&spelled, &char::from(octet).to_string());
+            }
+        }
+    }
+    (text != path && !text.contains("%25")).then_some(text)
+}
+
+fn routes() -> Table {
+    let text = r#"
+        [service.a]
+        hosts = ["a.test", "*.a.test"]
+        endpoints = ["127.0.0.1:1"]
+        [[service.a.route]]
+        path = "/*"
+        [[service.a.route]]
+        path = "/admin/*"
+        methods = ["GET", "POST"]
+        [[service.a.route]]
+        path = "/user/{id}"
+        [[service.a.route]]
+        path = "/user/me"
+        [[service.a.route]]
+        path = "/odd%2Fone/*"
+        [service.stripped]
+        hosts = ["*"]
+        endpoints = ["127.0.0.1:1"]
+        [[service.stripped.route]]
+        path = "/strip/*"
+        strip-prefix = "/strip"
+        [service.replaced]
+        hosts = ["*"]
+        endpoints = ["127.0.0.1:1"]
+        [[service.replaced.route]]
+        path = "/from/*"
+        replace-prefix = { from = "/from", to = "/to/it" }
+        [service.moved]
+        hosts = ["moved.test"]
+        [[service.moved.route]]
+        path = "/*"
+        redirect = "https://{host}{path}{query}"
+    "#;
+    let sources = Sources(vec![Source { name: "services.d/routes.toml".into(), text: text.into() }]);
+    let loaded = hitless::config::parse(&sources).unwrap_or_else(|errors| panic!("{errors}"));
+    Table::new(&loaded.settings)
+}
