@@ -50,7 +50,7 @@ impl Body for Arriving {
     fn size_hint(&self) -> SizeHint {
         match self {
             Arriving::Hyper(body) => body.size_hint(),
-            Arriving::Http1(reader) => reader.rest().map_or(SizeHint::new(), SizeHint::with_exact),
+            Arriving::Http1(reader) => reader.size_hint(),
             Arriving::Nothing => SizeHint::with_exact(0),
         }
     }

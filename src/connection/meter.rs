@@ -3,8 +3,8 @@
 //! The rate is the mean over the time in which content was awaited from the client: an endpoint that
 //! takes it slowly is not the client's fault. No timer belongs to it: the sweep looks about once a
 //! second, as Apache's mod_reqtimeout (`MinRate`) and Kestrel (`MinDataRate`) do, with the same grace.
-//! Promises: content that is too long ends with the byte that makes it so, and nothing of that
-//! piece is passed on; of its trailers only what may be one is (RFC 9110, section 6.5.1).
+//! Promises: content that is too long ends when that is known, at the latest with the byte that makes it
+//! so, and nothing of that piece is passed on; of its trailers only what may be one is (RFC 9110, section 6.5.1).
 //! Must not know: protocols, routes.
 
 use std::cell::{Cell, RefCell};
@@ -95,9 +95,11 @@ impl Body for Metered {
             meter.polled(polled.is_ready().then_some(data), cx);
         }
         if let Some(room) = &mut this.room {
+            // A chunk says how long it is.
+            let announced = this.arriving.size_hint().lower();
             match room.checked_sub(data) {
-                Some(rest) => *room = rest,
-                None => return Poll::Ready(Some(Err(ContentFault::Long(this.limit)))),
+                Some(rest) if announced <= rest => *room = rest,
+                _ => return Poll::Ready(Some(Err(ContentFault::Long(this.limit)))),
             }
         }
         polled

@@ -78,6 +78,14 @@ impl Decoder {
         }
     }
 
+    /// How much content is still to come at least: the rest of a length, or of a chunk.
+    pub fn announced(&self) -> u64 {
+        match self.state {
+            State::Length(rest) | State::Chunk(rest) => rest,
+            _ => 0,
+        }
+    }
+
     /// Whether the end of the connection is the end of the content, rather than a truncation.
     pub fn ends_with_connection(&self) -> bool {
         matches!(self.state, State::UntilClose)

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 
 use crate::connection::scratch;
 use crate::connection::seat::Seat;
@@ -188,8 +188,8 @@ impl Reading {
         }
         self.decoder.borrow_mut().decode(&mut unread, &self.limits).map_err(|refusal| match refusal {
             Refusal::Malformed(reason) => ContentFault::Malformed(reason),
-            Refusal::ManyFields => ContentFault::Malformed("there are too many trailers"),
-            _ => ContentFault::Malformed("its trailers are too long"),
+            Refusal::ManyFields => ContentFault::ManyTrailers(self.limits.count as u64),
+            _ => ContentFault::LongTrailers(self.limits.fields as u64),
         })
     }
 
@@ -224,8 +224,13 @@ impl Reader {
         self.0.is_done()
     }
 
-    pub(in crate::connection) fn rest(&self) -> Option<u64> {
-        self.0.rest()
+    pub(in crate::connection) fn size_hint(&self) -> SizeHint {
+        let mut hint = SizeHint::new();
+        hint.set_lower(self.0.decoder.borrow().announced());
+        if let Some(rest) = self.0.rest() {
+            hint.set_upper(rest);
+        }
+        hint
     }
 }
 

@@ -12,6 +12,7 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
@@ -157,6 +158,7 @@ impl Request {
                     if let Some(reading) = &self.reading {
                         reading.ask();
                     }
+                    self.write_continue();
                 }
                 status if hygiene::passes_interim(status, self.flight.version()) => {
                     hygiene::for_interim(&mut parts.headers);
@@ -165,6 +167,10 @@ impl Request {
                 _ => {}
             }
         }
+        self.write_continue();
+    }
+
+    fn write_continue(&mut self) {
         if self.reading.as_ref().is_some_and(|reading| reading.take_due()) {
             encode::answer(self.output.text(), StatusCode::CONTINUE, &HeaderMap::new(), None);
         }
@@ -213,14 +219,15 @@ impl Request {
 
     /// Whether another request may follow on the connection.
     fn may_follow(&self, seat: &Seat) -> bool {
-        let limit = self.flight.generation().blueprint.settings.limits.keep_alive_requests;
+        let limits = &self.flight.generation().blueprint.settings.limits;
         let found = self.reading.as_ref().is_none_or(|reading| {
             reading.is_done() || (!reading.is_unasked() && reading.rest().is_some_and(|rest| rest <= REST))
         });
         found
             && !self.flight.ends_connection()
             && !seat.local().is_leaving()
-            && limit.is_none_or(|limit| seat.requests() < limit)
+            && limits.keep_alive != Some(Duration::ZERO)
+            && limits.keep_alive_requests.is_none_or(|limit| seat.requests() < limit)
     }
 
     /// RFC 9112, section 9.3 and appendix C.2.2.
