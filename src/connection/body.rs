@@ -3,7 +3,7 @@
 //! Promises: a frame is passed on as soon as it is there and none is held back; the next one is
 //! asked for only when the protocol has room, so a slow client holds its answer, not our memory.
 //! An answer that breaks off is an error here, never an end. The request's entry in the ledger
-//! ends with it.
+//! ends with it: whoever writes the answer drops its body when the client has got it.
 //! Must not know: routes, how the answer was got.
 
 use std::fmt;
@@ -20,13 +20,14 @@ use super::arriving::Arriving;
 use super::flight::{Flight, Guard, Stop};
 use super::seat::Seated;
 use super::tunnel::Tunnel;
-use crate::response::{Deadline, Failure};
+use crate::response::{Deadline, Failure, hygiene};
 use crate::telemetry::counters::Ending;
 use crate::upstream::{Incoming, Lease};
 
 /// The answer's content; the last owner of its request's guard.
 pub(super) struct Body {
     content: Content,
+    ended: bool,
     guard: Option<Guard>,
 }
 
@@ -69,17 +70,17 @@ pub(super) struct BrokenOff(Failure);
 impl Body {
     /// An answer that is all here; the request ends with the guard's plan when it is taken.
     pub(super) fn whole(content: Bytes, guard: Guard) -> Body {
-        Body { content: Content::Whole(content), guard: Some(guard) }
+        Body { content: Content::Whole(content), ended: false, guard: Some(guard) }
     }
 
     /// No content, and nobody's end.
     pub(super) fn none() -> Body {
-        Body { content: Content::Whole(Bytes::new()), guard: None }
+        Body { content: Content::Whole(Bytes::new()), ended: true, guard: None }
     }
 
     /// What comes instead of content when a stream leaves HTTP.
     pub(super) fn branch(branch: Branch) -> Body {
-        Body { content: Content::Branch(Box::new(branch)), guard: None }
+        Body { content: Content::Branch(Box::new(branch)), ended: true, guard: None }
     }
 
     /// The tunnel, if there is one.
@@ -97,27 +98,59 @@ impl Body {
             guard.plan(Ending::Answered, None);
         }
         let stream = Stream { incoming, _lease: lease, alarm: None };
-        Body { content: Content::Stream(Box::new(stream)), guard: Some(guard) }
+        Body { content: Content::Stream(Box::new(stream)), ended: false, guard: Some(guard) }
     }
 
-    fn pass(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+    fn pass(&self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
+        if let Some(trailers) = frame.trailers_mut() {
+            hygiene::trailers(trailers);
+        }
         if let Some(guard) = &self.guard {
             guard.flight().passed(frame.data_ref().map_or(0, Bytes::len));
         }
         frame
     }
 
-    /// All of it has been passed on: the request ends as planned.
+    /// All of it has been passed on: the request ends as planned when this body is dropped.
     fn end(&mut self) {
-        if let Some(guard) = self.guard.take() {
-            guard.end_as_planned();
+        // The endpoint is done with.
+        self.content = Content::Whole(Bytes::new());
+        self.ended = true;
+        if let Some(guard) = &mut self.guard {
+            guard.plan_whole();
         }
+    }
+
+    /// It is not as long as its head has said.
+    pub(super) fn mismatch(&mut self) {
+        let failure = Failure::Truncated("its content is not as long as its head said".to_owned());
+        self.break_off(Ending::BrokenOff, failure);
+    }
+
+    /// There is no room for more of it: what is still to be sent of the request goes on meanwhile.
+    pub(super) fn poll_sending(&mut self, cx: &mut Context<'_>) {
+        if let Content::Stream(stream) = &mut self.content {
+            stream.incoming.poll_sending(cx);
+        }
+    }
+
+    /// The client did not get what it was passed: its request will not have ended as planned.
+    pub(super) fn forsake(&mut self) {
+        if let Some(guard) = &mut self.guard {
+            guard.forsake();
+        }
+    }
+
+    /// Whether it was all here from the beginning.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.content, Content::Whole(_))
     }
 
     fn break_off(&mut self, ending: Ending, failure: Failure) -> BrokenOff {
         if let Some(guard) = self.guard.take() {
             guard.end(ending, Some(failure.clone()));
         }
+        self.ended = true;
         BrokenOff(failure)
     }
 
@@ -141,7 +174,7 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = self.get_mut();
-        let Some(guard) = &this.guard else { return Poll::Ready(None) };
+        let Some(guard) = this.guard.as_ref().filter(|_| !this.ended) else { return Poll::Ready(None) };
         guard.flight().attend(cx);
         let next = match &mut this.content {
             Content::Whole(content) => Next::Last(Frame::data(std::mem::take(content))),

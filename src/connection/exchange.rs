@@ -24,16 +24,17 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use h2::ext::Protocol;
-use http::header::{ACCEPT, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
+use http::header::{ACCEPT, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 
 use super::arriving::Arriving;
 use super::body::{Body, Branch};
 use super::flight::{Flight, Guard};
 use super::local::Local;
+use super::meter::Metered;
 use super::seat::Seat;
 use super::tunnel::Tunnel;
 use crate::config::settings::Action;
@@ -45,29 +46,13 @@ use crate::policy::upgrade::{self, Upgrade};
 use crate::response::{Deadline, Failure, answer, head, hygiene};
 use crate::route::{Lookup, Route, check_authority, host_of, target_of};
 use crate::telemetry::counters::Ending;
-use crate::upstream::{Answer, Content, Lease, Upgraded};
+use crate::upstream::{Answer, Content, End, Lease, Upgraded};
 
 /// There is nobody to answer: the protocol lets go of the request.
 #[derive(Debug)]
 pub(super) struct Gone;
 
 pub(super) type Exchange = Pin<Box<dyn Future<Output = Result<Response<Body>, Gone>>>>;
-
-/// Serves the requests of one connection.
-#[derive(Clone)]
-pub(super) struct Requests {
-    pub(super) seat: Rc<Seat>,
-}
-
-impl hyper::service::Service<Request<hyper::body::Incoming>> for Requests {
-    type Response = Response<Body>;
-    type Error = Gone;
-    type Future = Exchange;
-
-    fn call(&self, request: Request<hyper::body::Incoming>) -> Exchange {
-        begin(Flight::admit(&self.seat, &request), request.map(Arriving::Hyper))
-    }
-}
 
 /// The request is admitted already; its guard says how it ends.
 pub(super) fn begin(guard: Guard, request: Request<Arriving>) -> Exchange {
@@ -81,6 +66,15 @@ pub(super) fn turn_away<B>(guard: Guard, failure: Failure, request: Request<B>) 
     let response = refuse(guard, failure, request.headers().get(ACCEPT));
     flight.begin_answer(response.status().as_u16());
     Box::pin(std::future::ready(Ok(response)))
+}
+
+/// The answer to what was to become a request but did not.
+pub(super) fn refuse_broken(guard: Guard, failure: Failure) -> Response<Body> {
+    let flight = Rc::clone(guard.flight());
+    flight.identify(identity::identify(&HeaderMap::new(), &mut || fastrand::u64(..)));
+    let response = refuse(guard, failure, None);
+    flight.begin_answer(response.status().as_u16());
+    response
 }
 
 /// What a request comes to.
@@ -101,14 +95,11 @@ async fn exchange(guard: Guard, request: Request<Arriving>) -> Result<Response<B
         Ok(Err(panic)) => Err(panicked(&flight, &*panic)),
         Ok(Ok(outcome)) => outcome,
     };
-    let mut response = match outcome {
+    let response = match outcome {
         Ok(outcome) => respond(guard, outcome),
         Err(Failure::ClientGone) => return Err(Gone),
         Err(failure) => refuse(guard, failure, accept.as_ref()),
     };
-    if flight.local().is_leaving() && !switches(&response) {
-        close_after(&mut response, flight.version());
-    }
     flight.begin_answer(response.status().as_u16());
     Ok(response)
 }
@@ -129,7 +120,7 @@ async fn until_cut<W: Future>(flight: &Flight, work: W) -> Result<W::Output, Fai
 async fn answer(flight: &Rc<Flight>, mut request: Request<Arriving>) -> Result<Outcome, Failure> {
     let identity = flight.identify(identity::identify(request.headers(), &mut || fastrand::u64(..)));
     #[cfg(test)]
-    super::tests::observe(&request);
+    super::tests::observe(flight, &request);
     let authority = authority(flight, &request)?;
     expect::awaits_continue(flight.version(), request.headers_mut())?;
     let route = find(flight, authority, &request)?;
@@ -212,15 +203,18 @@ async fn forward(
         return Err(Failure::BadRequest("its transfer coding is not known here"));
     }
     let asked = asked(&mut parts)?;
-    prepare(flight, &mut parts, identity, authority, route, asked.as_ref());
     let connects = parts.method == Method::CONNECT;
+    if asked.is_some() || connects {
+        take_place(flight)?;
+    }
+    prepare(flight, &mut parts, identity, authority, route, asked.as_ref());
     // What follows the head of a CONNECT belongs to its tunnel.
     let (content, stream) = if streams {
         (Content::empty(), Some(incoming))
     } else if connects {
         (Content::empty(), None)
     } else {
-        (Content::stream(incoming, route.settings.timeout.idle), None)
+        (content(flight, route, incoming)?, None)
     };
     flight.receives(content.state());
     let upstream = &flight.generation().upstreams[route.service];
@@ -231,18 +225,38 @@ async fn forward(
     }
     let status = answer.response.status();
     let met = asked.as_ref().is_some_and(|asked| asked.is_met_by(answer.response.headers()));
-    if status == StatusCode::SWITCHING_PROTOCOLS && !met {
+    // RFC 9110, section 7.8: the request is received whole before anything else is spoken.
+    let whole = answer.lease.content().end() == Some(End::Complete);
+    if status == StatusCode::SWITCHING_PROTOCOLS && !(met && whole) {
         return Err(Failure::BadUpgrade);
     }
     if let Some(endpoint) = answer.upgraded.take() {
         return Ok(Outcome::Switched(answer, endpoint, stream));
     }
+    flight.leave_place();
     // To the client of a CONNECT any success is a tunnel.
     if stream.is_some() && status.is_success() {
         Err(Failure::BadUpgrade)
     } else {
         Ok(Outcome::Endpoint(answer))
     }
+}
+
+/// Before an endpoint is asked for a tunnel.
+fn take_place(flight: &Flight) -> Result<(), Failure> {
+    let limit = flight.generation().blueprint.settings.limits.tunnels;
+    let place = flight.local().places.take(limit).ok_or(Failure::ManyTunnels(limit.unwrap_or(0)))?;
+    flight.take_place(place);
+    Ok(())
+}
+
+/// The client's content within the limits of its route.
+fn content(flight: &Flight, route: &Route, arriving: Arriving) -> Result<Content, Failure> {
+    let metered = Metered::new(arriving, &route.settings.limits)?;
+    if let Some(meter) = metered.meter() {
+        flight.measure(Rc::clone(meter));
+    }
+    Ok(Content::stream(metered, route.settings.timeout.idle))
 }
 
 /// Whether what is asked for is a tunnel in one stream of many.
@@ -304,9 +318,6 @@ fn respond(mut guard: Guard, outcome: Outcome) -> Response<Body> {
                 return Response::from_parts(parts, Body::whole(Bytes::new(), guard));
             }
             let expected = head::has_content(guard.flight().method(), parts.status);
-            if version == Version::HTTP_10 && http_body::Body::size_hint(&incoming).exact().is_none() {
-                guard.flight().seat().end_with_answer();
-            }
             Response::from_parts(parts, Body::stream(incoming, answer.lease, guard, expected))
         }
         Outcome::Switched(answer, endpoint, None) => switch(guard, *answer, endpoint),
@@ -378,30 +389,14 @@ fn is_websocket(headers: &http::HeaderMap) -> bool {
     upgrade.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-fn switches(response: &Response<Body>) -> bool {
-    response.status() == StatusCode::SWITCHING_PROTOCOLS
-}
-
 fn refuse(guard: Guard, failure: Failure, accept: Option<&HeaderValue>) -> Response<Body> {
-    let version = guard.flight().version();
     let flight = guard.flight();
+    if failure.verdict().close {
+        flight.end_connection();
+    }
     let response = answer::error(&failure, &flight.request_id(), accept, flight.error_pages());
     let ending = if failure == Failure::Drained { Ending::Cut } else { Ending::Refused };
-    let mut response = own(guard, response, ending, Some(failure.clone()));
-    if failure == Failure::ClientSilent {
-        // The rest of its content may still come, and would be taken for a request.
-        close_after(&mut response, version);
-    }
-    response
-}
-
-/// This answer is the last one of its HTTP/1 connection.
-fn close_after(response: &mut Response<Body>, version: Version) {
-    if version < Version::HTTP_2 {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        // hyper would add `keep-alive` to an answer that does not say that it is HTTP/1.0.
-        *response.version_mut() = version;
-    }
+    own(guard, response, ending, Some(failure))
 }
 
 fn panicked(flight: &Flight, panic: &(dyn Any + Send)) -> Failure {

@@ -16,14 +16,23 @@ use http::{HeaderValue, Method, Request, Response, Uri, Version};
 
 use super::blueprint::Generation;
 use super::local::{Local, Stage};
+use super::meter::Meter;
+use super::places::Place;
 use super::seat::{self, Eviction, Seat};
 use crate::config::settings::{ErrorPages, Service};
+use crate::http1::Glimpse;
 use crate::policy::identity::Identity;
 use crate::response::{Failure, Fault};
 use crate::route::Route;
 use crate::telemetry::access::Entry;
 use crate::telemetry::counters::{Ending, Ticket};
 use crate::upstream::{Asker, ContentState};
+
+/// In the log, for what is not known of a request whose head was refused.
+const UNKNOWN: &str = "-";
+
+/// How long a client may take nothing of an answer for which no route says it.
+const UNROUTED_IDLE: Duration = Duration::from_secs(30);
 
 /// The most interim answers that wait for a client that does not read.
 const INTERIM: usize = 16;
@@ -53,6 +62,11 @@ pub(super) struct Flight {
     /// Interim answers on their way to the client.
     interim: RefCell<Vec<Response<()>>>,
     received: RefCell<Option<Rc<ContentState>>>,
+    meter: RefCell<Option<Rc<Meter>>>,
+    /// Among the tunnels, if it may become one.
+    place: RefCell<Option<Place>>,
+    /// Its answer is the last one of its HTTP/1 connection.
+    last: Cell<bool>,
     /// 0 until the head of the answer has gone to the protocol.
     status: Cell<u16>,
     sent: Cell<u64>,
@@ -69,6 +83,34 @@ pub(super) struct Flight {
 impl Flight {
     /// Admits a request whose head is complete.
     pub(super) fn admit<B>(seat: &Rc<Seat>, request: &Request<B>) -> Guard {
+        Flight::begin(
+            seat,
+            request.method().clone(),
+            request.uri().clone(),
+            request.version(),
+            request.headers().get(HOST).cloned(),
+        )
+    }
+
+    /// Admits what was to become a request, to refuse it. What is not known of it is told as `-`.
+    pub(super) fn admit_broken(seat: &Rc<Seat>, known: Glimpse) -> Guard {
+        let unknown = || Method::from_bytes(UNKNOWN.as_bytes()).unwrap_or_default();
+        Flight::begin(
+            seat,
+            known.method.unwrap_or_else(unknown),
+            known.target.unwrap_or(Uri::from_static(UNKNOWN)),
+            known.version.unwrap_or(Version::HTTP_09),
+            None,
+        )
+    }
+
+    fn begin(
+        seat: &Rc<Seat>,
+        method: Method,
+        uri: Uri,
+        version: Version,
+        host: Option<HeaderValue>,
+    ) -> Guard {
         let local = seat.local();
         let now = Instant::now();
         let flight = Rc::new(Flight {
@@ -77,15 +119,18 @@ impl Flight {
             ticket: RefCell::new(Some(local.counters.admit())),
             began: now,
             generation: local.generation(),
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            host: request.headers().get(HOST).cloned(),
+            method,
+            uri,
+            version,
+            host,
             identity: OnceCell::new(),
             route: OnceCell::new(),
             endpoint: RefCell::new(None),
             interim: RefCell::new(Vec::new()),
             received: RefCell::new(None),
+            meter: RefCell::new(None),
+            place: RefCell::new(None),
+            last: Cell::new(false),
             status: Cell::new(0),
             sent: Cell::new(0),
             counted: Cell::new((0, 0)),
@@ -174,7 +219,30 @@ impl Flight {
     pub(super) fn begin_answer(&self, status: u16) {
         self.status.set(status);
         self.moved_at.set(Instant::now());
-        self.seat.answer_began();
+    }
+
+    /// Its answer is the last one of its connection, if that speaks HTTP/1.
+    pub(super) fn end_connection(&self) {
+        self.last.set(true);
+    }
+
+    pub(super) fn ends_connection(&self) -> bool {
+        self.last.get()
+    }
+
+    /// What may become of it is a tunnel.
+    pub(super) fn take_place(&self, place: Place) {
+        *self.place.borrow_mut() = Some(place);
+    }
+
+    /// It has not become a tunnel, or that has ended.
+    pub(super) fn leave_place(&self) {
+        self.place.take();
+    }
+
+    /// The content is measured by the sweep.
+    pub(super) fn measure(&self, meter: Rc<Meter>) {
+        *self.meter.borrow_mut() = Some(meter);
     }
 
     pub(super) fn has_begun_answer(&self) -> bool {
@@ -213,7 +281,10 @@ impl Flight {
     }
 
     pub(super) fn idle_limit(&self) -> Option<Duration> {
-        self.route()?.settings.timeout.idle
+        match self.route() {
+            Some(route) => route.settings.timeout.idle,
+            None => Some(UNROUTED_IDLE),
+        }
     }
 
     /// The task that polls with `cx` is the one to wake.
@@ -247,6 +318,9 @@ impl Flight {
     /// deadline, while nobody polls it.
     pub(super) fn swept(&self, now: Instant) {
         self.count();
+        if let Some(meter) = &*self.meter.borrow() {
+            meter.swept(now);
+        }
         if !self.has_begun_answer() || self.awaits_upstream.get() {
             return;
         }
@@ -347,7 +421,7 @@ impl Flight {
             endpoint: endpoint.as_deref(),
             method: self.method.as_str(),
             authority: self.authority().unwrap_or(""),
-            path: self.uri.path_and_query().map_or("", |path| path.as_str()),
+            path: self.path_told(),
             protocol: protocol(self.version),
             status: self.status_told(verdict.map(|verdict| verdict.status)),
             code: verdict.map_or("ok", |verdict| verdict.code),
@@ -358,6 +432,14 @@ impl Flight {
             received: self.content_received() + carried.1,
             duration: self.began.elapsed(),
         });
+    }
+
+    fn path_told(&self) -> &str {
+        match self.uri.path_and_query() {
+            Some(path) => path.as_str(),
+            None if self.uri == UNKNOWN => UNKNOWN,
+            None => "",
+        }
     }
 
     fn status_told(&self, failed: Option<u16>) -> u16 {
@@ -407,9 +489,15 @@ impl Guard {
         self.planned = Some((ending, failure));
     }
 
-    /// Its answer is complete: it ends as planned, and well if nothing else was planned.
-    pub(super) fn end_as_planned(mut self) {
+    /// All of its answer has been passed on: when that has arrived it ends as planned, and well if
+    /// nothing else was planned.
+    pub(super) fn plan_whole(&mut self) {
         self.planned.get_or_insert((Ending::Answered, None));
+    }
+
+    /// Its answer has not arrived, whatever was planned.
+    pub(super) fn forsake(&mut self) {
+        self.planned = None;
     }
 
     /// The request has ended as a request: a tunnel begins. It is told when that has ended.
@@ -438,6 +526,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        self.flight.leave_place();
         if self.flight.ticket.borrow().is_none() {
             return;
         }

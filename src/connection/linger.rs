@@ -24,19 +24,12 @@ use super::wire::Wire;
 const SILENCE: Duration = Duration::from_secs(5);
 /// In all.
 const TIME: Duration = Duration::from_secs(30);
-/// In all while the thread drains; also the time for last words.
+/// In all while the thread drains.
 const HURRY: Duration = Duration::from_secs(1);
 
 pub(super) async fn close(mut wire: Wire, seat: &Rc<Seat>) {
     if !seat.has_ended() && wire.shutdown().await.is_ok() {
         discard(&mut wire, seat).await;
-    }
-}
-
-/// Sends these last words first, as far as the client takes them.
-pub(super) async fn say(mut wire: Wire, seat: &Rc<Seat>, words: &[u8]) {
-    if let Ok(Ok(())) = tokio::time::timeout(HURRY, wire.write_all(words)).await {
-        close(wire, seat).await;
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 
 use super::blueprint::{Blueprint, Generation};
 use super::flight::Flight;
+use super::places::Places;
 use super::registry::Registry;
 use super::seat::Seat;
 use crate::config::settings::Network;
@@ -51,6 +52,8 @@ pub(crate) struct Local {
     pub(super) seats: Registry<Seat>,
     pub(super) flights: Registry<Flight>,
     pub(crate) counters: Arc<Counters>,
+    /// Shared by all data threads.
+    pub(super) places: Arc<Places>,
     pub(super) dates: Dates,
     came: Notify,
     left: Notify,
@@ -62,6 +65,7 @@ impl Local {
     pub(crate) fn new(
         blueprint: Arc<Blueprint>,
         counters: Arc<Counters>,
+        places: Arc<Places>,
         on_leave: impl Fn() + 'static,
     ) -> Rc<Local> {
         Rc::new(Local {
@@ -70,6 +74,7 @@ impl Local {
             seats: Registry::new(),
             flights: Registry::new(),
             counters,
+            places,
             dates: Dates::default(),
             came: Notify::new(),
             left: Notify::new(),
@@ -143,7 +148,9 @@ impl Local {
     /// Ends what has been silent too long, where a timer of its own would cost more than it is
     /// worth, and notes the age of the oldest request.
     pub(crate) fn sweep(&self, now: Instant) {
-        self.seats.each(|seat| seat.swept(now));
+        let generation = self.generation();
+        let limits = &generation.blueprint.settings.limits;
+        self.seats.each(|seat| seat.swept(now, limits));
         let mut oldest: Option<Instant> = None;
         self.flights.each(|flight| {
             flight.swept(now);

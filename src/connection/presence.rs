@@ -17,6 +17,7 @@
 //! Must not know: what is answered.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -26,58 +27,61 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, Sleep};
 
 use super::seat::Seat;
-use super::wire::Watch;
+use super::wire::Socket;
 
 /// How long an answer that has begun may pause after the client has ended its side.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// What every answer of HTTP/1 begins with.
+const FIRST: &[u8] = b"H";
+
+/// Of one request.
+#[derive(Default)]
 pub(super) struct Presence {
-    watch: Watch,
     /// When the end of what the client sends was seen.
     ended: Option<Instant>,
+    /// How much of the next answer has been written already.
+    ahead: usize,
     /// Rings at a reset; made when an answer was begun ahead.
     alarm: Option<Pin<Box<dyn Future<Output = ()>>>>,
     silence: Option<Pin<Box<Sleep>>>,
 }
 
 impl Presence {
-    pub(super) fn new(watch: Watch) -> Presence {
-        Presence { watch, ended: None, alarm: None, silence: None }
+    /// How many bytes of what is written next the client has got already.
+    pub(super) fn take_ahead(&mut self) -> usize {
+        std::mem::take(&mut self.ahead)
     }
 
-    /// Ready when the client has gone. To be asked after the protocol has had its turn.
-    pub(super) fn poll_gone(&mut self, seat: &Seat, cx: &mut Context<'_>) -> Poll<()> {
-        if seat.is_idle() {
-            return Poll::Pending;
-        }
-        if self.ended.is_none() {
-            if ready!(self.watch.poll_end(cx)).is_err() {
-                return Poll::Ready(());
+    /// After the end of what the client sends, with nothing waiting to be written: ready when the client
+    /// has gone.
+    pub(super) fn poll_gone(
+        &mut self,
+        socket: &Socket,
+        seat: &Seat,
+        answering: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let ended = *self.ended.get_or_insert_with(Instant::now);
+        if answering { self.poll_silence(ended, seat, cx) } else { self.poll_reset(socket, cx) }
+    }
+
+    fn poll_reset(&mut self, socket: &Socket, cx: &mut Context<'_>) -> Poll<()> {
+        let alarm = self.alarm.get_or_insert_with(|| reset(socket));
+        if self.ahead == 0 {
+            match socket.write_now(FIRST) {
+                Ok(written) => self.ahead = written,
+                // What was answered before fills the socket: whether the client takes it will tell.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(()),
             }
-            seat.saw_end();
-            self.ended = Some(Instant::now());
         }
-        if !self.watch.is_flushed() {
-            // It is writing that tells, and a slow reader has a watch of its own.
-            return Poll::Pending;
-        }
-        if seat.is_answering() { self.poll_silence(seat, cx) } else { self.poll_reset(cx) }
+        alarm.as_mut().poll(cx)
     }
 
-    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.alarm.is_none() {
-            self.alarm = Some(reset(&self.watch));
-        }
-        if self.watch.begin_answer().is_err() {
-            return Poll::Ready(());
-        }
-        self.alarm.as_mut().map_or(Poll::Pending, |alarm| alarm.as_mut().poll(cx))
-    }
-
-    fn poll_silence(&mut self, seat: &Seat, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_silence(&mut self, ended: Instant, seat: &Seat, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let since = self.ended.map_or_else(Instant::now, |ended| ended.max(seat.wrote_at().into()));
-            let at = since + SILENCE;
+            let at = ended.max(seat.wrote_at().into()) + SILENCE;
             let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
             if silence.deadline() < at && silence.is_elapsed() {
                 silence.as_mut().reset(at);
@@ -92,8 +96,8 @@ impl Presence {
 
 /// Resolves when the connection is reset. The socket itself cannot say so: it is readable for ever
 /// once the end has come, so another descriptor is registered for nothing but errors.
-fn reset(watch: &Watch) -> Pin<Box<dyn Future<Output = ()>>> {
-    let duplicate = watch.duplicate();
+fn reset(socket: &Socket) -> Pin<Box<dyn Future<Output = ()>>> {
+    let duplicate = socket.duplicate();
     Box::pin(async move {
         let alarm = duplicate.and_then(|socket| {
             // SAFETY: the descriptor is owned, open, and neither replaced nor closed while the AsyncFd

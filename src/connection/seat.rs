@@ -15,10 +15,8 @@ use std::time::{Duration, Instant};
 use super::local::Local;
 use super::tunnel::Tunnel;
 use super::wire::Kept;
+use crate::config::settings::Limits;
 use crate::telemetry::counters::Open;
-
-/// From the first byte of a request's head, or from accept, to the head's end.
-pub(super) const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long a tunnel that has been asked to close may be silent: a client that vanished without a word
 /// would hold every drain up until its deadline.
@@ -48,10 +46,6 @@ pub(super) struct Seat {
     in_flight: Cell<usize>,
     /// Requests admitted so far.
     requests: Cell<u64>,
-    /// Whether the answer to the newest request has begun.
-    answering: Cell<bool>,
-    /// Whether only the end of the connection ends that answer (RFC 9112, section 6.3).
-    unframed: Cell<bool>,
     /// Heads are not told apart from other frames.
     multiplexed: Cell<bool>,
     idle_since: Cell<Instant>,
@@ -62,6 +56,7 @@ pub(super) struct Seat {
     expected: Cell<Option<(Instant, Eviction)>>,
     /// Set by the exchange that switches protocols, taken by the connection.
     tunnel: RefCell<Option<Box<Tunnel>>>,
+    is_tunnel: Cell<bool>,
     /// How long the tunnel on this connection may be silent.
     tunnel_idle: Cell<Option<Duration>>,
     /// Counts the connection as open; not as long as a request may remember this seat.
@@ -106,8 +101,6 @@ impl Seat {
             head_since: Cell::new(carrier.is_none().then_some(now)),
             in_flight: Cell::new(0),
             requests: Cell::new(0),
-            answering: Cell::new(false),
-            unframed: Cell::new(false),
             multiplexed: Cell::new(false),
             idle_since: Cell::new(now),
             wrote_at: Cell::new(now),
@@ -115,6 +108,7 @@ impl Seat {
             eviction: Cell::new(None),
             expected: Cell::new(None),
             tunnel: RefCell::new(None),
+            is_tunnel: Cell::new(carrier.is_some()),
             tunnel_idle: Cell::new(None),
             open: Cell::new(open),
             kept: RefCell::new(None),
@@ -187,25 +181,17 @@ impl Seat {
         self.head_since.set(None);
         self.in_flight.set(self.in_flight.get() + 1);
         self.requests.set(self.requests.get() + 1);
-        self.answering.set(false);
     }
 
-    pub(super) fn answer_began(&self) {
-        self.answering.set(true);
+    /// The request has been answered, and the rest of its content is awaited: as long as a head is.
+    pub(super) fn awaits_rest(&self) {
+        self.head_since.set(Some(Instant::now()));
     }
 
-    /// Only the end of the connection will end the answer.
-    pub(super) fn end_with_answer(&self) {
-        self.unframed.set(true);
-    }
-
-    pub(super) fn ends_with_answer(&self) -> bool {
-        self.unframed.get()
-    }
-
-    /// Whether the answer to the newest request has begun; meaningless when multiplexed.
-    pub(super) fn is_answering(&self) -> bool {
-        self.answering.get()
+    /// The next head may come, as late as it likes.
+    pub(super) fn awaits_request(&self) {
+        self.head_since.set(None);
+        self.idle_since.set(Instant::now());
     }
 
     pub(super) fn request_ended(&self) {
@@ -242,6 +228,7 @@ impl Seat {
     /// From now on bytes through a tunnel are what is expected here, instead of heads.
     pub(super) fn tunnel_began(&self, idle: Option<Duration>) {
         self.head_since.set(None);
+        self.is_tunnel.set(true);
         self.wrote_at.set(Instant::now());
         self.tunnel_idle.set(idle);
     }
@@ -269,12 +256,25 @@ impl Seat {
         self.eviction.get()
     }
 
-    pub(super) fn swept(&self, now: Instant) {
+    /// The eviction, if there is one, is heeded now.
+    pub(super) fn take_eviction(&self) -> Option<Eviction> {
+        self.eviction.take()
+    }
+
+    pub(super) fn swept(&self, now: Instant, limits: &Limits) {
+        let past = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
         if let Some((_, why)) = self.expected.get().filter(|(at, _)| now >= *at) {
             self.evict(why);
         }
-        if self.head_since.get().is_some_and(|since| now.duration_since(since) >= HEAD_DEADLINE) {
-            self.evict(Eviction::SlowHead);
+        match self.head_since.get() {
+            Some(since) if past(since, limits.head_time) => self.evict(Eviction::SlowHead),
+            Some(_) => {}
+            // One of many streams says by itself what is expected.
+            None if self.is_tunnel.get() || self.multiplexed.get() || !self.is_idle() => {}
+            None if limits.keep_alive.is_some_and(|limit| past(self.idle_since.get(), limit)) => {
+                self.evict(Eviction::Idle);
+            }
+            None => {}
         }
         if self.tunnel_idle.get().is_some_and(|idle| now.duration_since(self.wrote_at.get()) >= idle) {
             self.evict(Eviction::SilentTunnel);

@@ -1,27 +1,32 @@
-//! The client's end of a connection: its socket, and the bytes already read from it.
+//! The client's end of a connection: its socket, and the bytes read from it that nobody has taken yet.
 //!
-//! Promises: bytes put back are read again first, in order; a read of nothing is remembered as the
-//! end. Whoever holds a [`Wire`] holds all there is of the connection, so it can be served again,
-//! here or elsewhere.
+//! Promises: what is unread is read first, in order; a read of nothing is remembered as the end.
+//! Whoever holds a [`Wire`] holds all there is of the connection, so it can be served again, here or
+//! elsewhere. A connection on which nothing moves holds no buffer.
 //! Must not know: HTTP.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{RefCell, RefMut};
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::BytesMut;
 use rustix::net::RecvFlags;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::scratch;
 use super::seat::Seat;
+
+/// How much room is made for a client that sends much.
+const BULK: usize = 64 * 1024;
 
 /// A connection as it was accepted, before any thread has made it its own.
 #[derive(Debug)]
@@ -44,30 +49,25 @@ enum Stream {
     Unix(UnixStream),
 }
 
-/// The socket, as its wire and whoever watches it share it. They run in one task and borrow it for
-/// the length of one system call.
-struct Shared {
+/// The socket, as those who read from it and watch it share it. Each borrows it for the length of one
+/// system call.
+pub(super) struct Socket {
     stream: RefCell<Stream>,
-    /// Everything that was to be written has been.
-    flushed: Cell<bool>,
-    /// The first byte of the next answer has been written already.
-    begun: Cell<bool>,
+    /// Read, and not yet taken.
+    unread: RefCell<BytesMut>,
+    seat: Rc<Seat>,
 }
 
-/// An eye on the socket while somebody else owns its wire.
-#[derive(Clone)]
-pub(super) struct Watch(Rc<Shared>);
+/// The one owner of a connection.
+pub(super) struct Wire(Rc<Socket>);
 
-/// What every answer of HTTP/1 begins with.
-const FIRST: &[u8] = b"H";
-
-/// A connected socket with what was read ahead of its reader.
-pub(super) struct Wire {
-    shared: Rc<Shared>,
-    ahead: Bytes,
-    /// A shutdown is not done, only what must come before it.
-    kept_open: bool,
-    seat: Rc<Seat>,
+/// How much shall be read at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gulp {
+    /// By way of the thread's scratch: only what comes takes memory.
+    Small,
+    /// Into a buffer of its own, without a copy.
+    Bulk,
 }
 
 impl Wire {
@@ -80,97 +80,143 @@ impl Wire {
         } else {
             Stream::Unix(UnixStream::from_std(accepted.socket.into())?)
         };
-        let stream = RefCell::new(stream);
-        let shared = Rc::new(Shared { stream, flushed: Cell::new(true), begun: Cell::new(false) });
-        Ok(Wire { shared, ahead: Bytes::new(), kept_open: false, seat })
+        let (stream, unread) = (RefCell::new(stream), RefCell::default());
+        Ok(Wire(Rc::new(Socket { stream, unread, seat })))
     }
 
-    pub(super) fn watch(&self) -> Watch {
-        Watch(Rc::clone(&self.shared))
-    }
-
-    /// These bytes were read too early: they are read again before all others.
-    pub(super) fn put_back(&mut self, bytes: Bytes) {
-        if self.ahead.is_empty() {
-            self.ahead = bytes;
-        } else if !bytes.is_empty() {
-            let mut joined = BytesMut::with_capacity(bytes.len() + self.ahead.len());
-            joined.extend_from_slice(&bytes);
-            joined.extend_from_slice(&self.ahead);
-            self.ahead = joined.freeze();
-        }
-    }
-
-    /// Whether a shutdown by who serves the connection shall leave the socket open.
-    pub(super) fn keep_open(&mut self, kept_open: bool) {
-        self.kept_open = kept_open;
-    }
-
-    /// Whether something to read is here: put back, or already in the socket, which is asked.
-    /// What comes is put back.
-    pub(super) fn has_something(&mut self) -> bool {
-        if !self.ahead.is_empty() {
-            return true;
-        }
-        let mut first = [0; 512];
-        let received = rustix::net::recv(&*self.shared.stream.borrow(), &mut first, RecvFlags::DONTWAIT);
-        let Ok((_, read)) = received else { return false };
-        if read == 0 {
-            self.seat.saw_end();
-        } else {
-            self.seat.heard();
-        }
-        self.ahead = Bytes::copy_from_slice(&first[..read]);
-        read > 0
-    }
-
-    /// The close of a TCP connection is a reset, so that an answer without framing that broke off
-    /// does not look complete (RFC 9112, section 8).
-    pub(super) fn reset_on_close(&self) {
-        if let Stream::Tcp(stream) = &*self.shared.stream.borrow() {
-            // Not being able to set it leaves an ordinary close, which is all that is left to do.
-            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
-        }
+    pub(super) fn share(&self) -> Rc<Socket> {
+        Rc::clone(&self.0)
     }
 }
 
-impl Watch {
-    /// Ready when the client has sent its last byte and all of it has been read.
-    pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = self.0.stream.borrow();
+impl Deref for Wire {
+    type Target = Socket;
+
+    fn deref(&self) -> &Socket {
+        &self.0
+    }
+}
+
+impl Socket {
+    /// What has been read and not been taken. Not to be held across a call that reads.
+    pub(super) fn unread(&self) -> RefMut<'_, BytesMut> {
+        self.unread.borrow_mut()
+    }
+
+    /// Nobody reads: if nothing is unread, no buffer is kept for it either.
+    pub(super) fn rest(&self) {
+        let mut unread = self.unread.borrow_mut();
+        if unread.is_empty() {
+            *unread = BytesMut::new();
+        }
+    }
+
+    /// Reads more behind what is unread; how much, 0 at the end.
+    pub(super) fn poll_fill(&self, gulp: Gulp, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut unread = self.unread.borrow_mut();
+        let stream = &mut *self.stream.borrow_mut();
+        let read = match gulp {
+            Gulp::Small => scratch::with(|space| {
+                let mut buffer = ReadBuf::new(space);
+                ready!(stream.poll_read(cx, &mut buffer))?;
+                unread.extend_from_slice(buffer.filled());
+                Poll::Ready(io::Result::Ok(buffer.filled().len()))
+            }),
+            Gulp::Bulk => {
+                unread.reserve(BULK);
+                let polled = match stream {
+                    Stream::Tcp(stream) => pin!(stream.read_buf(&mut *unread)).poll(cx),
+                    Stream::Unix(stream) => pin!(stream.read_buf(&mut *unread)).poll(cx),
+                };
+                if polled.is_pending() && unread.is_empty() {
+                    // Not to be held while it is waited for.
+                    *unread = BytesMut::new();
+                }
+                polled
+            }
+        };
+        let read = ready!(read)?;
+        self.noted(read);
+        Poll::Ready(Ok(read))
+    }
+
+    fn noted(&self, read: usize) {
+        if read > 0 {
+            self.seat.heard();
+        } else {
+            self.seat.saw_end();
+        }
+    }
+
+    /// Whether something to read is here, unread or still in the socket, which is asked.
+    pub(super) fn has_something(&self) -> bool {
+        let mut unread = self.unread.borrow_mut();
+        if !unread.is_empty() {
+            return true;
+        }
+        let mut first = [0; 512];
+        let received = rustix::net::recv(&*self.stream.borrow(), &mut first, RecvFlags::DONTWAIT);
+        let Ok((_, read)) = received else { return false };
+        self.noted(read);
+        unread.extend_from_slice(&first[..read]);
+        read > 0
+    }
+
+    /// Ready with true when the client has sent its last byte and all of it has been read, with false
+    /// when something is there, of which nothing is read: then nobody will be woken for more.
+    pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let stream = self.stream.borrow();
         loop {
             ready!(stream.poll_read_ready(cx))?;
             match stream.peek() {
-                Ok(true) => return Poll::Pending,
-                Ok(false) => return Poll::Ready(Ok(())),
+                Ok(true) => return Poll::Ready(Ok(false)),
+                Ok(false) => {
+                    self.seat.saw_end();
+                    return Poll::Ready(Ok(true));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }
 
-    /// Whether nothing waits for the client to read.
-    pub(super) fn is_flushed(&self) -> bool {
-        self.0.flushed.get()
+    pub(super) fn poll_write(&self, slices: &[IoSlice<'_>], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let written = ready!(match &mut *self.stream.borrow_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        })?;
+        self.seat.wrote();
+        Poll::Ready(Ok(written))
     }
 
-    /// Writes the first byte of the next answer ahead of it; it must be flushed.
-    pub(super) fn begin_answer(&self) -> io::Result<()> {
-        if !self.0.begun.get() {
-            let written =
-                rustix::net::send(&*self.0.stream.borrow(), FIRST, rustix::net::SendFlags::NOSIGNAL)?;
-            self.0.begun.set(written > 0);
-        }
-        Ok(())
+    /// Writes these bytes, as far as they go, past everything else: nothing else may wait to be written.
+    pub(super) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(&*self.stream.borrow(), bytes, rustix::net::SendFlags::NOSIGNAL)?)
     }
 
     /// Another descriptor of the socket.
     pub(super) fn duplicate(&self) -> io::Result<OwnedFd> {
-        self.0.stream.borrow().as_fd().try_clone_to_owned()
+        self.stream.borrow().as_fd().try_clone_to_owned()
+    }
+
+    /// The close of a TCP connection is a reset, so that an answer without framing that broke off
+    /// does not look complete (RFC 9112, section 8).
+    pub(super) fn reset_on_close(&self) {
+        if let Stream::Tcp(stream) = &*self.stream.borrow() {
+            // Not being able to set it leaves an ordinary close, which is all that is left to do.
+            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
     }
 }
 
 impl Stream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Tcp(stream) => stream.poll_read_ready(cx),
@@ -192,19 +238,6 @@ impl Stream {
     }
 }
 
-impl Shared {
-    /// What is left to write of `bytes` when the first one may have been written ahead, and how many
-    /// that makes up for.
-    fn ahead<'a>(&self, bytes: &'a [u8]) -> (&'a [u8], usize) {
-        if bytes.is_empty() || !self.begun.get() { (bytes, 0) } else { (&bytes[1..], 1) }
-    }
-
-    fn written(&self, seat: &Seat) {
-        self.begun.set(false);
-        seat.wrote();
-    }
-}
-
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
@@ -214,28 +247,27 @@ impl AsFd for Stream {
     }
 }
 
+/// For what comes after HTTP/1, or instead of it.
 impl AsyncRead for Wire {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
-            let count = self.ahead.len().min(buffer.remaining());
-            buffer.put_slice(&self.ahead[..count]);
-            self.ahead.advance(count);
+        let mut unread = self.unread.borrow_mut();
+        if !unread.is_empty() {
+            let count = unread.len().min(buffer.remaining());
+            buffer.put_slice(&unread.split_to(count));
+            if unread.is_empty() {
+                *unread = BytesMut::new();
+            }
             self.seat.heard();
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        ready!(match &mut *self.shared.stream.borrow_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-        })?;
-        if buffer.filled().len() > before {
-            self.seat.heard();
-        } else if buffer.remaining() > 0 {
-            self.seat.saw_end();
+        ready!(self.stream.borrow_mut().poll_read(cx, buffer))?;
+        if buffer.remaining() > 0 || buffer.filled().len() > before {
+            self.noted(buffer.filled().len() - before);
         }
         Poll::Ready(Ok(()))
     }
@@ -243,38 +275,15 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let shared = &*self.shared;
-        shared.flushed.set(false);
-        let (rest, ahead) = shared.ahead(bytes);
-        if rest.is_empty() && ahead > 0 {
-            shared.written(&self.seat);
-            return Poll::Ready(Ok(ahead));
-        }
-        let written = ready!(match &mut *shared.stream.borrow_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, rest),
-            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, rest),
-        })?;
-        shared.written(&self.seat);
-        Poll::Ready(Ok(ahead + written))
+        Socket::poll_write(&self, &[IoSlice::new(bytes)], cx)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.shared.begun.get() {
-            let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
-            return self.as_mut().poll_write(cx, first);
-        }
-        let shared = &*self.shared;
-        shared.flushed.set(false);
-        let written = ready!(match &mut *shared.stream.borrow_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        })?;
-        shared.written(&self.seat);
-        Poll::Ready(Ok(written))
+        Socket::poll_write(&self, slices, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -282,15 +291,11 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.shared.flushed.set(true);
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.kept_open {
-            return Poll::Ready(Ok(()));
-        }
-        match &mut *self.shared.stream.borrow_mut() {
+        match &mut *self.stream.borrow_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }

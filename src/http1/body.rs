@@ -69,6 +69,23 @@ impl Decoder {
         matches!(self.state, State::Done)
     }
 
+    /// How much content is still to come, as far as that is known.
+    pub fn rest(&self) -> Option<u64> {
+        match self.state {
+            State::Done => Some(0),
+            State::Length(rest) => Some(rest),
+            _ => None,
+        }
+    }
+
+    /// How much content is still to come at least: the rest of a length, or of a chunk.
+    pub fn announced(&self) -> u64 {
+        match self.state {
+            State::Length(rest) | State::Chunk(rest) => rest,
+            _ => 0,
+        }
+    }
+
     /// Whether the end of the connection is the end of the content, rather than a truncation.
     pub fn ends_with_connection(&self) -> bool {
         matches!(self.state, State::UntilClose)

@@ -61,7 +61,10 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The head of a request, taken from the front of `buffer` when all of it is there.
+    pub const NEW: Reader = Reader { line: 0, seen: 0, lines: 0, fields: 0, skipped: false };
+
+    /// The head of a request, taken from the front of `buffer` when all of it is there. After a refusal
+    /// the buffer still begins with the first line, for [`Glimpse::of`].
     pub fn request(
         &mut self,
         buffer: &mut BytesMut,
@@ -73,7 +76,11 @@ impl Reader {
                 Line::Field => {}
                 Line::End => {
                     let (line, fields) = self.taken(buffer);
-                    return request(&line, fields, limits).map(Some);
+                    let head = request(&line, fields, limits).map(Some);
+                    if head.is_err() {
+                        *buffer = BytesMut::from(&line[..]);
+                    }
+                    return head;
                 }
             }
         }
@@ -192,6 +199,35 @@ impl Reader {
         let parts = (head.slice(blank.min(self.fields)..self.fields), head.slice(self.fields..));
         *self = Reader::default();
         parts
+    }
+}
+
+/// What can be told of a request whose head was refused or is not whole, for a log.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Glimpse {
+    pub method: Option<Method>,
+    pub target: Option<Uri>,
+    pub version: Option<Version>,
+}
+
+impl Glimpse {
+    /// Of the bytes that came: what their first line has of a request line.
+    pub fn of(head: &[u8]) -> Glimpse {
+        /// No method that anybody knows is as long.
+        const METHOD: usize = 32;
+        let head = head.strip_prefix(b"\r\n").unwrap_or(head);
+        let end = memchr::memchr(b'\n', head);
+        let line = &head[..end.unwrap_or(head.len())];
+        let mut parts = line.strip_suffix(b"\r").unwrap_or(line).split(|byte| *byte == b' ').peekable();
+        // What nothing follows may not be all of it.
+        let mut next = || parts.next().filter(|_| end.is_some() || parts.peek().is_some());
+        let method = next().filter(|method| method.len() <= METHOD && is_token(method));
+        let Some(method) = method.and_then(|method| Method::from_bytes(method).ok()) else {
+            return Glimpse::default();
+        };
+        let target = next().filter(|target| is_target(target)).and_then(|target| Uri::try_from(target).ok());
+        let version = next().and_then(|text| version(text).ok());
+        Glimpse { method: Some(method), target, version }
     }
 }
 

@@ -35,7 +35,7 @@ pub mod syntax;
 mod tests;
 
 pub use body::{Decoded, Decoder};
-pub use head::{AnswerHead, Limits, Reader, RequestHead};
+pub use head::{AnswerHead, Glimpse, Limits, Reader, RequestHead};
 
 /// How the end of a message's content is told (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

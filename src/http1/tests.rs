@@ -364,3 +364,31 @@ fn what_is_encoded_is_read_back() {
     encode::last_chunk(&mut bytes, None);
     assert_eq!(decoded(Framing::Chunked, &bytes, 100).unwrap().0, Bytes::new());
 }
+
+#[test]
+fn what_is_known_of_a_refused_head_can_be_told() {
+    let told = |bytes: &str| {
+        let mut buffer = BytesMut::from(bytes);
+        let _ = Reader::default().request(&mut buffer, &LIMITS);
+        let Glimpse { method, target, version } = Glimpse::of(&buffer);
+        let word = |word: Option<String>| word.unwrap_or("-".into());
+        let (method, target) = (method.map(|method| method.to_string()), target.map(|uri| uri.to_string()));
+        format!("{} {} {}", word(method), word(target), word(version.map(|version| format!("{version:?}"))))
+    };
+    for (bytes, known) in [
+        ("", "- - -"),
+        ("GE", "- - -"),
+        ("GET ", "GET - -"),
+        ("GET /hal", "GET - -"),
+        ("GET /half ", "GET /half -"),
+        ("GET /a HTTP/1.1\r\nhost", "GET /a HTTP/1.1"),
+        ("GET /a HTTP/1.1\nhost", "GET /a HTTP/1.1"),
+        ("\r\nGET /a?b HTTP/1.0\r\nx : y\r\n\r\n", "GET /a?b HTTP/1.0"),
+        ("POST /a HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\na", "POST /a HTTP/1.1"),
+        ("GET /a HTTP/2.0\r\n\r\n", "GET /a -"),
+        ("GET \"a HTTP/1.1\r\n\r\n", "GET - HTTP/1.1"),
+        ("\u{16}\u{3}\u{1} \r\n\r\n", "- - -"),
+    ] {
+        assert_eq!(told(bytes), known, "{bytes:?}");
+    }
+}

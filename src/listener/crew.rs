@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, oneshot};
 
 use super::capacity::Capacity;
-use crate::connection::{Accepted, Blueprint, DrainOrder};
+use crate::connection::{Accepted, Blueprint, DrainOrder, Places};
 use crate::telemetry::counters::Counters;
 
 /// What a data thread is told.
@@ -46,6 +46,8 @@ pub(super) struct Crew {
     pub(super) capacity: Arc<Capacity>,
     /// Who may still bring connections, beside the threads themselves.
     arriving: AtomicIsize,
+    /// The tunnels of all threads.
+    pub(super) places: Arc<Places>,
     /// A load fell, or a thread began to drain or died, while somebody may wait for the end.
     pub(super) changed: Notify,
 }
@@ -163,7 +165,13 @@ impl Crew {
 
 impl Crew {
     pub(super) fn of(members: Vec<Member>, capacity: Arc<Capacity>) -> Arc<Crew> {
-        Arc::new(Crew { members, capacity, arriving: AtomicIsize::new(0), changed: Notify::new() })
+        Arc::new(Crew {
+            members,
+            capacity,
+            arriving: AtomicIsize::new(0),
+            places: Arc::default(),
+            changed: Notify::new(),
+        })
     }
 }
 

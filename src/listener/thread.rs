@@ -65,7 +65,7 @@ async fn live(beginning: Beginning) {
         let crew = Arc::clone(&crew);
         move || crew.left(index)
     };
-    let local = Local::new(blueprint, counters, on_leave);
+    let local = Local::new(blueprint, counters, Arc::clone(&crew.places), on_leave);
     let thread = Rc::new(Thread { index, crew, local });
     let mut accepting = match thread.accept_on(sockets) {
         Ok(accepting) => accepting,

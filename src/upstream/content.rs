@@ -79,6 +79,10 @@ pub enum End {
     Long(u64),
     /// It comes with fewer bytes a second than this limit.
     Slow(u64),
+    /// Its trailers are longer than this limit.
+    LongTrailers(u64),
+    /// It has more trailers than this limit.
+    ManyTrailers(u64),
 }
 
 /// Why the client's content ended before its end.
@@ -88,6 +92,8 @@ pub enum ContentFault {
     Malformed(&'static str),
     Long(u64),
     Slow(u64),
+    LongTrailers(u64),
+    ManyTrailers(u64),
 }
 
 /// The client's content, whatever protocol it comes in.
@@ -443,6 +449,8 @@ impl End {
             End::Malformed(reason) => Some(Failure::BadRequest(reason)),
             End::Long(limit) => Some(Failure::LongContent(limit)),
             End::Slow(limit) => Some(Failure::SlowContent(limit)),
+            End::LongTrailers(limit) => Some(Failure::LongFields(limit)),
+            End::ManyTrailers(limit) => Some(Failure::ManyFields(limit)),
         }
     }
 }
@@ -454,6 +462,8 @@ impl From<ContentFault> for End {
             ContentFault::Malformed(reason) => End::Malformed(reason),
             ContentFault::Long(limit) => End::Long(limit),
             ContentFault::Slow(limit) => End::Slow(limit),
+            ContentFault::LongTrailers(limit) => End::LongTrailers(limit),
+            ContentFault::ManyTrailers(limit) => End::ManyTrailers(limit),
         }
     }
 }
@@ -475,6 +485,8 @@ impl fmt::Display for ContentError {
             ContentError::Ended(End::Malformed(_)) => "the client's content is malformed",
             ContentError::Ended(End::Long(_)) => "the client's content is too long",
             ContentError::Ended(End::Slow(_)) => "the client's content comes too slowly",
+            ContentError::Ended(End::LongTrailers(_)) => "the client's trailers are too long",
+            ContentError::Ended(End::ManyTrailers(_)) => "the client sends too many trailers",
             ContentError::Over => "the attempt is over",
         })
     }

@@ -107,3 +107,24 @@ fn every_line_on_standard_error_is_json_with_its_level() {
     let refused = log.iter().find(|line| line["message_id"] == "4fccc1d7244c6b0ef84f527c53ba239d").unwrap();
     assert!(refused["message"].as_str().unwrap().contains("blog.toml:2:"), "{refused}");
 }
+
+/// A head that was refused left no trace but an answer.
+#[test]
+fn what_is_refused_before_it_is_a_request_is_told_as_far_as_it_is_known() {
+    let daemon = logging("access = \"all\"");
+    for (head, status, method, path, code) in [
+        ("GET /a?b HTTP/1.1\r\nHost : blog.test\r\n\r\n", 400, "GET", "/a?b", "bad-request"),
+        ("POST /x HTTP/3.0\r\n", 505, "POST", "/x", "unsupported-version"),
+        ("\u{16}\u{3}\u{1}", 400, "-", "-", "bad-request"),
+    ] {
+        let mut client = Wire::to(&daemon.address());
+        let answer = client.say(head).message();
+        assert_eq!((answer.status(), answer.field("connection")), (status, Some("close")), "{head:?}");
+        assert!(client.is_closed());
+        let id = answer.field("x-request-id").unwrap();
+        assert!(answer.text().contains(id), "{answer:?}");
+        let line = daemon.access(id);
+        assert_eq!((&line["status"], &line["code"]), (&status.into(), &code.into()), "{line}");
+        assert_eq!((&line["method"], &line["path"]), (&method.into(), &path.into()), "{line}");
+    }
+}

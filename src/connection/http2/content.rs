@@ -18,7 +18,6 @@ use super::head;
 use super::metered::Gauge;
 use crate::config::settings::Limits;
 use crate::connection::flight::Flight;
-use crate::response::hygiene;
 use crate::upstream::{Asker, ContentFault};
 
 pub(in crate::connection) struct Content {
@@ -88,14 +87,13 @@ impl Content {
     }
 
     fn trailers(&self, trailers: Option<HeaderMap>) -> Option<Result<Frame<Bytes>, ContentFault>> {
-        let mut trailers = trailers?;
+        let trailers = trailers?;
         if self.gauge.take_malformed(self.stream.stream_id().as_u32()) {
             return Some(Err(ContentFault::Malformed("a pseudo-field in its trailers")));
         }
         if head::check_fields(&trailers, &self.limits).is_err() {
             return Some(Err(ContentFault::Malformed("its trailers cannot be passed on")));
         }
-        hygiene::trailers(&mut trailers);
         (!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers)))
     }
 }

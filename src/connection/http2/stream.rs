@@ -194,9 +194,11 @@ fn say_length(headers: &mut HeaderMap, method: &Method, status: StatusCode, body
 impl Answering {
     fn poll(&mut self, flight: &Flight, gauge: &Gauge, cx: &mut Context<'_>) -> Poll<()> {
         if self.sender.poll_reset(cx).is_ready() {
+            self.body.forsake();
             return Poll::Ready(());
         }
         if flight.broke_off() {
+            self.body.forsake();
             self.sender.send_reset(match flight.stop() {
                 Some(Stop::Stalled) => Reason::CANCEL,
                 _ => Reason::INTERNAL_ERROR,
@@ -204,8 +206,15 @@ impl Answering {
             return Poll::Ready(());
         }
         loop {
-            if self.piece.is_some() && ready!(self.poll_send(gauge, cx)) {
-                return Poll::Ready(());
+            if self.piece.is_some() {
+                match self.poll_send(gauge, cx) {
+                    Poll::Ready(false) => {}
+                    Poll::Ready(true) => return Poll::Ready(()),
+                    Poll::Pending => {
+                        self.body.poll_sending(cx);
+                        return Poll::Pending;
+                    }
+                }
             }
             let over = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) if frame.is_trailers() => self.end(frame.into_trailers().unwrap_or_default()),
@@ -225,8 +234,7 @@ impl Answering {
         if let Some(left) = &mut self.left {
             match left.checked_sub(piece.len() as u64) {
                 Some(less) if less == 0 || !last => *left = less,
-                // Longer or shorter than it was said to be.
-                _ => return self.reset(),
+                _ => return self.mismatch(),
             }
         }
         if !piece.is_empty() || last {
@@ -242,7 +250,10 @@ impl Answering {
             match poll_room(&mut self.sender, cx) {
                 Poll::Ready(true) => gauge.hand_over(piece.len(), last),
                 // It is no longer a stream to send on.
-                Poll::Ready(false) => return Poll::Ready(true),
+                Poll::Ready(false) => {
+                    self.body.forsake();
+                    return Poll::Ready(true);
+                }
                 Poll::Pending => {
                     self.piece = Some((piece, last));
                     return Poll::Pending;
@@ -251,22 +262,30 @@ impl Answering {
         }
         match self.sender.send_data(piece, last) {
             Ok(()) => Poll::Ready(last),
-            Err(_) => Poll::Ready(self.reset()),
+            Err(_) => {
+                self.body.forsake();
+                Poll::Ready(self.reset())
+            }
         }
     }
 
     /// The body has ended; always over.
-    fn end(&mut self, mut trailers: HeaderMap) -> bool {
+    fn end(&mut self, trailers: HeaderMap) -> bool {
         if self.left.is_some_and(|left| left > 0) {
-            return self.reset();
+            return self.mismatch();
         }
-        hygiene::trailers(&mut trailers);
         self.sender.reserve_capacity(0);
         let ended = match trailers.is_empty() {
             true => self.sender.send_data(Bytes::new(), true),
             false => self.sender.send_trailers(trailers),
         };
         ended.is_ok() || self.reset()
+    }
+
+    /// It is longer or shorter than it was said to be; always over.
+    fn mismatch(&mut self) -> bool {
+        self.body.mismatch();
+        self.reset()
     }
 
     /// It must not look complete; always over.

@@ -159,3 +159,39 @@ fn a_client_that_goes_away_in_its_upload_is_counted_as_gone() {
     let totals = gateway.until(|totals| totals.in_flight == 0);
     assert_eq!((totals.client_gone, totals.residue()), (1, 0));
 }
+
+/// The connection did not watch the socket any more once it had seen content in it, and its consumer had
+/// read that without waiting.
+#[test]
+fn a_client_that_goes_away_after_its_upload_ends_the_attempt() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    for length in [10, 300_000] {
+        let mut client =
+            gateway.ask(&format!("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {length}\r\n\r\n"));
+        let (mut endpoint, _) = origin.request();
+        // Both are there when the thread looks.
+        let release = gateway.threads.wedge(0);
+        client.send("x".repeat(length));
+        drop(release);
+        endpoint.exactly(length);
+        drop(client);
+        endpoint.ended();
+    }
+    let totals = gateway.until(|totals| totals.in_flight == 0);
+    assert_eq!((totals.client_gone, totals.residue()), (2, 0));
+}
+
+#[test]
+fn what_comes_behind_a_request_waits_at_the_client() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    // The kernel's buffers grow to a few MiB each; here it is a head's worth.
+    let sent = client.send_until_stuck();
+    assert!(sent < 32 * 1024 * 1024, "{sent}");
+    endpoint.send(OK);
+    assert_eq!(client.answer().1, "ok");
+    assert!(client.answer().0.starts_with("http/1.1 414 "));
+}

@@ -108,17 +108,62 @@ fn a_head_that_does_not_come_in_time_is_a_408_and_silence_an_end() {
     let mut slow = gateway.ask("GET / HTTP/1.1\r\nHost: a.exa");
     let mut silent = gateway.connect();
     gateway.until(|totals| totals.connections_open == 2);
-    gateway.later(Duration::from_secs(29));
+    gateway.later(Duration::from_secs(9));
     slow.send("mple\r\n");
-    gateway.later(Duration::from_secs(31));
-    assert!(slow.head().starts_with("http/1.1 408 "));
+    gateway.later(Duration::from_secs(11));
+    let (head, content) = slow.answer();
+    assert!(head.starts_with("http/1.1 408 ") && head.contains("connection: close\r\n"), "{head}");
+    assert!(head.contains("x-request-id: ") && content.contains("request id: "), "{head}{content}");
     assert_eq!((slow.ended(), silent.ended()), (End::Closed, End::Closed));
+    let totals = gateway.until(|totals| totals.connections_open == 0);
+    assert_eq!((totals.admitted, totals.refused, totals.residue()), (1, 1, 0));
+    assert_eq!(totals.failures.get("slow-head"), Some(&1));
+}
+
+#[test]
+fn an_empty_line_alone_is_no_head_and_gets_no_answer() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut waiting = gateway.ask("\r\n");
+    let mut ending = gateway.ask("\r\n");
+    ending.end();
+    assert_eq!(ending.ended(), End::Closed);
+    gateway.until(|totals| totals.connections_open == 1);
+    gateway.later(Duration::from_secs(11));
+    assert_eq!(waiting.ended(), End::Closed);
+    assert_eq!(gateway.until(|totals| totals.connections_open == 0).admitted, 0);
+}
+
+#[test]
+fn an_idle_connection_is_closed_after_its_time_unless_a_request_is_there() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    endpoint.send(OK);
+    client.answer();
+    gateway.until(|totals| totals.in_flight == 0);
+    gateway.later(Duration::from_secs(74));
+    // The thread sees the request and the end of the time in the same turn.
+    let release = gateway.threads.wedge(0);
+    client.send(GET);
+    gateway.threads.run(0, |local| local.sweep(std::time::Instant::now() + Duration::from_secs(76)));
+    drop(release);
+    endpoint.head();
+    endpoint.send(OK);
+    assert_eq!(client.answer().1, "ok");
+    gateway.until(|totals| totals.in_flight == 0);
+    gateway.later(Duration::from_secs(76));
+    assert_eq!(client.ended(), End::Closed);
+    assert_eq!(gateway.until(|totals| totals.connections_open == 0).admitted, 2);
 }
 
 #[test]
 fn a_kept_connection_may_be_idle_but_its_next_head_has_a_deadline() {
     let origin = Origin::start();
-    let gateway = gateway(only(&origin));
+    let mut settings = only(&origin);
+    settings.limits.keep_alive = None;
+    let gateway = gateway(settings);
     let mut client = gateway.ask(GET);
     let (mut endpoint, _) = origin.request();
     endpoint.send(OK);
@@ -133,7 +178,7 @@ fn a_kept_connection_may_be_idle_but_its_next_head_has_a_deadline() {
     // Until the thread has read it, the connection is an idle one.
     let mut answered = false;
     while !answered {
-        gateway.later(Duration::from_secs(31));
+        gateway.later(Duration::from_secs(11));
         answered = client.has_something();
     }
     assert!(client.head().starts_with("http/1.1 408 "));

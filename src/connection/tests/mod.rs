@@ -7,15 +7,27 @@
 mod bodies;
 mod deadlines;
 mod drain;
+mod footprint;
+mod framing;
 mod http2;
+mod limits;
 mod reload;
 mod requests;
 mod tunnels;
 mod world;
 
-use http::Request;
+use http::{HeaderValue, Request, Response};
+
+use super::flight::Flight;
+use crate::upstream::Asker;
 
 /// Called with each request before it is routed.
-pub(super) fn observe<B>(request: &Request<B>) {
+pub(super) fn observe<B>(flight: &Flight, request: &Request<B>) {
+    if let Some(status) = request.headers().get("x-test-interim") {
+        let mut interim = Response::builder().status(status.to_str().unwrap()).body(()).unwrap();
+        interim.headers_mut().insert("link", HeaderValue::from_static("</style.css>"));
+        interim.headers_mut().insert("keep-alive", HeaderValue::from_static("timeout=5"));
+        flight.interim(interim);
+    }
     assert!(!request.headers().contains_key("x-test-panic"), "asked to panic by a test");
 }

@@ -145,7 +145,7 @@ pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await.unwrap() })
 }
 
-fn blueprint(number: u64, settings: Settings) -> Arc<Blueprint> {
+pub(super) fn blueprint(number: u64, settings: Settings) -> Arc<Blueprint> {
     let settings = Arc::new(settings);
     let routes = Arc::new(Table::new(&settings));
     let access = crate::telemetry::access::AccessLog::silent();
@@ -402,6 +402,19 @@ impl Peer {
             .nth(1)
             .map_or(0, |rest| rest.split("\r\n").next().unwrap().parse().unwrap());
         (head, String::from_utf8(self.exactly(length)).unwrap())
+    }
+
+    /// Chunked content, without trailers.
+    pub(super) fn chunked(&mut self) -> Vec<u8> {
+        let mut content = Vec::new();
+        loop {
+            let size = usize::from_str_radix(self.until("\r\n").trim_end(), 16).unwrap();
+            content.extend(self.exactly(size));
+            assert_eq!(self.exactly(2), b"\r\n");
+            if size == 0 {
+                return content;
+            }
+        }
     }
 
     /// What comes until the end, and how it ends.

@@ -1,0 +1,56 @@
+//! What an idle connection costs.
+
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::world::*;
+use crate::connection::local::Local;
+use crate::connection::seat::Seat;
+use crate::connection::wire::{Gulp, Wire};
+use crate::connection::{Accepted, Places, life};
+use crate::telemetry::counters::Counters;
+
+fn accepted() -> (UnixStream, Accepted) {
+    let (client, server) = UnixStream::pair().unwrap();
+    server.set_nonblocking(true).unwrap();
+    (client, Accepted { socket: server.into(), address: None, listener: Arc::from("http"), kept: None })
+}
+
+fn local() -> Rc<Local> {
+    Local::new(blueprint(1, settings(Vec::new())), Counters::new(), Arc::new(Places::default()), || {})
+}
+
+/// Everything beside the future is a socket in the reactor, a seat and a shared pointer.
+#[test]
+fn the_future_of_a_connection_is_small() {
+    let local = local();
+    let (_client, accepted) = accepted();
+    let life = life(&local, accepted);
+    let size = std::mem::size_of_val(&life);
+    assert!(size <= 512, "{size} bytes");
+    assert!(std::mem::size_of::<Seat>() <= 320, "{} bytes", std::mem::size_of::<Seat>());
+}
+
+#[test]
+fn a_connection_whose_bytes_are_all_taken_holds_no_buffer() {
+    block_on(async {
+        let local = local();
+        let (mut client, accepted) = accepted();
+        let seat = Seat::take(&local, None, accepted.listener.clone());
+        let wire = Wire::new(accepted, Rc::clone(&seat)).unwrap();
+        for gulp in [Gulp::Small, Gulp::Bulk] {
+            std::io::Write::write_all(&mut client, GET.as_bytes()).unwrap();
+            let read = std::future::poll_fn(|cx| wire.poll_fill(gulp, cx)).await.unwrap();
+            assert_eq!(read, GET.len());
+            if gulp == Gulp::Small {
+                assert!(wire.unread().capacity() < 2 * GET.len(), "{}", wire.unread().capacity());
+            }
+            wire.rest();
+            assert_eq!(&wire.unread()[..], GET.as_bytes());
+            let taken = wire.unread().split();
+            wire.rest();
+            assert_eq!((taken.len(), wire.unread().capacity()), (GET.len(), 0));
+        }
+    });
+}
