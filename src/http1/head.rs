@@ -369,12 +369,16 @@ fn field(lines: &Bytes, line: &[u8]) -> Result<(HeaderName, HeaderValue), Refusa
         return Err(Refusal::Malformed("a line begins with a space"));
     }
     let colon = memchr::memchr(b':', line).ok_or(Refusal::Malformed("a field line has no colon"))?;
-    let name = HeaderName::from_bytes(&line[..colon])
-        .map_err(|_| Refusal::Malformed("the name of a field is not a token"))?;
+    let name = name(&line[..colon]).ok_or(Refusal::Malformed("the name of a field is not a token"))?;
     let value = lines.slice_ref(trimmed(&line[colon + 1..]));
     let value = HeaderValue::from_maybe_shared(value)
         .map_err(|_| Refusal::Malformed("the value of a field has a control character"))?;
     Ok((name, value))
+}
+
+/// `HeaderName` alone takes a quote for a part of a token.
+fn name(text: &[u8]) -> Option<HeaderName> {
+    is_token(text).then(|| HeaderName::from_bytes(text).ok()).flatten()
 }
 
 /// RFC 9112, section 6.3, for a request.

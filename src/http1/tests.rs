@@ -91,6 +91,7 @@ fn whatever_could_be_read_in_two_ways_is_refused() {
         "GET / HTTP/1.1\r\n: x\r\n\r\n",
         "GET / HTTP/1.1\r\nhost\r\n\r\n",
         "GET / HTTP/1.1\r\nho st: x\r\n\r\n",
+        "GET / HTTP/1.1\r\nho\"st: x\r\n\r\n",
         "GET / HTTP/1.1\r\nhost: a\0b\r\n\r\n",
         "GET / HTTP/1.1\r\nhost: a\x7fb\r\n\r\n",
         "GET / HTTP/1.1\r\n host: x\r\n\r\n",

@@ -305,8 +305,12 @@ fn read(bytes: &[u8]) -> Result<Head, String> {
     let form = match target.as_bytes() {
         b"*" => method == "OPTIONS",
         target => {
-            target.starts_with(b"/")
-                && target.iter().all(|b| (0x21..0x7f).contains(b) && !b"#\"<>\\^`{|}".contains(b))
+            // The URL standard's sets for path and query, which browsers keep to.
+            let (path, query) =
+                target.split_at(target.iter().position(|b| *b == b'?').unwrap_or(target.len()));
+            let none_of =
+                |text: &[u8], odd: &[u8]| text.iter().all(|b| (0x21..0x7f).contains(b) && !odd.contains(b));
+            target.starts_with(b"/") && none_of(path, b"#\"<>\\`") && none_of(query, b"#\"<>")
         }
     };
     if method.is_empty() || !method.bytes().all(is_token) || !form {

@@ -44,6 +44,10 @@ pub(super) fn check_fields(fields: &HeaderMap, limits: &Limits) -> Result<(), Fa
     if lengths.sum::<u64>() > limits.fields {
         return Err(Failure::LongFields(limits.fields));
     }
+    // `http` takes a quote for a part of a name.
+    if !fields.keys().all(|name| syntax::is_token(name.as_str().as_bytes())) {
+        return Err(Failure::BadRequest("the name of a field is not a token"));
+    }
     if fields.values().any(is_padded) {
         return Err(Failure::BadRequest("a field has spaces around its value"));
     }
