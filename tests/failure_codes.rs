@@ -68,7 +68,7 @@ fn every_code_of_the_table_of_failures_has_a_counter_and_no_counter_is_without_a
 }
 
 #[test]
-fn every_failure_stands_in_the_manual_with_its_status() {
+fn every_failure_stands_in_the_manual_with_its_status_and_the_end_of_its_connection() {
     let manual = include_str!("../man/hitless.8").replace("\\-", "-");
     let answers = manual.split(".SH ANSWERS OF ITS OWN").nth(1).and_then(|rest| rest.split(".SH ").next());
     let entries: Vec<&str> = answers.unwrap().split(".TP\n").collect();
@@ -79,6 +79,10 @@ fn every_failure_stands_in_the_manual_with_its_status() {
             let mut words = head.split(|letter: char| !letter.is_alphanumeric() && letter != '-');
             head.contains(&verdict.status.to_string()) && words.any(|word| word == verdict.code)
         };
-        assert!(entries.iter().any(told), "{} {}", verdict.status, verdict.code);
+        let entry = entries.iter().copied().find(told);
+        let entry = entry.unwrap_or_else(|| panic!("{} {} is not there", verdict.status, verdict.code));
+        // Nobody is there to see the connection of a client that has gone.
+        let closes = verdict.close && verdict.status != 499;
+        assert_eq!(entry.lines().next().unwrap().contains("(closes)"), closes, "{entry}");
     }
 }

@@ -137,9 +137,9 @@ Load the configuration again. The verdict is in the journal and in \fBsystemctl 
 .PP
 The gateway ignores them. A gateway that finds its keeper gone drains and exits.
 .SH ANSWERS OF ITS OWN
-What a client gets when an application cannot answer, as plain text, HTML or problem details (RFC 9457) by its \fIAccept\fR field, with the request id to quote. The code is in the journal and in the access log.
+What a client gets when an application cannot answer, as plain text, HTML or problem details (RFC 9457) by its \fIAccept\fR field, with the request id to quote. The code is in the journal and in the access log. An HTTP/1 connection ends with an answer that is marked (closes): what follows on it could not be told from the rest of the request.
 .TP
-.B 400 bad\-request
+.BR "400 bad\-request" " (closes)"
 The authority, the path or a field is ambiguous or not allowed.
 .TP
 .B 404 no\-route
@@ -148,28 +148,28 @@ The host is served, but no route fits; or no service is configured yet.
 .B 405 connect\-refused
 \fBCONNECT\fR where no route allows it.
 .TP
-.B 408 client\-silent
+.BR "408 client\-silent" " (closes)"
 The client stopped sending its content for \fBtimeout.idle\fR.
 .TP
-.B 408 slow\-head
+.BR "408 slow\-head" " (closes)"
 The head of a request took longer than \fBlimits.head\-time\fR.
 .TP
-.B 408 slow\-content
+.BR "408 slow\-content" " (closes)"
 Its content came slower than \fBlimits.content\-rate\fR.
 .TP
-.B 413 long\-content
+.BR "413 long\-content" " (closes)"
 Its content is longer than \fBlimits.content\fR.
 .TP
-.B 414 long\-request\-line
+.BR "414 long\-request\-line" " (closes)"
 The request line is longer than \fBlimits.request\-line\fR.
 .TP
-.B 417 unknown\-expectation
+.BR "417 unknown\-expectation" " (closes)"
 \fBExpect\fR asks for something other than \fB100\-continue\fR.
 .TP
 .B 421 misdirected
 No service has this host on this listener.
 .TP
-.BR "431 long\-fields" ", " many\-fields
+.BR "431 long\-fields" ", " many\-fields " (closes)"
 The fields of the request are longer than \fBlimits.fields\fR, or more than \fBlimits.field\-count\fR.
 .TP
 .B 499 client\-gone
@@ -178,7 +178,7 @@ Never sent: the client left before it had its answer.
 .B 500 panicked
 A mistake in hitless; only this request ends.
 .TP
-.B 501 unknown\-coding
+.BR "501 unknown\-coding" " (closes)"
 A transfer coding other than \fBchunked\fR.
 .TP
 .BR "502 unreachable" ", " unsent ", " no\-answer ", " bad\-answer ", " bad\-upgrade
@@ -199,7 +199,7 @@ Cut at the deadline of a drain before a byte was sent.
 .B 503 many\-tunnels
 There are as many tunnels as \fBlimits.tunnels\fR allows.
 .TP
-.B 505 unsupported\-version
+.BR "505 unsupported\-version" " (closes)"
 A major version of HTTP that is not spoken here.
 .TP
 .B 508 loop
