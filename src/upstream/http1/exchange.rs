@@ -17,7 +17,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::EXPECT;
+use http::header::{EXPECT, TRAILER};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body::{Body as _, Frame};
@@ -334,7 +334,12 @@ async fn sending(
             None => Sending::new(head, content, framing, None),
         });
     }
-    let framing = length.map_or(Framing::Chunked, Framing::Length);
+    let framing = match length {
+        Some(0) => Framing::NONE,
+        // What is announced has no place behind content of a known length (RFC 9112, section 7.1.2).
+        Some(length) if !request.headers.contains_key(TRAILER) => Framing::Length(length),
+        Some(_) | None => Framing::Chunked,
+    };
     let hold = hygiene::lists(&request.headers, EXPECT, "100-continue")
         .then(|| idle.map_or(GO_AHEAD, |idle| GO_AHEAD.min(idle / 2)));
     Ok(Sending::new(encoded(request, framing)?, content, framing, hold))
