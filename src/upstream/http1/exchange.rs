@@ -323,6 +323,10 @@ async fn sending(
     idle: Option<Duration>,
 ) -> Result<Sending, Broken> {
     let length = content.state().length();
+    // The head alone would be a whole request, and content may still come (RFC 9113, section 8.1.1).
+    if length == Some(0) && !content.is_end_stream() {
+        gathered(&mut content).await?;
+    }
     if link.is_old() {
         let data = if length.is_none() { Some(gathered(&mut content).await?) } else { None };
         let mut request = request.clone();
