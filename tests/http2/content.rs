@@ -167,6 +167,29 @@ fn trailers_pass_and_are_fields_like_others() {
                 "= hello",
                 "+ x-sum: 9",
             ]),
+        row("a trailer that is announced, behind content of a known length", "RFC 9112, section 7.1.2")
+            .says(post("/x", &[("trailer", "x-sum"), ("content-length", "5")]))
+            .says(data(1, 0, b"hello"))
+            .says(headers(1, END_STREAM, &[("x-sum", "9")]))
+            .passes(&[
+                "POST /x HTTP/1.1",
+                "host: a.test",
+                "trailer: x-sum",
+                "transfer-encoding: chunked",
+                "= hello",
+                "+ x-sum: 9",
+            ]),
+        row("an announced trailer behind less content than was said", "RFC 9113, section 8.1.1")
+            .says(post("/x", &[("trailer", "x-sum"), ("content-length", "5")]))
+            .says(data(1, 0, b"hel"))
+            .says(headers(1, END_STREAM, &[("x-sum", "9")]))
+            .malformed()
+            .nothing_whole(),
+        row("less content than was said, and no announced trailer", "RFC 9113, section 8.1.1")
+            .says(post("/x", &[("trailer", "x-sum"), ("content-length", "5")]))
+            .says(data(1, END_STREAM, b"hel"))
+            .malformed()
+            .nothing_whole(),
         row("a trailer without content", "RFC 9110, section 6.5")
             .says(post("/x", &[]))
             .says(headers(1, END_STREAM, &[("x-sum", "9")]))

@@ -1,8 +1,8 @@
 """What may differ between direct access and access through hitless, and why; nothing else may.
 
 `differences` compares what both ends of an exchange saw. Every row below is a difference that the
-RFCs demand of a gateway or allow it; a row that never applies is reported by the runner, so that the
-table does not grow stale.
+RFCs demand of a gateway or allow it. What is equal needs no explanation: a row that no difference has
+needed is reported by the runner, so that the table does not grow stale.
 """
 
 import re
@@ -17,10 +17,8 @@ REQUEST = {
     "x-request-id": "the name of the request in the logs of hitless",
     "traceparent": "W3C Trace Context: continued or begun here",
     "connection": "RFC 9110, section 7.6.1: of one connection only",
-    "keep-alive": "RFC 9110, section 7.6.1: of one connection only",
     "http2-settings": "RFC 9113, section 3.1: obsolete, never forwarded",
     "upgrade": "RFC 9110, section 7.8: of one connection only; h2c is never forwarded",
-    "te": "RFC 9110, section 10.1.4: of one connection only; 'trailers' is said anew",
     "transfer-encoding": "RFC 9112, section 6.1: of one connection only; HTTP/2 has none",
     "host": "HTTP/2 has :authority instead (RFC 9113, section 8.3.1); 'authority' is compared",
 }
@@ -38,12 +36,14 @@ ANSWER = {
 
 # Of an answer to gRPC that is nothing but trailers, they are its fields (gRPC over HTTP/2: Trailers-Only).
 TABLES = {"fields": ANSWER, "sent fields": REQUEST, "trailers of grpc": ANSWER}
+KINDS = {"fields": "answer", "sent fields": "request", "trailers of grpc": "answer"}
 
 OTHER = {
     "version": "the protocol towards an endpoint is the operator's choice",
     "absolute target": "RFC 9112, section 3.2.2: only to a proxy; a gateway sends the origin form",
     "cookie crumbs": "RFC 9113, section 8.2.3: joined where the next hop may not be HTTP/2",
     "content-length: 0": "RFC 9110, section 8.6: may be said where a method anticipates content",
+    "content-length and trailers": "RFC 9112, section 7.1.2: announced trailers need chunks, and chunks say no length",
     "boundary": "curl makes another one for each form",
     "order of names": "RFC 9110, section 5.3: only the order of lines of one name means something",
 }
@@ -54,37 +54,94 @@ CODES = {
     "(FRAME_SIZE_ERROR, COMPRESSION_ERROR, FLOW_CONTROL_ERROR); the code is for a human who looks at a trace",
 }
 
-applied = set()
-
-
 # What one application says over HTTP/1 and not over HTTP/2, when only one of them was asked directly.
 BORROWED = {"content-length": "node:http knows the length of an answer that is written at once, node:http2 does not say it"}
+
+applied = set()
 
 
 def differences(direct, through, borrowed=False):
     """The lines to print, empty when there is no difference that is not explained. `borrowed`: the
     client was compared with what another endpoint answers."""
-    direct, through = _plain(direct), _plain(through)
-    if borrowed:
-        direct, through = _without(BORROWED, direct), _without(BORROWED, through)
-    return list(_walk("", direct, through))
+    return list(_walk("", "", direct, through, borrowed))
 
 
-def _without(names, seen):
-    client = seen.get("client")
-    if not isinstance(client, dict) or "fields" not in client:
-        return seen
-    applied.update(names)
-    fields = [line for line in client["fields"] if line[0] not in names]
-    return {**seen, "client": {**client, "fields": fields}}
-
-
-def _walk(at, direct, through):
+def _walk(at, key, direct, through, borrowed):
     if isinstance(direct, dict) and isinstance(through, dict):
-        for key in sorted(direct.keys() | through.keys()):
-            yield from _walk(f"{at}.{key}" if at else key, direct.get(key), through.get(key))
-    elif direct != through:
-        yield f"{at}: direct {_short(direct)}, through {_short(through)}"
+        for name in sorted(direct.keys() | through.keys()):
+            path = f"{at}.{name}" if at else name
+            yield from _walk(path, name, direct.get(name), through.get(name), borrowed)
+    elif key in TABLES and isinstance(direct, list) and isinstance(through, list):
+        yield from _fields(at, key, direct, through, borrowed)
+    elif isinstance(direct, list) and isinstance(through, list) and len(direct) == len(through):
+        for number, (one, other) in enumerate(zip(direct, through)):
+            yield from _walk(f"{at}[{number}]", key, one, other, borrowed)
+    else:
+        one, other = _plain(direct), _plain(through)
+        if one != other and not _is_explained(key, one, other):
+            yield f"{at}: direct {_short(one)}, through {_short(other)}"
+
+
+def _plain(value):
+    """Without what is another one in each run."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, str):
+        return re.sub(r"127\.0\.0\.1:\d+", "HOST", re.sub(r"run=[\w-]+", "run=RUN", value))
+    return value
+
+
+def _is_explained(key, direct, through):
+    """What is not a field."""
+    if key == "version":
+        return _applies("version")
+    if key == "target" and direct == f"http://HOST{through}":
+        return _applies("absolute target")
+    return False
+
+
+def _fields(at, key, direct, through, borrowed):
+    direct, through = _grouped(direct), _grouped(through)
+    table = TABLES[key]
+    for name in sorted(direct.keys() | through.keys()):
+        one, other = direct.get(name, []), through.get(name, [])
+        if one == other or name == "x-run":
+            continue
+        if name in table:
+            _applies(f"{KINDS[key]} {name}")
+        elif name == "cookie" and "; ".join(one) == "; ".join(other):
+            _applies("cookie crumbs")
+        elif table is REQUEST and name == "content-length" and [] in (one, other) and ["0"] in (one, other):
+            _applies("content-length: 0")
+        elif table is REQUEST and name == "content-length" and not other and "trailer" in through:
+            _applies("content-length and trailers")
+        elif name == "content-type" and _bounded(one) == _bounded(other):
+            _applies("boundary")
+        elif borrowed and at == "client.fields" and name in BORROWED:
+            _applies(f"borrowed {name}")
+        else:
+            yield f"{at}: {name}: direct {_short(one)}, through {_short(other)}"
+    if [name for name in direct if name in through] != [name for name in through if name in direct]:
+        _applies("order of names")
+
+
+def _grouped(pairs):
+    """The values of each name, in their order."""
+    found = {}
+    for name, value in pairs:
+        found.setdefault(str(name).lower(), []).append(_plain(str(value)))
+    return found
+
+
+def _bounded(values):
+    return [re.sub(r"boundary=-+\w+", "boundary=B", value) for value in values]
+
+
+def _applies(row):
+    applied.add(row)
+    return True
 
 
 def _short(value):
@@ -92,54 +149,7 @@ def _short(value):
     return text if len(text) <= 600 else text[:600] + "…"
 
 
-def _plain(value, key=""):
-    """An observation without what is explained."""
-    if isinstance(value, dict):
-        return {name: _plain(inner, name) for name, inner in value.items() if not _drop(key, name)}
-    if key in TABLES and isinstance(value, list):
-        return _lines(value, TABLES[key])
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner, key) for inner in value]
-    if isinstance(value, str):
-        text = re.sub(r"run=[\w-]+", "run=RUN", value)
-        text = re.sub(r"127\.0\.0\.1:\d+", "HOST", text)
-        if "boundary=-" in text:
-            applied.add("boundary")
-            text = re.sub(r"boundary=-+\w+", "boundary=B", text)
-        if key == "target" and text.startswith("http://HOST"):
-            applied.add("absolute target")
-            text = text.removeprefix("http://HOST")
-        return text
-    return value
-
-
-def _drop(key, name):
-    if name == "version":
-        applied.add("version")
-        return True
-    return False
-
-
-def _lines(pairs, table):
-    kept, cookies = [], []
-    for name, value in pairs:
-        name, value = str(name).lower(), str(value)
-        if name == "cookie":
-            cookies.append(value)
-        elif name in table:
-            applied.add(name)
-        elif table is REQUEST and (name, value) == ("content-length", "0"):
-            applied.add("content-length: 0")
-        elif name != "x-run":
-            kept.append((name, _plain(value)))
-    if len(cookies) > 1:
-        applied.add("cookie crumbs")
-    if cookies:
-        kept.append(("cookie", "; ".join(cookies)))
-    applied.add("order of names")
-    return sorted(kept, key=lambda line: line[0])
-
-
 def unused():
     """Explanations that nothing needed."""
-    return sorted((set(REQUEST) | set(ANSWER) | set(OTHER)) - applied)
+    rows = {f"request {name}" for name in REQUEST} | {f"answer {name}" for name in ANSWER}
+    return sorted((rows | set(OTHER) | {f"borrowed {name}" for name in BORROWED}) - applied)

@@ -87,8 +87,10 @@ simple("expect 100-continue", "/echo", "--header", "Expect: 100-continue", "--da
 simple("expect refused", "/refuses", "--header", "Expect: 100-continue", "--data", "x" * 2000, clients=("1.1",),
        on=("http1",))
 simple("mirror 4 MiB", "/mirror", "--data-binary", "@-", "--header", "Expect:", content=b"mirrored" * (1 << 19))
+# Only in HTTP/1: curl 7.88, which Debian 12 has, often forgets an answer whose stream was reset with
+# NO_ERROR while it still sends, of node:http2 as of hitless. nghttp below does not.
 simple("early answer", "/early", "--data-binary", "@-", "--header", "Expect:", content=b"x" * 100_000,
-       leave=("ended",), on=("http1",), leave_server=("finished",))
+       leave=("ended",), clients=("1.1",), on=("http1",), leave_server=("finished",))
 simple("short answer", "/short", leave=BROKEN, leave_server=("finished",))
 simple("broken answer", "/broken", leave=BROKEN, leave_server=("finished",))
 simple("options", "/echo", "--request", "OPTIONS")
@@ -151,6 +153,11 @@ def asterisk(at):
     return {"client": {"status": done["status"]}}
 
 
+@check("curl offer of h2c", ("aiohttp",))
+def offers_h2c(at):
+    return {"client": curl(at, path="/echo", version="--http2"), "server": at.seen()}
+
+
 @check("curl absolute form", ("http1",))
 def absolute(at):
     target = at.url("/echo")
@@ -178,9 +185,12 @@ def release(at):
 
 @check("curl gives up before the answer", NODE, BOTH)
 def gives_up(at):
+    version = "--http2-prior-knowledge" if at.http2 else "--http1.1"
+    with subprocess.Popen(["curl", "--silent", version, at.url("/never")], stdout=subprocess.PIPE) as process:
+        arrived = at.seen()
+        process.kill()
     # The endpoint is told by the end of the connection or the stream, whichever it has.
-    client = curl(at, "--max-time", "0.5", path="/never")
-    return {"client": {"ended": client["ended"]}, "server": at.seen()["target"]}
+    return {"server": [arrived, at.seen()["target"]]}
 
 
 @check("curl gives up within the answer", NODE, BOTH)
@@ -215,6 +225,12 @@ def nghttp_trailers(at):
     data = at.stage.files / "small"
     nghttp(at, f"--data={data}", "--trailer=x-sum: 1", "--trailer=x-two: 2", at.url("/echo"))
     return {"server": at.seen()}
+
+
+@check("nghttp early answer", NODE, ("2",))
+def nghttp_early(at):
+    client = nghttp(at, f"--data={at.stage.files / 'large'}", at.url("/early"))
+    return {"client": client, "server": at.seen()["target"]}
 
 
 @check("nghttp many streams", NODE, ("2",))

@@ -102,7 +102,7 @@ const pages = {
   },
   // The answer is there before the content is, and the content is not wanted.
   "/early"(request, response) {
-    response.writeHead(413, { connection: "close", "content-length": 9 });
+    response.writeHead(413, { ...(request.stream ? {} : { connection: "close" }), "content-length": 9 });
     response.end("too much\n");
   },
   // Ends in the middle of a promised length.
@@ -126,8 +126,9 @@ const pages = {
     released.get(url.searchParams.get("run"))?.();
     response.end();
   },
-  // Never an answer: the client gives up.
-  "/never"(request) {
+  // Never an answer: the client gives up once this has told that it was asked.
+  "/never"(request, response, seen) {
+    say({ run: seen.run, arrived: true });
     request.resume();
   },
   // Content that never ends.

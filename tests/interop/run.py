@@ -8,6 +8,7 @@ same client without hitless. explained.py has the differences that are meant.
 
 import argparse
 import concurrent.futures
+import os
 import pathlib
 import signal
 import sys
@@ -16,7 +17,7 @@ import traceback
 
 import explained
 import stage
-from stage import At, Stage, check, checks
+from stage import At, Stage, checks
 
 import conformance
 import http_checks  # noqa: F401  registers its checks
@@ -73,18 +74,35 @@ def main():
     arguments.add_argument("--only", default="", help="the checks with this word in their name")
     arguments.add_argument("--verbose", action="store_true")
     options = arguments.parse_args()
+    # Everything is on this host: none of it is to be asked of a proxy.
+    for name in [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]:
+        del os.environ[name]
     # Stopped from outside, it ends what it has started too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, lambda number, _: sys.exit(128 + number))
     began = time.monotonic()
-    with Stage(pathlib.Path(options.binary).resolve()) as scene:
-        runner = Runner(scene, options.verbose)
-        chosen = [one for one in checks if options.only in one[0]]
-        with concurrent.futures.ThreadPoolExecutor(4) as pool:
-            for _ in pool.map(lambda one: runner.run(*one), chosen):
-                pass
-        runner.results += conformance.run(scene, options.only, options.verbose)
-        log = (scene.path / "log").read_text()
+    try:
+        with Stage(pathlib.Path(options.binary).resolve()) as scene:
+            runner = Runner(scene, options.verbose)
+            run(runner, [one for one in checks if options.only in one[0]])
+            runner.results += conformance.run(scene, options.only, options.verbose)
+            log = (scene.path / "log").read_text()
+    except SystemExit as stopped:
+        # Not by the interpreter, which would wait for the checks that are under way.
+        stage.end_clients()
+        print("interop: stopped", file=sys.stderr, flush=True)
+        os._exit(stopped.code)
     return report(runner.results, options, log, time.monotonic() - began)
+
+
+def run(runner, chosen):
+    """Four at a time: they mostly wait."""
+    pool = concurrent.futures.ThreadPoolExecutor(4)
+    try:
+        for _ in pool.map(lambda one: runner.run(*one), chosen):
+            pass
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def report(results, options, log, took):

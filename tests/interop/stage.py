@@ -20,7 +20,8 @@ import threading
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 HOME = ROOT / "target" / "interop"
-PATIENCE = 10
+# Bounds what would never end; nothing that works takes so long.
+PATIENCE = 30
 
 # name: (protocol, command)
 ENDPOINTS = {
@@ -73,7 +74,7 @@ class At:
         try:
             line = self.stage.lines(self.run).get(timeout=PATIENCE)
         except queue.Empty:
-            return "nothing arrived"
+            raise AssertionError("nothing arrived at the endpoint") from None
         line = {key: value for key, value in line.items() if key != "run"}
         if tidy and "fields" in line:
             line["sent fields"] = line.pop("fields")
@@ -86,7 +87,8 @@ class Stage:
     def __init__(self, binary):
         self.binary = binary
         self.ports, self.through = {}, {}
-        self.processes, self._lines, self._lock = [], {}, threading.Lock()
+        self.processes, self.keeper = [], None
+        self._lines, self._lock = {}, threading.Lock()
         self.folder = tempfile.TemporaryDirectory(prefix="hitless-interop-")
         self.path = pathlib.Path(self.folder.name)
         self.files = self.path / "files"
@@ -100,40 +102,50 @@ class Stage:
             return self._lines.setdefault(run, queue.Queue())
 
     def __enter__(self):
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self):
         ready = queue.Queue()
         environment = {**os.environ, "INTEROP_MODULES": str(HOME), "INTEROP_FILES": str(self.files)}
         wanted = 0
         for name, (_, command) in ENDPOINTS.items():
             if command is not None:
                 process = self.spawn(command, cwd=HERE, env=environment, stdout=subprocess.PIPE, text=True)
-                threading.Thread(target=self._listen, args=(process, ready), daemon=True).start()
+                threading.Thread(target=self._listen, args=(name, process, ready), daemon=True).start()
                 wanted += 2 if name == "http1" else 1
         for _ in range(wanted):
             name, port = ready.get(timeout=60)
+            if port is None:
+                raise RuntimeError(f"the endpoint {name} has ended; what it said is above")
             self.ports[name] = port
         self.ports["nghttpd"] = self._nghttpd()
         self._hitless()
-        return self
 
     def spawn(self, command, **options):
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
         self.processes.append(process)
         return process
 
-    def _listen(self, process, ready):
+    def _listen(self, name, process, ready):
         for line in process.stdout:
             if line.startswith("ready "):
-                _, name, port = line.split()
-                ready.put((name, int(port)))
+                _, which, port = line.split()
+                ready.put((which, int(port)))
             elif line.startswith("{"):
                 seen = json.loads(line)
                 self.lines(seen.get("run")).put(seen)
             else:
                 print(f"{process.args}: {line}", end="", file=sys.stderr)
+        ready.put((name, None))
 
     def _nghttpd(self):
         """It takes a number only: one that was free a moment ago, until it could bind it."""
-        while True:
+        for _ in range(20):
             with socket.create_server(("127.0.0.1", 0)) as free:
                 port = free.getsockname()[1]
             options = ["--no-tls", "--address=127.0.0.1", f"--htdocs={self.files}", "--echo-upload"]
@@ -148,6 +160,7 @@ class Stage:
                         server.wait(0.05)
                     except subprocess.TimeoutExpired:
                         pass
+        raise RuntimeError("nghttpd does not start")
 
     def _hitless(self):
         services = self.path / "services.d"
@@ -174,11 +187,15 @@ class Stage:
             self.through[listener["name"]] = int(listener["address"].rsplit(":", 1)[1])
 
     def __exit__(self, *_):
-        self.keeper.terminate()
-        try:
-            self.keeper.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            print("hitless did not end in time", file=sys.stderr)
+        # What is being ended is ended.
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, signal.SIG_IGN)
+        if self.keeper is not None:
+            self.keeper.terminate()
+            try:
+                self.keeper.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                print("hitless did not end in time", file=sys.stderr)
         for process in self.processes:
             try:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -186,3 +203,13 @@ class Stage:
                 pass
             process.wait()
         self.folder.cleanup()
+
+
+def end_clients():
+    """Those that are still there when the checks are given up: whatever else this process has begun."""
+    for children in pathlib.Path("/proc/self/task").glob("*/children"):
+        for child in children.read_text().split():
+            try:
+                os.kill(int(child), signal.SIGKILL)
+            except ProcessLookupError:
+                pass

@@ -17,7 +17,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::EXPECT;
+use http::header::{EXPECT, TRAILER};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body::{Body as _, Frame};
@@ -323,6 +323,10 @@ async fn sending(
     idle: Option<Duration>,
 ) -> Result<Sending, Broken> {
     let length = content.state().length();
+    // The head alone would be a whole request, and content may still come (RFC 9113, section 8.1.1).
+    if length == Some(0) && !content.is_end_stream() {
+        gathered(&mut content).await?;
+    }
     if link.is_old() {
         let data = if length.is_none() { Some(gathered(&mut content).await?) } else { None };
         let mut request = request.clone();
@@ -334,7 +338,12 @@ async fn sending(
             None => Sending::new(head, content, framing, None),
         });
     }
-    let framing = length.map_or(Framing::Chunked, Framing::Length);
+    let framing = match length {
+        Some(0) => Framing::NONE,
+        // What is announced has no place behind content of a known length (RFC 9112, section 7.1.2).
+        Some(length) if !request.headers.contains_key(TRAILER) => Framing::Length(length),
+        Some(_) | None => Framing::Chunked,
+    };
     let hold = hygiene::lists(&request.headers, EXPECT, "100-continue")
         .then(|| idle.map_or(GO_AHEAD, |idle| GO_AHEAD.min(idle / 2)));
     Ok(Sending::new(encoded(request, framing)?, content, framing, hold))
