@@ -118,11 +118,7 @@ impl Request {
                     Err(_) => return Poll::Ready(Err(self.break_off(wire, cx))),
                 },
             };
-            if !self.output.is_empty() {
-                let ahead = self.presence.take_ahead();
-                self.output.advance(ahead);
-            }
-            match self.output.poll_write(wire, cx) {
+            match self.poll_write(wire, cx) {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Gone)),
                 Poll::Ready(Ok(())) if progress == Progress::Done => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) if progress == Progress::Full => {}
@@ -242,9 +238,18 @@ impl Request {
         }
     }
 
+    /// Writes what waits, without what the client has got of it ahead.
+    fn poll_write(&mut self, wire: &Wire, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        if !self.output.is_empty() {
+            let ahead = self.presence.take_ahead();
+            self.output.advance(ahead);
+        }
+        self.output.poll_write(wire, cx)
+    }
+
     /// The answer cannot be finished; the client gets what there is of it, as far as it takes it now.
     fn break_off(&mut self, wire: &Wire, cx: &mut Context<'_>) -> End {
-        let _ = self.output.poll_write(wire, cx);
+        let _ = self.poll_write(wire, cx);
         match &self.answering {
             // Where the end of the connection would be the end of the answer it is a reset; elsewhere that
             // might destroy what has been sent so far.
