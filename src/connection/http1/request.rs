@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 
 use super::End;
 use super::reading::Reading;
@@ -222,7 +222,10 @@ impl Request {
         let found = self.reading.as_ref().is_none_or(|reading| {
             reading.is_done() || (!reading.is_unasked() && reading.rest().is_some_and(|rest| rest <= REST))
         });
+        // Who asks for a tunnel may send into it what it does not choose, before it knows whether there is one.
+        let asked_for_tunnel = *self.flight.method() == Method::CONNECT;
         found
+            && !asked_for_tunnel
             && !self.flight.ends_connection()
             && !seat.local().is_leaving()
             && limits.keep_alive != Some(Duration::ZERO)
