@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
@@ -105,8 +105,13 @@ enum Source {
     Stream(Stream),
 }
 
+/// The longest piece that is put together with others when it is kept: each costs some hundred bytes.
+const SHORT: usize = 1024;
+
 enum Kept {
     Data(Bytes),
+    /// More than one short piece.
+    Together(BytesMut),
     Trailers(HeaderMap),
 }
 
@@ -186,6 +191,7 @@ impl Content {
         let kept = self.state.kept.borrow();
         let frame = match kept.get(self.replayed)? {
             Kept::Data(bytes) => Frame::data(bytes.clone()),
+            Kept::Together(bytes) => Frame::data(Bytes::copy_from_slice(bytes)),
             Kept::Trailers(fields) => Frame::trailers(fields.clone()),
         };
         self.replayed += 1;
@@ -397,12 +403,11 @@ impl ContentState {
             self.bytes.set(self.bytes.get() + data.len() as u64);
         }
         if self.keeping.get() {
-            let kept = match (frame.data_ref(), frame.trailers_ref()) {
-                (Some(data), _) => Kept::Data(data.clone()),
-                (_, Some(fields)) => Kept::Trailers(fields.clone()),
-                _ => return,
-            };
-            self.kept.borrow_mut().push(kept);
+            match (frame.data_ref(), frame.trailers_ref()) {
+                (Some(data), _) => keep(&mut self.kept.borrow_mut(), data),
+                (_, Some(fields)) => self.kept.borrow_mut().push(Kept::Trailers(fields.clone())),
+                _ => {}
+            }
         } else if !self.kept.borrow().is_empty() {
             self.kept.borrow_mut().clear();
         }
@@ -414,6 +419,23 @@ impl ContentState {
             wake(&self.supervisor);
         }
         ContentError::Ended(end)
+    }
+}
+
+/// A client may send its content byte by byte.
+fn keep(kept: &mut Vec<Kept>, data: &Bytes) {
+    match kept.last_mut() {
+        Some(Kept::Together(last)) if data.len() < SHORT => last.extend_from_slice(data),
+        Some(last @ Kept::Data(_)) if data.len() < SHORT => {
+            if let Kept::Data(first) = last
+                && first.len() < SHORT
+            {
+                *last = Kept::Together([&first[..], &data[..]].concat().as_slice().into());
+            } else {
+                kept.push(Kept::Data(data.clone()));
+            }
+        }
+        _ => kept.push(Kept::Data(data.clone())),
     }
 }
 
@@ -493,3 +515,35 @@ impl fmt::Display for ContentError {
 }
 
 impl Error for ContentError {}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt, stream};
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::*;
+
+    /// Each byte was kept as a piece of its own, which costs more than a hundred.
+    #[test]
+    fn content_that_comes_byte_by_byte_is_kept_together_and_replayed_whole() {
+        let pieces = [vec![1; 5], vec![1500], vec![1; 700], vec![1023; 3], vec![2000, 1]].concat();
+        let whole: Vec<u8> = (0..pieces.iter().sum()).map(|at: usize| at as u8).collect();
+        let mut rest = Bytes::from(whole.clone());
+        let frames: Vec<_> = pieces.iter().map(|size| Ok(Frame::data(rest.split_to(*size)))).collect();
+        let (state, mut content) = kept(frames, whole.len() as u64);
+        for _ in &pieces[..600] {
+            content.frame().now_or_never().unwrap().unwrap().unwrap();
+        }
+        assert_eq!(state.kept.borrow().len(), 3);
+        for _ in 0..2 {
+            let again = state.again().unwrap().collect().now_or_never().unwrap().unwrap();
+            assert_eq!(again.to_bytes(), whole);
+        }
+    }
+
+    fn kept(frames: Vec<Result<Frame<Bytes>, ContentFault>>, length: u64) -> (Rc<ContentState>, Content) {
+        let content =
+            Content::new(Source::Stream(Box::pin(StreamBody::new(stream::iter(frames)))), Some(length), None);
+        (content.state(), content)
+    }
+}

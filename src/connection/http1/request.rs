@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 
 use super::End;
 use super::reading::Reading;
@@ -118,11 +118,7 @@ impl Request {
                     Err(_) => return Poll::Ready(Err(self.break_off(wire, cx))),
                 },
             };
-            if !self.output.is_empty() {
-                let ahead = self.presence.take_ahead();
-                self.output.advance(ahead);
-            }
-            match self.output.poll_write(wire, cx) {
+            match self.poll_write(wire, cx) {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Gone)),
                 Poll::Ready(Ok(())) if progress == Progress::Done => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) if progress == Progress::Full => {}
@@ -226,7 +222,10 @@ impl Request {
         let found = self.reading.as_ref().is_none_or(|reading| {
             reading.is_done() || (!reading.is_unasked() && reading.rest().is_some_and(|rest| rest <= REST))
         });
+        // Who asks for a tunnel may send into it what it does not choose, before it knows whether there is one.
+        let asked_for_tunnel = *self.flight.method() == Method::CONNECT;
         found
+            && !asked_for_tunnel
             && !self.flight.ends_connection()
             && !seat.local().is_leaving()
             && limits.keep_alive != Some(Duration::ZERO)
@@ -242,9 +241,18 @@ impl Request {
         }
     }
 
+    /// Writes what waits, without what the client has got of it ahead.
+    fn poll_write(&mut self, wire: &Wire, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        if !self.output.is_empty() {
+            let ahead = self.presence.take_ahead();
+            self.output.advance(ahead);
+        }
+        self.output.poll_write(wire, cx)
+    }
+
     /// The answer cannot be finished; the client gets what there is of it, as far as it takes it now.
     fn break_off(&mut self, wire: &Wire, cx: &mut Context<'_>) -> End {
-        let _ = self.output.poll_write(wire, cx);
+        let _ = self.poll_write(wire, cx);
         match &self.answering {
             // Where the end of the connection would be the end of the answer it is a reset; elsewhere that
             // might destroy what has been sent so far.

@@ -195,3 +195,18 @@ fn what_comes_behind_a_request_waits_at_the_client() {
     assert_eq!(client.answer().1, "ok");
     assert!(client.answer().0.starts_with("http/1.1 414 "));
 }
+
+/// The first byte was written ahead, and again with what there was of an answer that broke off at once.
+#[test]
+fn an_answer_that_breaks_off_at_once_begins_once() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    client.end();
+    client.until("H");
+    endpoint.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n");
+    let told = client.head();
+    assert!(told.starts_with("ttp/1.1 200 ok\r\n"), "{told}");
+    assert_eq!(client.rest().0, b"");
+}

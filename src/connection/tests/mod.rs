@@ -13,6 +13,7 @@ mod http2;
 mod limits;
 mod reload;
 mod requests;
+mod stress;
 mod tunnels;
 mod world;
 

@@ -183,3 +183,27 @@ fn a_websocket_that_does_not_answer_its_close_is_not_waited_for() {
     endpoint.ended();
     gateway.finish();
 }
+
+/// What was meant for a tunnel that was refused was taken for the next request.
+#[test]
+fn what_is_sent_into_a_tunnel_that_is_refused_is_no_request() {
+    let origin = Origin::start();
+    let mut settings = only(&origin);
+    for connect in [false, true] {
+        let service = std::sync::Arc::make_mut(&mut settings.services[0]);
+        service.routes[0].connect = connect;
+        let gateway = gateway(settings.clone());
+        let mut client =
+            gateway.ask(&["CONNECT db.example:5432 HTTP/1.1\r\nHost: db.example:5432\r\n\r\n", GET].concat());
+        if connect {
+            let (mut endpoint, _) = origin.request();
+            endpoint.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+        }
+        let head = client.answer().0;
+        assert!(head.contains("connection: close\r\n"), "{head}");
+        client.ended();
+        drop(client);
+        gateway.drain(AT_ONCE);
+        assert_eq!(gateway.finish().admitted, 1);
+    }
+}

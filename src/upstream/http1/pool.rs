@@ -55,8 +55,9 @@ impl Pool {
 
     /// The most recently used idle connection.
     ///
-    /// For a request that may not be sent twice (`repeatable` false) the socket is asked whether it
-    /// is still alive, and none is given when it is [`Pool::doubtful`].
+    /// The socket is asked, not the reactor: what the endpoint said unasked since the reactor was asked last
+    /// would be taken for the answer to this request. For a request that may not be sent twice
+    /// (`repeatable` false) none is given when it is [`Pool::doubtful`].
     pub(in crate::upstream) fn take(&self, repeatable: bool) -> Option<Rc<Link>> {
         loop {
             let link = self.idle.borrow_mut().pop_back()?;
@@ -67,7 +68,7 @@ impl Pool {
                 self.idle.borrow_mut().push_back(link);
                 return None;
             }
-            match if repeatable { link.line.glance() } else { link.line.pulse() } {
+            match link.line.pulse() {
                 Pulse::Quiet => return Some(link),
                 // Bytes without a request are no answer to the next one (a 408 before closing).
                 Pulse::Talking | Pulse::Dead => self.learn(link.age()),

@@ -718,3 +718,36 @@ fn nothing_is_read_that_hyper_would_refuse_or_read_otherwise() {
         panic!("{error}");
     }
 }
+
+/// What an endpoint said unasked reached the kernel, but the reactor did not know it yet: it became the
+/// answer to the next request.
+#[test]
+fn what_was_said_unasked_a_moment_ago_is_not_the_answer_to_the_next_request() {
+    on_one_thread(async {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let upstream = upstream(&[Address::Ip(listener.local_addr().unwrap())]);
+        let (speak, spoken) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+        let server = std::thread::spawn(move || {
+            let answer = || {
+                let (mut socket, _) = listener.accept().unwrap();
+                let count = socket.read(&mut [0; 4096]).unwrap();
+                assert!(count > 0);
+                socket.write_all(OK.as_bytes()).unwrap();
+                socket
+            };
+            let mut first = answer();
+            speak.1.recv().unwrap();
+            first.write_all(OK.replace("ok", "no").as_bytes()).unwrap();
+            spoken.0.send(()).unwrap();
+            answer();
+        });
+        let first = upstream.send(get(), &PATIENT, &Nobody).await.unwrap();
+        assert_eq!(body(first).await.unwrap(), "ok");
+        // The reactor belongs to this thread, which does not come to it before the next request.
+        speak.0.send(()).unwrap();
+        spoken.1.recv().unwrap();
+        let second = upstream.send(get(), &PATIENT, &Nobody).await.unwrap();
+        assert_eq!(body(second).await.unwrap(), "ok");
+        server.join().unwrap();
+    });
+}
