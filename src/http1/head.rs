@@ -179,8 +179,10 @@ impl Reader {
         } else if buffer.len() - self.fields > limits.fields.saturating_add(1) {
             return Err(Refusal::LongFields);
         }
-        match line.iter().position(|byte| *byte == b'\r') {
-            Some(at) if at + 1 < line.len() => Err(Refusal::Malformed("a CR in the middle of a line")),
+        // What was looked at before holds one only as its last byte.
+        let new = &buffer[self.line.max(self.seen.saturating_sub(1))..];
+        match memchr::memchr(b'\r', new) {
+            Some(at) if at + 1 < new.len() => Err(Refusal::Malformed("a CR in the middle of a line")),
             _ => Ok(()),
         }
     }
