@@ -1,7 +1,7 @@
 //! Messages as bytes.
 //!
 //! Promises: the types of what goes in (`Method`, `HeaderName`, `HeaderValue`, `StatusCode`) leave no room
-//! for a CR or LF, and a target is looked at once more: what comes out is one message. The framing
+//! for a CR or LF, targets and names are looked at once more: what comes out is one message. The framing
 //! is written here and nowhere else: fields must not bring one.
 //! Must not know: which fields a message should have.
 
@@ -11,7 +11,7 @@ use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::Framing;
-use super::syntax::is_target;
+use super::syntax::{is_target, is_token};
 
 /// The target holds a byte that would break the request line, or its form does not fit the method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,10 +106,11 @@ pub fn last_chunk(out: &mut BytesMut, trailers: Option<&HeaderMap>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Every field line but those of a framing, which is not theirs to say.
+/// Every field line but those of a framing, which is not theirs to say, and those whose name is not a
+/// token: `http` lets HTTP/2 bring a quotation mark.
 fn fields(out: &mut BytesMut, fields: &HeaderMap) {
     for (name, value) in fields {
-        if name == CONTENT_LENGTH || name == TRANSFER_ENCODING {
+        if name == CONTENT_LENGTH || name == TRANSFER_ENCODING || !is_token(name.as_str().as_bytes()) {
             continue;
         }
         out.extend_from_slice(name.as_str().as_bytes());

@@ -380,6 +380,10 @@ fn what_is_encoded_is_read_back() {
         let head = Reader::default().answer(&mut bytes, &LIMITS).unwrap().unwrap();
         assert_eq!(head.framing(&Method::GET), Ok(framing));
     }
+    let quoted = http::HeaderName::from_lowercase(b"x\"").unwrap();
+    let mut bytes = BytesMut::new();
+    encode::last_chunk(&mut bytes, Some(&[(quoted, HeaderValue::from_static("1"))].into_iter().collect()));
+    assert_eq!(bytes, "0\r\n\r\n");
     for length in [1, 15, 16, 255, 65_536, usize::MAX] {
         let mut bytes = BytesMut::new();
         encode::chunk(&mut bytes, length);

@@ -21,7 +21,7 @@ use crate::response::Failure;
 const COLON_AND_END: u64 = 4;
 
 /// The length that its content is said to have, or why it is refused.
-pub(super) fn check<B>(request: &Request<B>, limits: &Limits) -> Result<Option<u64>, Failure> {
+pub fn check<B>(request: &Request<B>, limits: &Limits) -> Result<Option<u64>, Failure> {
     check_line(request, limits)?;
     check_target(request.method(), request.uri(), request.extensions().get::<h2::ext::Protocol>().is_some())?;
     check_fields(request.headers(), limits)?;
@@ -35,7 +35,7 @@ pub(super) fn check<B>(request: &Request<B>, limits: &Limits) -> Result<Option<u
 }
 
 /// Trailers keep to the same rules and limits.
-pub(super) fn check_fields(fields: &HeaderMap, limits: &Limits) -> Result<(), Failure> {
+pub fn check_fields(fields: &HeaderMap, limits: &Limits) -> Result<(), Failure> {
     if fields.len() as u64 > limits.field_count {
         return Err(Failure::ManyFields(limits.field_count));
     }
@@ -43,6 +43,10 @@ pub(super) fn check_fields(fields: &HeaderMap, limits: &Limits) -> Result<(), Fa
         fields.iter().map(|(name, value)| (name.as_str().len() + value.len()) as u64 + COLON_AND_END);
     if lengths.sum::<u64>() > limits.fields {
         return Err(Failure::LongFields(limits.fields));
+    }
+    // h2 takes a quotation mark in a name, which RFC 9110, section 5.1, does not.
+    if !fields.keys().all(|name| syntax::is_token(name.as_str().as_bytes())) {
+        return Err(Failure::BadRequest("the name of a field is not a token"));
     }
     if fields.values().any(is_padded) {
         return Err(Failure::BadRequest("a field has spaces around its value"));
@@ -108,7 +112,7 @@ mod tests {
     fn request(method: &str, uri: Uri, fields: &[(&str, &[u8])]) -> Request<()> {
         let mut request = Request::builder().method(method).uri(uri).body(()).unwrap();
         for (name, value) in fields {
-            let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
+            let name = http::HeaderName::from_lowercase(name.as_bytes()).unwrap();
             request.headers_mut().append(name, HeaderValue::from_bytes(value).unwrap());
         }
         request
@@ -161,6 +165,7 @@ mod tests {
             assert!(checked.is_ok(), "{fields:?}");
         }
         let refused: &[&[(&str, &[u8])]] = &[
+            &[("x\"", b"a")],
             &[("x", b" a")],
             &[("x", b"a\t")],
             &[("x", b" ")],
