@@ -4,19 +4,26 @@
 //! The oracle is not our own code: heads are read again by `httparse`, which is laxer, and what it
 //! says is then held to the rules of RFC 9112 by the plain checks below.
 
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use hitless::config::settings::Protocol;
+use hitless::config::settings::{self, Action, Protocol};
 use hitless::config::{Source, Sources};
+use hitless::connection::http2::head;
 use hitless::http1::{AnswerHead, Decoded, Decoder, Framing, Limits, Reader, Refusal, RequestHead, encode};
-use hitless::policy::Via;
 use hitless::policy::fields::{self, Client};
-use hitless::policy::{identity, upgrade};
-use hitless::route::{Lookup, Table};
+use hitless::policy::hops::{self, Hop};
+use hitless::policy::{Via, expect, identity, upgrade};
+use hitless::response::hygiene;
+use hitless::route::{Lookup, Table, check_authority, host_of, target_of};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Small enough for a fuzzer to reach.
 const LIMITS: Limits = Limits { line: 512, fields: 1024, count: 16 };
@@ -31,7 +38,7 @@ pub fn request_head(input: &[u8]) {
     assert!(bytes.ends_with(&rest), "what is left is not the end of what was given");
     let taken = &bytes[..bytes.len() - rest.len()];
     is_what_the_oracle_reads(&head, taken);
-    let target = target_of(&head);
+    let target = target_in(&head);
     let mut again = BytesMut::new();
     encode::request(&mut again, &head.method, &target, &head.fields, head.framing)
         .expect("an accepted target");
@@ -40,7 +47,7 @@ pub fn request_head(input: &[u8]) {
     let copy = reader.request(&mut again, &Limits { line: 4096, fields: 4096, count: 32 });
     let copy = copy.expect("what is encoded is accepted").expect("what is encoded is whole");
     assert_eq!(again, rest);
-    assert_eq!((&copy.method, target_of(&copy)), (&head.method, target));
+    assert_eq!((&copy.method, target_in(&copy)), (&head.method, target));
     // `Content-Length: 0` is said or not as the method wants it, which is the same framing.
     assert_eq!(copy.framing, head.framing);
     assert_eq!(without_framing(&copy.fields), without_framing(&head.fields));
@@ -83,12 +90,12 @@ pub fn answer_head(input: &[u8]) {
 /// encoded again and decoded again is the same; what follows the message stays.
 pub fn chunked_body(input: &[u8]) {
     let (pieces, bytes) = cut(input);
-    let whole = content(bytes, &[]);
-    let split = content(bytes, pieces);
-    assert_eq!(split.is_err(), whole.is_err(), "{whole:?} {split:?}");
+    let whole = content(in_pieces(bytes, &[]));
+    // What is wrong may be seen earlier or later, and named by what was seen.
+    let sum = whole.as_ref().ok();
+    assert_eq!(content(in_pieces(bytes, pieces)).as_ref().ok(), sum);
+    assert_eq!(content(bytes.chunks(1)).as_ref().ok(), sum);
     let Ok(read) = whole else { return };
-    // Which part of a message arrives first is not for a decoder to say: only the sum counts.
-    assert_eq!(split.as_ref().ok(), Some(&read));
     if !read.ended {
         return;
     }
@@ -102,63 +109,112 @@ pub fn chunked_body(input: &[u8]) {
         again.extend_from_slice(encode::CHUNK_END);
     }
     encode::last_chunk(&mut again, read.trailers.as_ref());
-    let copy = content(&again, &[]).expect("what is encoded is accepted");
+    let copy = content(in_pieces(&again, &[])).expect("what is encoded is accepted");
     assert_eq!((&copy.data, copy.ended, copy.rest), (&read.data, true, 0));
     let framing_aside =
         |fields: Option<&HeaderMap>| fields.map(without_framing).filter(|left| !left.is_empty());
     assert_eq!(framing_aside(copy.trailers.as_ref()), framing_aside(read.trailers.as_ref()));
 }
 
-/// Whatever HTTP/2 can hold in its pseudo-fields and fields, what goes to an HTTP/1 endpoint is
-/// exactly one request, for the authority that was routed, framed as it was framed.
+/// Whatever comes in one stream of HTTP/2, what goes to an HTTP/1 endpoint is exactly one request, for
+/// the target and the authority that were routed, framed as it was framed; an untrusted client says
+/// nothing about others; its end-to-end fields and trailers arrive as they were.
+///
+/// The first byte holds flags, the rest are lines `name:value` parted by 0xFF, pseudo-fields included;
+/// those after an empty line are trailers. h2 reads them from frames as it does for `connection::http2`,
+/// and from there it is the way of `connection::exchange` and `upstream::http1`.
 pub fn h2_to_h1(input: &[u8]) {
-    let mut lines = input.split(|byte| *byte == 0xff);
-    let (Some(method), Some(target), Some(authority), Some(framing)) =
-        (lines.next(), lines.next(), lines.next(), lines.next())
-    else {
+    static ROUTES: LazyLock<Table> = LazyLock::new(routes);
+    let Some((flags, lines)) = input.split_first() else { return };
+    let (bare, trusted) = (flags & 1 == 1, flags & 2 == 2);
+    let mut sections = lines.splitn(2, |byte| *byte == b'\n').map(lines_in);
+    let (sent, after) = (sections.next().unwrap_or_default(), sections.next().unwrap_or_default());
+    let Some((request, trailers, bare)) = through_h2(&sent, &after, bare) else { return };
+    let Ok(length) = head::check(&request, &settings::Limits::default()) else { return };
+    let protocol = request.extensions().get::<h2::ext::Protocol>().cloned();
+    let (mut parts, ()) = request.into_parts();
+    if expect::awaits_continue(Version::HTTP_2, &mut parts.headers).is_err()
+        || check_authority(&parts.method, &parts.uri, Version::HTTP_2, &parts.headers).is_err()
+    {
         return;
+    }
+    let named = parts.uri.authority().map(|authority| authority.as_str().to_owned());
+    let authority = named.unwrap_or_else(|| parts.headers["host"].to_str().unwrap().to_owned());
+    let method = if protocol.is_some() { Method::GET } else { parts.method.clone() };
+    let path = if method == Method::CONNECT { "" } else { parts.uri.path() };
+    let host = host_of(&authority).expect("an authority that was checked has a host");
+    let lookup = Lookup { listener: "http", host, method: &method, path, fields: &parts.headers };
+    let Ok(route) = ROUTES.find(&lookup) else { return };
+    if !matches!(route.settings.action, Action::Forward) {
+        return;
+    }
+    let via = Via::new("fuzzed");
+    let identity = identity::identify(&parts.headers, &mut || 7);
+    if via.check(&parts.headers).is_err()
+        || !matches!(hops::count(&parts.method, &mut parts.headers, !bare), Ok(Hop::On))
+        || hygiene::is_coded(&parts.headers)
+    {
+        return;
+    }
+    let asked = match &protocol {
+        None => upgrade::asked(&parts.method, Version::HTTP_2, &parts.headers),
+        Some(protocol) => match upgrade::of_connect(protocol.as_str()) {
+            None => return,
+            asked => asked,
+        },
     };
-    let (Ok(method), Ok(target)) = (Method::from_bytes(method), std::str::from_utf8(target)) else { return };
-    let Ok(authority) = std::str::from_utf8(authority) else { return };
-    // The front refuses what names no host, and CONNECT has a way of its own.
-    if hitless::route::host_of(authority).is_none() || method == Method::CONNECT {
-        return;
-    }
-    // The router has put the `/` in front of a query alone.
-    let Ok(target) = PathAndQuery::try_from(target) else { return };
-    if !target.as_str().starts_with('/') && target != "*" {
-        return;
-    }
-    let framing = match framing {
-        [] => Framing::NONE,
-        [b'c', ..] => Framing::Chunked,
-        [length, ..] => Framing::Length(u64::from(*length)),
-    };
-    let mut headers = HeaderMap::new();
-    for line in lines.take(32) {
-        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
-        let (name, value) = (&line[..colon], line.get(colon + 1..).unwrap_or_default());
-        // As `h2` does: names in lower case, values as they are if they can be ones.
-        if name.iter().any(u8::is_ascii_uppercase) {
-            continue;
-        }
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
-            headers.append(name, value);
-        }
-    }
-    let identity = identity::identify(&headers, &mut || 7);
-    let asked = upgrade::asked(&method, Version::HTTP_2, &headers);
     let address = "192.0.2.1".parse().ok();
-    let version = Version::HTTP_2;
-    let client = Client { address, unix: false, trusted: input.len() % 2 == 1, scheme: "http", version };
-    let via = Via::new("hitless-fuzzed");
-    fields::for_upstream(&mut headers, &client, authority, &via, &identity, asked.as_ref(), Protocol::Http1);
+    let client = Client { address, unix: false, trusted, scheme: "http", version: Version::HTTP_2 };
+    let endpoint = Protocol::Http1;
+    fields::for_upstream(&mut parts.headers, &client, &authority, &via, &identity, asked.as_ref(), endpoint);
+    let target = match method {
+        Method::CONNECT => authority.clone(),
+        _ => route.target(&target_of(&parts.uri).expect("only CONNECT has none")).to_string(),
+    };
+    // The content of a CONNECT is its tunnel.
+    let framing = match bare || parts.method == Method::CONNECT {
+        true => Framing::NONE,
+        false => length.map_or(Framing::Chunked, Framing::Length),
+    };
     let mut bytes = BytesMut::new();
-    if encode::request(&mut bytes, &method, target.as_str(), &headers, framing).is_err() {
-        assert!(bytes.is_empty(), "half a head was written");
-        return;
+    encode::request(&mut bytes, &method, &target, &parts.headers, framing)
+        .expect("what is routed can be forwarded");
+    let sent_path = of(&sent, ":path").first().map(|path| path.split(|byte| *byte == b'#').next().unwrap());
+    let target = match method {
+        Method::CONNECT => authority.as_bytes(),
+        _ if route.settings.rewrite.is_some() => target.as_bytes(),
+        _ => sent_path.expect("h2 refuses a request without a path"),
+    };
+    let received = one_request(&bytes, method.as_str().as_bytes(), target, authority.as_bytes(), framing);
+    let upgrade = protocol.as_ref().map(|protocol| protocol.as_str().as_bytes());
+    assert_eq!(of(&received, "upgrade"), Vec::from_iter(upgrade));
+    let connection: &[&[u8]] = match (upgrade.is_some(), of(&received, "te")[..] == [b"trailers"]) {
+        (true, true) => &[b"upgrade, te"],
+        (true, false) => &[b"upgrade"],
+        (false, true) => &[b"te"],
+        (false, false) => &[],
+    };
+    assert_eq!(of(&received, "connection"), connection);
+    if !trusted {
+        assert_eq!(of(&received, "x-forwarded-for"), [b"192.0.2.1"]);
+        assert_eq!(of(&received, "x-forwarded-host"), [authority.as_bytes()]);
+        assert_eq!(of(&received, "x-forwarded-proto"), [b"http"]);
+        assert!(of(&received, "forwarded").len() == 1 && of(&received, "x-real-ip").is_empty());
     }
-    is_one_request(&bytes, &method, target.as_str(), authority, framing);
+    assert_eq!(plain(&received), plain(&sent));
+    if let (Framing::Chunked, Some(mut trailers)) = (framing, trailers) {
+        if head::check_fields(&trailers, &settings::Limits::default()).is_err() {
+            return;
+        }
+        hygiene::trailers(&mut trailers);
+        let mut bytes = BytesMut::new();
+        encode::last_chunk(&mut bytes, Some(&trailers));
+        let (data, received, length) = naive_chunks(&bytes).expect("a naive reader refuses the trailers");
+        assert!(data.is_empty() && length == bytes.len());
+        assert!(received.iter().all(|(name, _)| !name.starts_with("content-") || name == "content-digest"));
+        assert!(of(&received, "host").is_empty() && of(&received, "transfer-encoding").is_empty());
+        assert_eq!(plain(&received), plain(&after));
+    }
 }
 
 /// A path that is routed and rewritten: what is forwarded begins with a slash, keeps the query,
@@ -169,8 +225,8 @@ pub fn router(input: &[u8]) {
     let (Some(method), Some(host), Some(target)) = (parts.next(), parts.next(), parts.next()) else { return };
     let Ok(method) = Method::from_bytes(method) else { return };
     let (Ok(host), Ok(target)) = (std::str::from_utf8(host), PathAndQuery::try_from(target)) else { return };
-    let Some(target) = hitless::route::target_of(&Uri::from(target)) else { return };
-    let Some(host) = hitless::route::host_of(host) else { return };
+    let Some(target) = target_of(&Uri::from(target)) else { return };
+    let Some(host) = host_of(host) else { return };
     let fields = HeaderMap::new();
     let find = |path: &str| {
         let found = ROUTES.find(&Lookup { listener: "http", host, method: &method, path, fields: &fields });
@@ -204,6 +260,12 @@ pub fn router(input: &[u8]) {
         if route.settings.id.starts_with(name) && (rest.is_empty() || rest.starts_with('/')) {
             let new = if name == "stripped" { "" } else { "/to/it" };
             let whole = format!("{new}{rest}");
+            // What follows nothing keeps one of its slashes: `//name` would be an authority.
+            let whole = if new.is_empty() && rest.starts_with("//") {
+                format!("/{}", rest.trim_start_matches('/'))
+            } else {
+                whole
+            };
             assert_eq!(forwarded.path(), if whole.is_empty() { "/" } else { &whole });
         }
     }
@@ -234,24 +296,26 @@ fn agreed<Head: std::fmt::Debug>(
 ) -> Option<(Head, Bytes)> {
     let mut buffer = BytesMut::from(bytes);
     let whole = read(&mut Reader::default(), &mut buffer);
-    let (mut slow, mut reader, mut split) = (BytesMut::new(), Reader::default(), Ok(None));
-    let mut pieces = in_pieces(bytes, lengths);
-    while let Ok(None) = split {
-        let Some(piece) = pieces.next() else { break };
-        slow.extend_from_slice(piece);
-        split = read(&mut reader, &mut slow);
-    }
-    pieces.for_each(|piece| slow.extend_from_slice(piece));
-    match (whole, split) {
-        (Ok(whole), Ok(split)) => {
-            assert_eq!(format!("{whole:?}"), format!("{split:?}"));
-            assert_eq!(buffer, slow);
-            whole.map(|head| (head, buffer.freeze()))
+    for split in [Vec::from_iter(in_pieces(bytes, lengths)), Vec::from_iter(bytes.chunks(1))] {
+        let (mut slow, mut reader, mut read_so_far) = (BytesMut::new(), Reader::default(), Ok(None));
+        let mut pieces = split.into_iter();
+        while let Ok(None) = read_so_far {
+            let Some(piece) = pieces.next() else { break };
+            slow.extend_from_slice(piece);
+            read_so_far = read(&mut reader, &mut slow);
         }
-        // What is wrong with it may be seen earlier or later, and named by what was seen.
-        (Err(_), Err(_)) => None,
-        (whole, split) => panic!("at once {whole:?}, in pieces {split:?}"),
+        pieces.for_each(|piece| slow.extend_from_slice(piece));
+        match (&whole, read_so_far) {
+            (Ok(whole), Ok(split)) => {
+                assert_eq!(format!("{whole:?}"), format!("{split:?}"));
+                assert_eq!(buffer, slow);
+            }
+            // What is wrong with it may be seen earlier or later, and named by what was seen.
+            (Err(_), Err(_)) => {}
+            (whole, split) => panic!("at once {whole:?}, in pieces {split:?}"),
+        }
     }
+    whole.ok().flatten().map(|head| (head, buffer.freeze()))
 }
 
 /// The head by httparse, and by the rules that httparse does not know.
@@ -343,7 +407,7 @@ fn plain_framing(head: &AnswerHead) -> Framing {
     plain.framing(&Method::GET).expect("the fields alone decide what is refused")
 }
 
-fn target_of(head: &RequestHead) -> String {
+fn target_in(head: &RequestHead) -> String {
     let path = || head.target.path_and_query().map(PathAndQuery::as_str);
     match head.method {
         Method::CONNECT => head.target.to_string(),
@@ -386,10 +450,9 @@ struct Content {
     rest: usize,
 }
 
-fn content(bytes: &[u8], lengths: &[u8]) -> Result<Content, Refusal> {
+fn content<'a>(mut pieces: impl Iterator<Item = &'a [u8]>) -> Result<Content, Refusal> {
     let (mut decoder, mut buffer) = (Decoder::new(Framing::Chunked), BytesMut::new());
     let mut read = Content { data: vec![], trailers: None, ended: false, rest: 0 };
-    let mut pieces = in_pieces(bytes, lengths);
     while !read.ended {
         match decoder.decode(&mut buffer, &LIMITS)? {
             Decoded::More => match pieces.next() {
@@ -415,10 +478,16 @@ fn naive_chunks(bytes: &[u8]) -> Option<(Vec<u8>, Lines, usize)> {
     let line =
         |at: usize| bytes[at..].windows(2).position(|two| two == b"\r\n").map(|end| &bytes[at..at + end]);
     loop {
-        let size = line(at)?;
+        let (start, size) = (at, line(at)?);
         at += size.len() + 2;
         let digits = size.split(|byte| !byte.is_ascii_hexdigit()).next()?;
         let size = usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        // Where httparse reads a size too: it is not told of a sixteenth digit.
+        if let (..16, Ok(httparse::Status::Complete(read))) =
+            (digits.len(), httparse::parse_chunk_size(&bytes[start..]))
+        {
+            assert_eq!(read, (at - start, size as u64));
+        }
         if size == 0 {
             break;
         }
@@ -442,25 +511,140 @@ fn naive_chunks(bytes: &[u8]) -> Option<(Vec<u8>, Lines, usize)> {
     }
 }
 
-/// By httparse and the strict rules: one head, with these parts, and nothing after it.
-fn is_one_request(bytes: &[u8], method: &Method, target: &str, authority: &str, framing: Framing) {
+/// The lines of a section, name and value; a name that begins with a colon is a pseudo-field's.
+fn lines_in(section: &[u8]) -> Lines {
+    let line = |line: &[u8]| {
+        let colon = line.iter().skip(1).position(|byte| *byte == b':').map_or(line.len(), |at| at + 1);
+        let name = String::from_utf8_lossy(&line[..colon]).into_owned();
+        (name, line.get(colon + 1..).unwrap_or_default().to_vec())
+    };
+    section.split(|byte| *byte == 0xff).filter(|line| !line.is_empty()).map(line).collect()
+}
+
+/// The values of one name.
+fn of<'a>(lines: &'a Lines, wanted: &str) -> Vec<&'a [u8]> {
+    lines.iter().filter(|(name, _)| name == wanted).map(|(_, value)| &value[..]).collect()
+}
+
+/// The fields that mean nothing to a gateway. h2 takes a name that holds a quotation mark, and it is left
+/// out.
+fn plain(lines: &Lines) -> Lines {
+    let means = |name: &str| {
+        let read = name.replace('_', "-");
+        read.starts_with("x-forwarded-") || matches!(&*read, "x-real-ip" | "x-request-id")
+    };
+    let plain = |name: &str| name.starts_with("x-") && !means(name) && !name.contains('"');
+    sorted(lines.iter().filter(|(name, _)| plain(name)).cloned().collect())
+}
+
+/// What h2 makes of a head with these fields, of trailers if there are any, and whether it ended with its
+/// head; `None` if h2 refuses it.
+fn through_h2(
+    fields: &Lines,
+    trailers: &Lines,
+    bare: bool,
+) -> Option<(Request<()>, Option<HeaderMap>, bool)> {
+    const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+    let mut frames = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", SETTINGS].concat();
+    push_headers(&mut frames, fields, bare);
+    if !bare && !trailers.is_empty() {
+        push_headers(&mut frames, trailers, true);
+    }
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut builder = h2::server::Builder::new();
+    let mut handshake = pin!(builder.enable_connect_protocol().handshake::<_, Bytes>(Sent(frames, 0)));
+    let Poll::Ready(Ok(mut connection)) = handshake.as_mut().poll(&mut cx) else { panic!("no handshake") };
+    // Kept until the trailers are read: who lets go of it resets the stream.
+    let Poll::Ready(Some(Ok((request, _respond)))) = connection.poll_accept(&mut cx) else { return None };
+    let (parts, mut stream) = request.into_parts();
+    let ended = stream.is_end_stream();
+    let trailers = match (stream.poll_data(&mut cx), stream.poll_trailers(&mut cx)) {
+        (Poll::Ready(None), Poll::Ready(Ok(trailers))) => trailers,
+        _ => None,
+    };
+    Some((Request::from_parts(parts, ()), trailers, ended))
+}
+
+/// A HEADERS frame of stream 1 with END_HEADERS (RFC 9113, section 6.2), and literal fields that are not
+/// indexed (RFC 7541, section 6.2.2).
+fn push_headers(frames: &mut Vec<u8>, fields: &Lines, last: bool) {
+    let mut block = vec![];
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name.as_bytes(), value] {
+            // Section 5.1, without Huffman codes.
+            match text.len() {
+                short @ ..127 => block.push(short as u8),
+                long => {
+                    block.push(127);
+                    let mut rest = long - 127;
+                    while rest >= 128 {
+                        block.push(rest as u8 | 128);
+                        rest >>= 7;
+                    }
+                    block.push(rest as u8);
+                }
+            }
+            block.extend_from_slice(text);
+        }
+    }
+    frames.extend_from_slice(&(block.len() as u32).to_be_bytes()[1..]);
+    frames.extend_from_slice(&[1, 4 | u8::from(last), 0, 0, 0, 1]);
+    frames.extend_from_slice(&block);
+}
+
+/// A client that has sent these bytes, of which so many are read, and takes everything.
+struct Sent(Vec<u8>, usize);
+
+impl AsyncRead for Sent {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let rest = &self.0[self.1..];
+        if rest.is_empty() {
+            return Poll::Pending;
+        }
+        let count = rest.len().min(buffer.remaining());
+        buffer.put_slice(&rest[..count]);
+        self.1 += count;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Sent {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// By httparse and the strict rules: one head, with these parts, and nothing after it; its fields.
+fn one_request(bytes: &[u8], method: &[u8], target: &[u8], authority: &[u8], framing: Framing) -> Lines {
     let text = String::from_utf8_lossy(bytes);
     strict_lines(bytes);
     let mut space = [httparse::EMPTY_HEADER; 128];
     let mut oracle = httparse::Request::new(&mut space);
     let whole = oracle.parse(bytes).unwrap_or_else(|error| panic!("httparse: {error}: {text}"));
     assert_eq!(whole, httparse::Status::Complete(bytes.len()), "{text}");
-    assert_eq!((oracle.method, oracle.path), (Some(method.as_str()), Some(target)), "{text}");
-    let of = |wanted: &str| -> Vec<&[u8]> {
-        let named = oracle.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(wanted));
-        named.map(|field| field.value).collect()
-    };
-    assert_eq!(of("host"), [authority.as_bytes()], "{text}");
-    assert!(of("cookie").len() <= 1 && of("upgrade").is_empty() && of("http2-settings").is_empty(), "{text}");
-    assert!(of("keep-alive").is_empty() && of("proxy-connection").is_empty(), "{text}");
-    assert!(of("connection").iter().all(|value| *value == b"te"), "{text}");
-    assert!(of("te").iter().all(|value| *value == b"trailers"), "{text}");
-    let (length, coding) = (of("content-length"), of("transfer-encoding"));
+    let line = (oracle.method.map(str::as_bytes), oracle.path.map(str::as_bytes));
+    assert_eq!(line, (Some(method), Some(target)), "{text}");
+    let fields = lines_of(oracle.headers);
+    assert_eq!(of(&fields, "host"), [authority], "{text}");
+    for never in ["http2-settings", "keep-alive", "proxy-connection", "proxy"] {
+        assert!(of(&fields, never).is_empty(), "{text}");
+    }
+    assert!(of(&fields, "cookie").len() <= 1, "{text}");
+    assert!(of(&fields, "te").iter().all(|value| *value == b"trailers"), "{text}");
+    let (length, coding) = (of(&fields, "content-length"), of(&fields, "transfer-encoding"));
     let said = match framing {
         Framing::Chunked => coding == [b"chunked"] && length.is_empty(),
         Framing::Length(0) | Framing::UntilClose => {
@@ -469,6 +653,7 @@ fn is_one_request(bytes: &[u8], method: &Method, target: &str, authority: &str, 
         Framing::Length(bytes) => coding.is_empty() && length == [bytes.to_string().as_bytes()],
     };
     assert!(said && length.len() <= 1, "{text}");
+    fields
 }
 
 /// Whether an application that decodes again and again, and takes every separator for one, finds a
@@ -547,6 +732,12 @@ fn routes() -> Table {
         [[service.replaced.route]]
         path = "/from/*"
         replace-prefix = { from = "/from", to = "/to/it" }
+        [service.any]
+        hosts = ["*"]
+        endpoints = ["127.0.0.1:1"]
+        [[service.any.route]]
+        path = "/*"
+        connect = true
         [service.moved]
         hosts = ["moved.test"]
         [[service.moved.route]]

@@ -18,7 +18,7 @@ mod body;
 mod exchange;
 mod flight;
 mod http1;
-mod http2;
+pub mod http2;
 mod linger;
 pub(crate) mod local;
 mod meter;

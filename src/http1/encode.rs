@@ -1,18 +1,19 @@
 //! Messages as bytes.
 //!
 //! Promises: the types of what goes in (`Method`, `HeaderName`, `HeaderValue`, `StatusCode`) leave no room
-//! for a CR or LF, and a target is looked at once more: what comes out is one message. The framing
+//! for a CR or LF, targets and names are looked at once more: what comes out is one message. The framing
 //! is written here and nowhere else: fields must not bring one.
 //! Must not know: which fields a message should have.
 
 use bytes::BytesMut;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::Framing;
-use super::syntax::is_target;
+use super::syntax::{is_target, is_token};
 
-/// The target holds a byte that would break the request line.
+/// The target holds a byte that would break the request line, or its form does not fit the method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadTarget;
 
@@ -26,7 +27,7 @@ pub fn request(
     fields: &HeaderMap,
     framing: Framing,
 ) -> Result<(), BadTarget> {
-    if !is_target(target.as_bytes()) {
+    if !is_target(target.as_bytes()) || !fits(method, target) {
         return Err(BadTarget);
     }
     out.reserve(room(fields) + target.len());
@@ -46,6 +47,16 @@ pub fn request(
     }
     out.extend_from_slice(b"\r\n");
     Ok(())
+}
+
+/// Whether the target has the form in which an endpoint is asked (RFC 9112, section 3.2): that of a
+/// proxy, `http://host/`, is not one.
+fn fits(method: &Method, target: &str) -> bool {
+    match target {
+        _ if *method == Method::CONNECT => target.parse::<Authority>().is_ok(),
+        "*" => *method == Method::OPTIONS,
+        _ => target.starts_with('/'),
+    }
 }
 
 /// The head of an answer, always as HTTP/1.1 (RFC 9110, section 6.2). `None`: nothing is said about content,
@@ -95,10 +106,11 @@ pub fn last_chunk(out: &mut BytesMut, trailers: Option<&HeaderMap>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Every field line but those of a framing, which is not theirs to say.
+/// Every field line but those of a framing, which is not theirs to say, and those whose name is not a
+/// token: `http` lets HTTP/2 bring a quotation mark.
 fn fields(out: &mut BytesMut, fields: &HeaderMap) {
     for (name, value) in fields {
-        if name == CONTENT_LENGTH || name == TRANSFER_ENCODING {
+        if name == CONTENT_LENGTH || name == TRANSFER_ENCODING || !is_token(name.as_str().as_bytes()) {
             continue;
         }
         out.extend_from_slice(name.as_str().as_bytes());

@@ -334,6 +334,36 @@ fn many_small_chunks_are_fine_and_much_ado_about_nothing_is_not() {
 }
 
 #[test]
+fn only_a_target_of_the_form_that_fits_the_method_is_encoded() {
+    let table = [
+        ("GET", "/", true),
+        ("GET", "//x?y", true),
+        ("OPTIONS", "*", true),
+        ("OPTIONS", "/x", true),
+        ("CONNECT", "x:443", true),
+        ("CONNECT", "[::1]:443", true),
+        ("GET", "", false),
+        ("GET", "?q", false),
+        ("GET", "x", false),
+        ("GET", "*", false),
+        ("GET", "x:443", false),
+        ("GET", "http://x/", false),
+        ("OPTIONS", "**", false),
+        ("CONNECT", "/", false),
+        ("CONNECT", "x:443/", false),
+        ("CONNECT", "x:443?q", false),
+        ("GET", "/a b", false),
+        ("GET", "/ HTTP/1.1\r\nx: y\r\n\r\nGET /", false),
+    ];
+    for (method, target, fits) in table {
+        let (method, mut bytes) = (method.parse().unwrap(), BytesMut::new());
+        let encoded = encode::request(&mut bytes, &method, target, &HeaderMap::new(), Framing::NONE);
+        assert_eq!(encoded, if fits { Ok(()) } else { Err(encode::BadTarget) }, "{method} {target}");
+        assert_eq!(bytes.is_empty(), !fits);
+    }
+}
+
+#[test]
 fn what_is_encoded_is_read_back() {
     let mut fields = HeaderMap::new();
     fields.append("b", HeaderValue::from_static("2"));
@@ -351,11 +381,10 @@ fn what_is_encoded_is_read_back() {
         let head = Reader::default().answer(&mut bytes, &LIMITS).unwrap().unwrap();
         assert_eq!(head.framing(&Method::GET), Ok(framing));
     }
+    let quoted = http::HeaderName::from_lowercase(b"x\"").unwrap();
     let mut bytes = BytesMut::new();
-    assert_eq!(
-        encode::request(&mut bytes, &Method::GET, "/ HTTP/1.1\r\nx: y\r\n\r\nGET /", &fields, Framing::NONE),
-        Err(encode::BadTarget)
-    );
+    encode::last_chunk(&mut bytes, Some(&[(quoted, HeaderValue::from_static("1"))].into_iter().collect()));
+    assert_eq!(bytes, "0\r\n\r\n");
     for length in [1, 15, 16, 255, 65_536, usize::MAX] {
         let mut bytes = BytesMut::new();
         encode::chunk(&mut bytes, length);

@@ -30,6 +30,7 @@ use super::incoming::Incoming;
 use super::line::{Line, Pulse};
 use super::upgraded::Upgraded;
 use crate::config::settings::Address;
+use crate::http1::syntax::is_token;
 use crate::response::Failure;
 
 /// What one slow reader may hold back of an answer.
@@ -106,6 +107,11 @@ impl Link {
                 let unsent = error.take_message().is_some();
                 broken(&error.into_error(), unsent)
             })?;
+            if !response.headers().keys().all(|name| is_token(name.as_str().as_bytes())) {
+                return Err(Broken::Failure(Failure::BadAnswer(
+                    "the name of a field is not a token".to_owned(),
+                )));
+            }
             let upgraded = if connect && response.status().is_success() {
                 let stream = hyper::upgrade::on(&mut response).await;
                 Some(Upgraded::http2(stream.map_err(|error| Broken::Closed(told(&error)))?))

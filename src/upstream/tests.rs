@@ -1203,6 +1203,23 @@ fn an_h2c_endpoint_that_speaks_something_else_is_a_failure_of_its_own() {
 }
 
 #[test]
+fn an_h2c_answer_with_a_field_whose_name_is_no_token_is_a_bad_one() {
+    on_one_thread(async {
+        let address = h2_endpoint(async |mut connection, _| {
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                let mut answer = Response::new(());
+                let quoted = http::HeaderName::from_lowercase(b"x\"").unwrap();
+                answer.headers_mut().insert(quoted, http::HeaderValue::from_static("1"));
+                respond.send_response(answer, true).unwrap();
+            }
+        })
+        .await;
+        let failure = h2c(address).send(get(), &PATIENT, &Nobody).await.err().unwrap();
+        assert!(matches!(failure, Failure::BadAnswer(_)), "{failure:?}");
+    });
+}
+
+#[test]
 fn a_hyper_server_answers_over_h2c() {
     on_one_thread(async {
         let (listener, address) = listen().await;

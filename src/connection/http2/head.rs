@@ -21,7 +21,7 @@ use crate::response::Failure;
 const COLON_AND_END: u64 = 4;
 
 /// The length that its content is said to have, or why it is refused.
-pub(super) fn check<B>(request: &Request<B>, limits: &Limits) -> Result<Option<u64>, Failure> {
+pub fn check<B>(request: &Request<B>, limits: &Limits) -> Result<Option<u64>, Failure> {
     check_line(request, limits)?;
     check_target(request.method(), request.uri(), request.extensions().get::<h2::ext::Protocol>().is_some())?;
     check_fields(request.headers(), limits)?;
@@ -35,7 +35,7 @@ pub(super) fn check<B>(request: &Request<B>, limits: &Limits) -> Result<Option<u
 }
 
 /// Trailers keep to the same rules and limits.
-pub(super) fn check_fields(fields: &HeaderMap, limits: &Limits) -> Result<(), Failure> {
+pub fn check_fields(fields: &HeaderMap, limits: &Limits) -> Result<(), Failure> {
     if fields.len() as u64 > limits.field_count {
         return Err(Failure::ManyFields(limits.field_count));
     }
@@ -112,7 +112,7 @@ mod tests {
     fn request(method: &str, uri: Uri, fields: &[(&str, &[u8])]) -> Request<()> {
         let mut request = Request::builder().method(method).uri(uri).body(()).unwrap();
         for (name, value) in fields {
-            let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
+            let name = http::HeaderName::from_lowercase(name.as_bytes()).unwrap();
             request.headers_mut().append(name, HeaderValue::from_bytes(value).unwrap());
         }
         request
@@ -165,6 +165,7 @@ mod tests {
             assert!(checked.is_ok(), "{fields:?}");
         }
         let refused: &[&[(&str, &[u8])]] = &[
+            &[("x\"", b"a")],
             &[("x", b" a")],
             &[("x", b"a\t")],
             &[("x", b" ")],

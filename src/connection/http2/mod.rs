@@ -27,7 +27,7 @@
 mod calm;
 mod carried;
 mod content;
-mod head;
+pub mod head;
 mod metered;
 mod stream;
 mod trailers;
