@@ -24,6 +24,9 @@ use super::upgraded::Upgraded;
 use crate::config::settings::Timeout;
 use crate::response::{Deadline, Failure};
 
+/// The most interim answers to one request.
+pub(super) const INTERIM: usize = 32;
+
 /// The head of an answer.
 pub(super) struct Reply {
     pub(super) response: Response<Incoming>,
@@ -61,7 +64,10 @@ pub(super) async fn attempt(
             let answer = Exchange::ask(link.clone(), request, content, timeout.idle, asker);
             watched(answer, &state, timeout).await
         }
-        Connection::H2c(link, _) => watched(link.ask(request, content), &state, timeout).await,
+        Connection::H2c(link, _) => {
+            let answer = link.ask(request, content, timeout.idle, asker);
+            watched(answer, &state, timeout).await
+        }
     };
     match outcome {
         Ok(Ok(reply)) => {

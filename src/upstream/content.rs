@@ -32,6 +32,10 @@ use crate::response::Failure;
 /// The longest content that is kept for sending it again.
 pub const KEPT: u64 = 64 * 1024;
 
+/// Content that does not fit its length.
+pub(super) const LONGER: Failure = Failure::BadRequest("its content is longer than it said");
+pub(super) const SHORTER: Failure = Failure::BadRequest("its content is shorter than it said");
+
 /// One handle on the content of a request; the newest handle is the one that may be read.
 pub struct Content {
     state: Rc<ContentState>,

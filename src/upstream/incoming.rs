@@ -9,8 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::http1::Exchange;
-use super::http2::failure_of;
+use super::{http1, http2};
 use crate::response::Failure;
 
 /// Read as far as there is room for it; what is not read waits at the endpoint.
@@ -19,8 +18,8 @@ pub struct Incoming(Source);
 enum Source {
     /// All that is left of it is here.
     Whole(Bytes),
-    Http1(Box<Exchange>),
-    Http2(hyper::body::Incoming),
+    Http1(Box<http1::Exchange>),
+    Http2(Box<http2::Exchange>),
 }
 
 impl Incoming {
@@ -32,20 +31,21 @@ impl Incoming {
         Incoming(Source::Whole(content))
     }
 
-    pub(super) fn http1(exchange: Exchange) -> Incoming {
+    pub(super) fn http1(exchange: http1::Exchange) -> Incoming {
         Incoming(Source::Http1(Box::new(exchange)))
     }
 
-    pub(super) fn http2(content: hyper::body::Incoming) -> Incoming {
-        Incoming(Source::Http2(content))
+    pub(super) fn http2(exchange: http2::Exchange) -> Incoming {
+        Incoming(Source::Http2(Box::new(exchange)))
     }
 
-    /// Goes on sending the request's content while there is no room for more of the answer. An answer
-    /// over HTTP/1 that comes before the end of the request's content is the only one for which
-    /// nothing else does that: [`Body::poll_frame`] does both.
+    /// Goes on sending the request's content while there is no room for more of an answer that came
+    /// before its end. Nothing else does that: [`Body::poll_frame`] does both.
     pub fn poll_sending(&mut self, cx: &mut Context<'_>) {
-        if let Source::Http1(exchange) = &mut self.0 {
-            exchange.poll_sending(cx);
+        match &mut self.0 {
+            Source::Whole(_) => {}
+            Source::Http1(exchange) => exchange.poll_sending(cx),
+            Source::Http2(exchange) => exchange.poll_sending(cx),
         }
     }
 }
@@ -62,10 +62,7 @@ impl Body for Incoming {
             Source::Whole(content) if content.is_empty() => Poll::Ready(None),
             Source::Whole(content) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(content))))),
             Source::Http1(exchange) => exchange.poll_frame(cx),
-            Source::Http2(content) => {
-                let polled = Pin::new(content).poll_frame(cx);
-                polled.map(|frame| Some(frame?.map_err(|error| failure_of(&error))))
-            }
+            Source::Http2(exchange) => exchange.poll_frame(cx),
         }
     }
 
@@ -73,7 +70,7 @@ impl Body for Incoming {
         match &self.0 {
             Source::Whole(content) => content.is_empty(),
             Source::Http1(exchange) => exchange.is_over(),
-            Source::Http2(content) => content.is_end_stream(),
+            Source::Http2(exchange) => exchange.is_over(),
         }
     }
 
@@ -81,7 +78,7 @@ impl Body for Incoming {
         match &self.0 {
             Source::Whole(content) => SizeHint::with_exact(content.len() as u64),
             Source::Http1(exchange) => exchange.rest().map_or_else(SizeHint::default, SizeHint::with_exact),
-            Source::Http2(content) => content.size_hint(),
+            Source::Http2(exchange) => exchange.rest().map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }

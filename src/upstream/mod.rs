@@ -39,13 +39,13 @@
 //! for a second (RFC 9110, section 10.1.1); after any final answer it is not sent at all. An endpoint
 //! whose last answer was of HTTP/1.0 gets no expectation and no chunks: content of unknown length is
 //! gathered first, up to [`content::KEPT`], and longer content fails. Before its first answer an endpoint
-//! is taken to speak what is configured. Over HTTP/2 nothing is held back, and interim answers are not
-//! told.
+//! is taken to speak what is configured.
 
 mod attempt;
 pub mod content;
 mod dial;
 mod endpoint;
+mod hold;
 mod http1;
 mod http2;
 mod incoming;
@@ -239,9 +239,7 @@ impl Upstream {
                 if request.method() != Method::CONNECT {
                     *request.uri_mut() = absolute(&request)?;
                 }
-                request.headers_mut().remove(header::HOST);
-                // hyper shows no interim answers: the content is not held back for one.
-                request.headers_mut().remove(header::EXPECT);
+                http2::prepare(&mut request);
             }
         }
         Ok(request)

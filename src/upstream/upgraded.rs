@@ -8,9 +8,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::http2::Carried;
 use super::line::Line;
 
 /// Bytes of another protocol, in both directions.
@@ -24,7 +24,7 @@ enum Stream {
     /// All of a connection.
     Http1(Line),
     /// One stream of a connection (RFC 9113, section 8.5).
-    Http2(TokioIo<hyper::upgrade::Upgraded>),
+    Http2(Carried),
 }
 
 impl Upgraded {
@@ -34,8 +34,8 @@ impl Upgraded {
         Upgraded { ahead, stream: Stream::Http1(line) }
     }
 
-    pub(super) fn http2(stream: hyper::upgrade::Upgraded) -> Upgraded {
-        Upgraded { ahead: Bytes::new(), stream: Stream::Http2(TokioIo::new(stream)) }
+    pub(super) fn http2(stream: Carried) -> Upgraded {
+        Upgraded { ahead: Bytes::new(), stream: Stream::Http2(stream) }
     }
 }
 

@@ -24,24 +24,19 @@ use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 
 use super::super::Asker;
-use super::super::attempt::{Broken, Reply};
+use super::super::attempt::{Broken, INTERIM, Reply};
 use super::super::content::{Content, ContentError, KEPT};
+use super::super::hold::Hold;
 use super::super::incoming::Incoming;
 use super::super::line::Line;
 use super::super::upgraded::Upgraded;
 use super::Link;
 use super::sending::Sending;
 use crate::http1::{AnswerHead, Decoded, Decoder, Framing, Limits, Reader, Refusal, encode};
-use crate::response::{Failure, hygiene};
+use crate::response::Failure;
 
 /// What the head of an answer may take, and its trailers: 64 KiB in all.
 const LIMITS: Limits = Limits { line: 8 * 1024, fields: 56 * 1024, count: 256 };
-
-/// The most interim answers to one request.
-pub(in crate::upstream) const INTERIM: usize = 32;
-
-/// How long content waits for a 100 that may never come (RFC 9110, section 10.1.1).
-const GO_AHEAD: Duration = Duration::from_secs(1);
 
 /// How much is read at once: at first, and at most, when the endpoint has that much to say.
 const SPACE: usize = 8 * 1024;
@@ -335,7 +330,7 @@ async fn sending(
         let head = encoded(&request, framing)?;
         return Ok(match data {
             Some(data) => Sending::whole(head, data),
-            None => Sending::new(head, content, framing, None),
+            None => Sending::new(head, content, framing, Hold::none()),
         });
     }
     let framing = match length {
@@ -344,8 +339,7 @@ async fn sending(
         Some(length) if !request.headers.contains_key(TRAILER) => Framing::Length(length),
         Some(_) | None => Framing::Chunked,
     };
-    let hold = hygiene::lists(&request.headers, EXPECT, "100-continue")
-        .then(|| idle.map_or(GO_AHEAD, |idle| GO_AHEAD.min(idle / 2)));
+    let hold = Hold::asked_by(&request.headers, idle);
     Ok(Sending::new(encoded(request, framing)?, content, framing, hold))
 }
 

@@ -21,7 +21,6 @@ mod sending;
 
 pub(super) use exchange::Exchange;
 #[cfg(test)]
-pub(super) use exchange::INTERIM;
 #[cfg(test)]
 pub(super) use pool::HASTE;
 pub(super) use pool::Pool;

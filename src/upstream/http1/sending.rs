@@ -7,17 +7,15 @@
 //! what is there already goes out in one write with the head. What is written is one message: content
 //! that does not fit its length is not passed on as if it did. Must not know: answers.
 
-use std::future::Future;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body, Frame};
-use tokio::time::Sleep;
 
-use super::super::content::{Content, ContentError};
+use super::super::content::{Content, ContentError, LONGER, SHORTER};
+use super::super::hold::Hold;
 use super::super::line::Line;
 use crate::http1::{Framing, encode};
 use crate::response::Failure;
@@ -34,19 +32,17 @@ pub(super) struct Sending {
     content: Option<Content>,
     /// Of what is still to be asked for.
     framing: Framing,
-    /// The content waits for the endpoint's word, at most as long as this.
-    held: Option<Pin<Box<Sleep>>>,
+    hold: Hold,
     /// The rest will never be sent.
     given_up: bool,
 }
 
 impl Sending {
-    /// `head` is the encoded head. With `hold` the content is held back until [`Sending::go_ahead`], or
-    /// for so long.
-    pub(super) fn new(head: BytesMut, content: Content, framing: Framing, hold: Option<Duration>) -> Sending {
+    /// `head` is the encoded head.
+    pub(super) fn new(head: BytesMut, content: Content, framing: Framing, hold: Hold) -> Sending {
         let content = (framing != Framing::NONE).then_some(content);
-        let held = hold.filter(|_| content.is_some()).map(|time| Box::pin(tokio::time::sleep(time)));
-        Sending { front: head, data: Bytes::new(), tail: b"", content, framing, held, given_up: false }
+        let hold = if content.is_some() { hold } else { Hold::none() };
+        Sending { front: head, data: Bytes::new(), tail: b"", content, framing, hold, given_up: false }
     }
 
     /// A request whose content is all here.
@@ -57,7 +53,7 @@ impl Sending {
             tail: b"",
             content: None,
             framing: Framing::NONE,
-            held: None,
+            hold: Hold::none(),
             given_up: false,
         }
     }
@@ -68,19 +64,19 @@ impl Sending {
     }
 
     pub(super) fn is_held(&self) -> bool {
-        self.held.is_some()
+        self.hold.is_on()
     }
 
     /// The endpoint wants the content.
     pub(super) fn go_ahead(&mut self) {
-        self.held = None;
+        self.hold.lift();
     }
 
     /// What has not been sent is not sent any more.
     pub(super) fn give_up(&mut self) {
         self.given_up |= !self.is_complete();
         self.content = None;
-        self.held = None;
+        self.hold.lift();
         self.front = BytesMut::new();
         self.data = Bytes::new();
         self.tail = b"";
@@ -125,11 +121,8 @@ impl Sending {
 
     /// Asks for the next of the content, as far as there is any now.
     fn fetch(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
-        if let Some(timer) = &mut self.held {
-            if timer.as_mut().poll(cx).is_pending() {
-                return Ok(());
-            }
-            self.held = None;
+        if self.hold.poll(cx).is_pending() {
+            return Ok(());
         }
         while let Some(content) = &mut self.content
             && self.data.is_empty()
@@ -187,6 +180,3 @@ impl Sending {
         }
     }
 }
-
-const LONGER: Failure = Failure::BadRequest("its content is longer than it said");
-const SHORTER: Failure = Failure::BadRequest("its content is shorter than it said");

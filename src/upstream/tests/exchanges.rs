@@ -10,11 +10,12 @@ use proptest::sample::select;
 use tokio::net::UnixStream;
 
 use super::*;
-use crate::upstream::http1::{Exchange, INTERIM, Link, Pool};
+use crate::upstream::attempt::INTERIM;
+use crate::upstream::http1::{Exchange, Link, Pool};
 
 /// Who writes down which interim answers came.
 #[derive(Default)]
-struct Notes(RefCell<Vec<(u16, HeaderMap)>>);
+pub(super) struct Notes(RefCell<Vec<(u16, HeaderMap)>>);
 
 impl Asker for Notes {
     fn asks(&self, _: &Rc<str>) {}
@@ -25,8 +26,13 @@ impl Asker for Notes {
 }
 
 impl Notes {
-    fn statuses(&self) -> Vec<u16> {
+    pub(super) fn statuses(&self) -> Vec<u16> {
         self.0.borrow().iter().map(|(status, _)| *status).collect()
+    }
+
+    /// The fields of the first one.
+    pub(super) fn first(&self) -> HeaderMap {
+        self.0.borrow()[0].1.clone()
     }
 }
 
@@ -45,7 +51,7 @@ fn interim_answers_are_told_as_they_come() {
         };
         let (answer, ()) = tokio::join!(upstream.send(get(), &PATIENT, &notes), server);
         assert_eq!(body(answer.unwrap()).await.unwrap(), "ok");
-        assert_eq!(notes.0.borrow()[0].1["link"], "</a>; rel=preload");
+        assert_eq!(notes.first()["link"], "</a>; rel=preload");
         assert_eq!(upstream.survey()[0].idle, 1);
     });
 }

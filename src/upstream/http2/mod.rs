@@ -1,36 +1,44 @@
 //! HTTP/2 with prior knowledge (RFC 9113, section 3.3): one connection to an endpoint, shared by its
 //! requests.
 //!
+//! ```text
+//!   Shelf ──▶ Link ──▶ Exchange, one for each stream ─▶ h2 ─▶ Driver ─▶ line
+//! ```
 //! Promises: at most one connection is open for new requests, and one being dialled; all who need it
 //! wait for the same dial. A connection that the endpoint closes, or takes no more requests on
 //! (GOAWAY), is replaced by the next request; what is in flight on it ends in peace. Unused for the
 //! pool's idle time, it is closed. Must not know: how to choose an endpoint, deadlines, when to send
 //! again.
 
+mod carried;
+mod driver;
+mod exchange;
+mod sending;
+
 use std::cell::{Cell, RefCell};
-use std::error::Error;
-use std::future::Future;
 use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared};
+use h2::client::{Builder, SendRequest};
 use http::request::Parts;
-use http::{Method, Request};
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
+pub(super) use self::carried::Carried;
+pub(super) use self::exchange::{Exchange, prepare};
+
+use self::driver::{Driver, PING};
+use super::Asker;
 use super::attempt::{Broken, Reply};
 use super::content::Content;
 use super::dial::dial;
 use super::endpoint::{undialled, unreachable};
-use super::incoming::Incoming;
 use super::line::{Line, Pulse};
-use super::upgraded::Upgraded;
 use crate::config::settings::Address;
-use crate::http1::syntax::is_token;
 use crate::response::Failure;
 
 /// What one slow reader may hold back of an answer.
@@ -39,16 +47,16 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 const HEAD: u32 = 64 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
-/// A connection to a machine that vanished is noticed after twice this, while requests wait on it.
-const PING: Duration = Duration::from_secs(10);
+/// Requests before the endpoint has said how many it takes at once.
+const STREAMS: usize = 100;
 
 /// One connection.
 pub(super) struct Link {
-    sender: SendRequest<Content>,
+    sender: RefCell<SendRequest<Bytes>>,
     pub(super) line: Line,
     submitted: Cell<u32>,
     /// Requests that have not ended.
-    streams: Cell<usize>,
+    streams: Rc<Cell<usize>>,
     used: Cell<Instant>,
 }
 
@@ -66,24 +74,16 @@ type Dialling = Shared<LocalBoxFuture<'static, Result<Rc<Link>, Failure>>>;
 impl Link {
     async fn open(address: Address) -> Result<Rc<Link>, Failure> {
         let line = dial(&address).await.map_err(|error| undialled(&error))?;
-        let handshake = Builder::new(Local)
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(HEAD)
-            .max_send_buf_size(SEND_BUFFER)
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PING)
-            .handshake(TokioIo::new(line.clone()));
-        let (sender, connection) = handshake.await.map_err(|error| unreachable(&error))?;
-        tokio::task::spawn_local(connection.map(drop));
-        let now = Instant::now();
+        let (sender, connection) =
+            builder().handshake(line.clone()).await.map_err(|error| unreachable(&error))?;
+        let streams = Rc::<Cell<usize>>::default();
+        tokio::task::spawn_local(Driver::new(connection, line.clone(), Rc::clone(&streams), PING));
         Ok(Rc::new(Link {
-            sender,
+            sender: RefCell::new(sender),
             line,
             submitted: Cell::new(0),
-            streams: Cell::new(0),
-            used: Cell::new(now),
+            streams,
+            used: Cell::new(Instant::now()),
         }))
     }
 
@@ -92,34 +92,19 @@ impl Link {
         self.submitted.get() > 0
     }
 
-    /// Sends a request and waits for the head of its answer.
-    pub(super) fn ask(
+    /// Sends a request and waits for the head of its answer. `idle` bounds how long content is held back
+    /// for the endpoint's 100.
+    pub(super) async fn ask(
         &self,
         head: &Parts,
         content: Content,
-    ) -> impl Future<Output = Result<Reply, Broken>> + use<> {
+        idle: Option<Duration>,
+        asker: &dyn Asker,
+    ) -> Result<Reply, Broken> {
         self.submitted.set(self.submitted.get().saturating_add(1));
-        let connect = head.method == Method::CONNECT;
-        let answer = self.sender.clone().try_send_request(Request::from_parts(head.clone(), content));
-        async move {
-            let mut response = answer.await.map_err(|mut error| {
-                // What hyper gives back was not written.
-                let unsent = error.take_message().is_some();
-                broken(&error.into_error(), unsent)
-            })?;
-            if !response.headers().keys().all(|name| is_token(name.as_str().as_bytes())) {
-                return Err(Broken::Failure(Failure::BadAnswer(
-                    "the name of a field is not a token".to_owned(),
-                )));
-            }
-            let upgraded = if connect && response.status().is_success() {
-                let stream = hyper::upgrade::on(&mut response).await;
-                Some(Upgraded::http2(stream.map_err(|error| Broken::Closed(told(&error)))?))
-            } else {
-                None
-            };
-            Ok(Reply { response: response.map(Incoming::http2), upgraded })
-        }
+        // h2 lets one handle wait when there are too many streams; with one each, they wait in h2.
+        let sender = self.sender.borrow().clone();
+        Exchange::ask(sender, head, content, idle, asker).await
     }
 
     pub(super) fn begun(&self) {
@@ -133,7 +118,9 @@ impl Link {
     }
 
     fn is_open(&self) -> bool {
-        !self.sender.is_closed() && self.line.usable()
+        // It has nothing to wait for: only whether the connection takes requests is said.
+        let ready = self.sender.borrow_mut().poll_ready(&mut Context::from_waker(Waker::noop()));
+        !matches!(ready, Poll::Ready(Err(_))) && self.line.usable()
     }
 }
 
@@ -234,54 +221,16 @@ async fn sweep(shelf: Weak<Shelf>) {
     }
 }
 
-/// Spawns hyper's tasks on this thread.
-#[derive(Clone)]
-struct Local;
-
-impl<F> hyper::rt::Executor<F> for Local
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
-}
-
-fn broken(error: &hyper::Error, unsent: bool) -> Broken {
-    if error.is_parse() {
-        Broken::Failure(Failure::BadAnswer(told(error)))
-    } else if unsent || refused(error) {
-        Broken::Failure(Failure::Unsent(told(error)))
-    } else {
-        Broken::Closed(told(error))
-    }
-}
-
-/// What an error of an answer's body means.
-pub(super) fn failure_of(error: &hyper::Error) -> Failure {
-    if error.is_parse() { Failure::BadAnswer(told(error)) } else { Failure::Truncated(told(error)) }
-}
-
-/// Whether the endpoint says that it has not acted on the request: REFUSED_STREAM, or a GOAWAY whose
-/// last stream is an earlier one (RFC 9113, section 8.7). h2 gives a GOAWAY of the endpoint to those
-/// streams only; streams that may have been processed end with an I/O error.
-fn refused(error: &hyper::Error) -> bool {
-    let Some(cause) = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>()) else {
-        return false;
-    };
-    cause.is_remote()
-        && (cause.is_go_away() || cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM))
-}
-
-/// The error with its causes.
-fn told(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEAD)
+        .max_send_buffer_size(SEND_BUFFER)
+        .initial_max_send_streams(STREAMS)
+        // h2 never forgives a malformed answer, so that a connection would end after a thousand.
+        .max_local_error_reset_streams(None)
+        .enable_push(false);
+    builder
 }
