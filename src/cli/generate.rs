@@ -157,6 +157,10 @@ The head of a request took longer than \fBlimits.head\-time\fR.
 .B 408 slow\-content
 Its content came slower than \fBlimits.content\-rate\fR.
 .TP
+.B 408 slow\-reader
+Its answer was taken slower than \fBlimits.answer\-rate\fR. Nobody is told the status: the answer has begun, and
+breaks off.
+.TP
 .B 413 long\-content
 Its content is longer than \fBlimits.content\fR.
 .TP

@@ -122,7 +122,7 @@ impl Request {
                 let ahead = self.presence.take_ahead();
                 self.output.advance(ahead);
             }
-            match self.output.poll_write(wire, cx) {
+            match self.poll_write(wire, cx) {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Gone)),
                 Poll::Ready(Ok(())) if progress == Progress::Done => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) if progress == Progress::Full => {}
@@ -133,6 +133,14 @@ impl Request {
             answering.poll_sending(cx);
         }
         self.poll_presence(wire, seat, cx).map(|()| Err(End::Gone))
+    }
+
+    fn poll_write(&mut self, wire: &Wire, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let before = self.output.len();
+        let polled = self.output.poll_write(wire, cx);
+        let left = self.output.len();
+        self.flight.pace().wrote(before - left, left);
+        polled
     }
 
     fn poll_exchange(&mut self, seat: &Rc<Seat>, cx: &mut Context<'_>) -> Result<(), End> {
