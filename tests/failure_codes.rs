@@ -23,6 +23,7 @@ fn every_failure() -> Vec<Failure> {
         Failure::LongContent(7),
         Failure::SlowHead(Duration::from_secs(3)),
         Failure::SlowContent(7),
+        Failure::SlowReader(7),
         Failure::ManyTunnels(7),
         Failure::ClientGone,
         Failure::ClientSilent,
@@ -50,7 +51,7 @@ fn every_failure() -> Vec<Failure> {
             Failure::UnsupportedVersion | Failure::UnknownCoding | Failure::UnknownExpectation => {}
             Failure::Loop | Failure::ManyTunnels(_) | Failure::SlowHead(_) | Failure::SlowContent(_) => {}
             Failure::LongRequestLine(_) | Failure::LongFields(_) | Failure::ManyFields(_) => {}
-            Failure::LongContent(_) => {}
+            Failure::LongContent(_) | Failure::SlowReader(_) => {}
             Failure::Late(
                 Deadline::Connect | Deadline::FirstByte | Deadline::Idle | Deadline::Request,
                 _,

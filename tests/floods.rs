@@ -13,7 +13,8 @@ use std::time::Duration;
 use engine::{Bounds, KINDS};
 
 /// Short, so that what is ended by time is ended soon.
-const LIMITS: &str = "head-time = \"500ms\"\nkeep-alive = \"500ms\"\ncontent-rate = \"1KiB\"";
+const LIMITS: &str = "head-time = \"500ms\"\nkeep-alive = \"500ms\"\ncontent-rate = \"1KiB\"\n\
+    [defaults.timeout]\nidle = \"2s\"";
 /// Far more than it takes to be ended; a gateway that ends nobody fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -32,7 +33,8 @@ fn holds(name: &str) {
 
 /// Whether it is ended by a time that is long unless it is configured.
 fn needs_limits(name: &str) -> bool {
-    ["slowloris-head", "slow-body", "slow-reader", "idle-hold"].contains(&name)
+    ["slowloris-head", "slow-body", "slow-reader", "slow-reader-h2", "h2-window-stall", "idle-hold"]
+        .contains(&name)
 }
 
 macro_rules! floods {

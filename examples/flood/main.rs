@@ -15,6 +15,10 @@ use std::time::Duration;
 use clap::Parser;
 use engine::{Bounds, KINDS, Report};
 
+/// As the defaults are, but for times: an offender shall be ended within its flood.
+const LIMITS: &str = "keep-alive = \"5s\"; head-time = \"5s\"; content-rate = \"1KiB\"; answer-rate = \"1KiB\"; \
+                      [defaults.timeout]; idle = \"5s\"";
+
 /// Floods a gateway in every way that is known, and judges how its other client fared.
 #[derive(Parser)]
 #[command(name = "flood")]
@@ -28,8 +32,8 @@ struct Arguments {
     /// One kind instead of all; may be repeated
     #[arg(long)]
     only: Vec<String>,
-    /// Lines of the gateway's [limits], joined by semicolons
-    #[arg(long, default_value = "keep-alive = \"5s\"; head-time = \"5s\"; content-rate = \"1KiB\"")]
+    /// Lines of the gateway's configuration from [limits] on, joined by semicolons
+    #[arg(long, default_value = LIMITS)]
     limits: String,
     /// Where the report goes, as JSON
     #[arg(long, default_value = "target/floods.json")]

@@ -157,6 +157,10 @@ The head of a request took longer than \fBlimits.head\-time\fR.
 .BR "408 slow\-content" " (closes)"
 Its content came slower than \fBlimits.content\-rate\fR.
 .TP
+.BR "408 slow\-reader" " (closes)"
+Its answer was taken slower than \fBlimits.answer\-rate\fR. Nobody is told the status: the answer has begun, and
+breaks off.
+.TP
 .BR "413 long\-content" " (closes)"
 Its content is longer than \fBlimits.content\fR.
 .TP

@@ -430,8 +430,8 @@ pub const KEYS: &[Key] = &[
         &["limits", "service.NAME.limits", "service.NAME.route[].limits"],
         "what clients may ask for",
         "\"off\" is no limit. A limit that is reached is logged with its name; what its client is told is in \
-         hitless(8). 'content' and 'content-rate' are inherited: a route takes them from its service, and that from \
-         [limits]. The others hold for the daemon as a whole. A reload is enough to change any of them.",
+         hitless(8). 'content', 'content-rate' and 'answer-rate' are inherited: a route takes them from its service, \
+         and that from [limits]. The others hold for the daemon as a whole. A reload is enough to change any of them.",
     ),
     Key {
         at: &["limits.request-line"],
@@ -600,6 +600,28 @@ pub const KEYS: &[Key] = &[
                  the client's.",
         example: "\"1KiB\"",
         elsewhere: &["min-rate", "body-rate", "minrate", "client_body_timeout"],
+    },
+    Key {
+        at: &[
+            "limits.answer-rate",
+            "service.NAME.limits.answer-rate",
+            "service.NAME.route[].limits.answer-rate",
+        ],
+        kind: Kind::Size { least: 1, most: GIB, word: "off" },
+        unset: Unset::Default("\"240B\""),
+        summary: "how much of an answer a client must take a second while it waits for it",
+        detail: "An answer that is taken slower is broken off, 5s after it began to wait at the earliest. What was \
+                 taken faster before excuses a pause as long as 'timeout.idle'. Time in which the application has \
+                 nothing to send is not the client's. The answers of one HTTP/2 connection are taken together, in \
+                 turns. The slowest mobile networks are ten times as fast.",
+        example: "\"1KiB\"",
+        elsewhere: &[
+            "min-response-rate",
+            "response-rate",
+            "send-rate",
+            "send_timeout",
+            "MinResponseDataRate",
+        ],
     },
     table(
         &["errors", "service.NAME.errors"],

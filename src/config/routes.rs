@@ -181,6 +181,7 @@ impl Build<'_, '_> {
             limits: ContentLimits {
                 content: size(&limits, "content"),
                 content_rate: size(&limits, "content-rate"),
+                answer_rate: size(&limits, "answer-rate"),
             },
         };
         self.forwards |= route.action == Action::Forward;

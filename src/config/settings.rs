@@ -154,13 +154,22 @@ impl Default for Limits {
     }
 }
 
-/// What a client may send as the content of one request; `None` is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a client may send as the content of one request, and how it takes the answer; `None` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContentLimits {
     /// Bytes.
     pub content: Option<u64>,
     /// Bytes a second while content is awaited, after a grace for its first bytes.
     pub content_rate: Option<u64>,
+    /// Bytes a second while the answer waits for its client, after the same grace.
+    pub answer_rate: Option<u64>,
+}
+
+/// The defaults of the table of keys, for tests of other rooms.
+impl Default for ContentLimits {
+    fn default() -> ContentLimits {
+        ContentLimits { content: None, content_rate: None, answer_rate: Some(240) }
+    }
 }
 
 /// How an error is written. A tie goes to the first.

@@ -161,6 +161,7 @@ impl Body {
             (Content::Whole(_) | Content::Branch(_), _) => None,
             (_, Stop::Cut) => Some(Next::Failure(Ending::Cut, Failure::Drained)),
             (_, Stop::Stalled) => Some(Next::Failure(Ending::ClientGone, Failure::ClientGone)),
+            (_, Stop::Slow(least)) => Some(Next::Failure(Ending::ClientGone, Failure::SlowReader(least))),
         }
     }
 }

@@ -16,7 +16,7 @@ use http::{HeaderValue, Method, Request, Response, Uri, Version};
 
 use super::blueprint::Generation;
 use super::local::{Local, Stage};
-use super::meter::Meter;
+use super::meter::{Meter, Pace};
 use super::places::Place;
 use super::seat::{self, Eviction, Seat};
 use crate::config::settings::{ErrorPages, Service};
@@ -44,6 +44,8 @@ pub(super) enum Stop {
     Cut,
     /// The client does not take its answer.
     Stalled,
+    /// It takes fewer bytes a second than this.
+    Slow(u64),
 }
 
 pub(super) struct Flight {
@@ -63,6 +65,7 @@ pub(super) struct Flight {
     interim: RefCell<Vec<Response<()>>>,
     received: RefCell<Option<Rc<ContentState>>>,
     meter: RefCell<Option<Rc<Meter>>>,
+    pace: Pace,
     /// Among the tunnels, if it may become one.
     place: RefCell<Option<Place>>,
     /// Its answer is the last one of its HTTP/1 connection.
@@ -129,6 +132,7 @@ impl Flight {
             interim: RefCell::new(Vec::new()),
             received: RefCell::new(None),
             meter: RefCell::new(None),
+            pace: Pace::new(now),
             place: RefCell::new(None),
             last: Cell::new(false),
             status: Cell::new(0),
@@ -245,6 +249,16 @@ impl Flight {
         *self.meter.borrow_mut() = Some(meter);
     }
 
+    /// How fast the client takes the answer.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// Whoever drives it shall look at it again.
+    pub(super) fn wake(&self) {
+        seat::wake(&self.waker);
+    }
+
     pub(super) fn has_begun_answer(&self) -> bool {
         self.status.get() != 0
     }
@@ -314,24 +328,41 @@ impl Flight {
         }
     }
 
-    /// Stops an answer that its client has not read from for the idle limit, or that is past its
-    /// deadline, while nobody polls it.
+    /// Stops an answer that waits for its client when that has read nothing for the idle limit or too little
+    /// for the rate, or when it is past its deadline: nobody polls it meanwhile.
     pub(super) fn swept(&self, now: Instant) {
         self.count();
         if let Some(meter) = &*self.meter.borrow() {
             meter.swept(now);
         }
-        if !self.has_begun_answer() || self.awaits_upstream.get() {
+        if !self.has_begun_answer() {
             return;
         }
-        let moved = self.moved_at.get().max(self.seat.wrote_at());
-        let silent = self.idle_limit().is_some_and(|limit| now.saturating_duration_since(moved) >= limit);
+        let idle = self.idle_limit();
+        let least = self.route().and_then(|route| route.settings.limits.answer_rate);
+        let slow = least.filter(|least| self.pace.is_too_slow(now, *least, idle));
+        if !self.pace.is_held() {
+            return;
+        }
+        let silent = idle.is_some_and(|limit| {
+            let is_past = |(since, times): (Instant, u32)| {
+                let since = since.max(self.moved_at.get());
+                now.saturating_duration_since(since) >= limit.saturating_mul(times)
+            };
+            self.pace.silences().into_iter().any(is_past)
+        });
         let late = self.deadline().is_some_and(|(at, _)| now >= at);
-        if silent || late {
-            self.halt(Stop::Stalled);
-            if self.version < Version::HTTP_2 {
-                self.seat.evict(Eviction::SlowReader);
-            }
+        match slow {
+            _ if silent || late => self.give_up(Stop::Stalled),
+            Some(least) => self.give_up(Stop::Slow(least)),
+            None => {}
+        }
+    }
+
+    fn give_up(&self, stop: Stop) {
+        self.halt(stop);
+        if self.version < Version::HTTP_2 {
+            self.seat.evict(Eviction::SlowReader);
         }
     }
 
@@ -519,6 +550,7 @@ impl Guard {
         }
         match self.flight.stop() {
             Some(Stop::Cut) => (Ending::Cut, Some(Failure::Drained)),
+            Some(Stop::Slow(least)) => (Ending::ClientGone, Some(Failure::SlowReader(least))),
             _ => (Ending::ClientGone, Some(Failure::ClientGone)),
         }
     }

@@ -135,6 +135,7 @@ fn detail(failure: &Failure) -> Cow<'static, str> {
         Failure::LongContent(limit) => return format!("The content is longer than {limit} bytes.").into(),
         Failure::SlowHead(_) => "The head of the request did not arrive in time.",
         Failure::SlowContent(_) => "The content of the request arrives too slowly.",
+        Failure::SlowReader(_) => "The answer was read too slowly.",
         Failure::ManyTunnels(_) => "There are too many tunnels at the moment.",
         Failure::ClientGone => "The client closed the request.",
         Failure::ClientSilent => "The rest of the request did not arrive in time.",

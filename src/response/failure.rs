@@ -79,6 +79,8 @@ pub enum Failure {
     SlowHead(Duration),
     /// The content comes with fewer bytes a second than this.
     SlowContent(u64),
+    /// The answer is taken with fewer bytes a second than this.
+    SlowReader(u64),
     /// There are as many tunnels as there may be.
     ManyTunnels(u64),
     /// The client closed or reset before it had the whole answer.
@@ -154,6 +156,8 @@ impl Failure {
             Failure::LongContent(_) => last(Client, Body, 413, "long-content"),
             Failure::SlowHead(_) => last(Client, Headers, 408, "slow-head"),
             Failure::SlowContent(_) => last(Client, Body, 408, "slow-content"),
+            // It is never told: the answer has begun.
+            Failure::SlowReader(_) => last(Client, Body, 408, "slow-reader"),
             Failure::ManyTunnels(_) => row(Policy, Route, Retry::Never, 503, "many-tunnels"),
             Failure::ClientGone => last(Client, Body, 499, "client-gone"),
             Failure::ClientSilent => last(Client, Body, 408, "client-silent"),
@@ -235,6 +239,9 @@ impl fmt::Display for Failure {
             Failure::SlowContent(limit) => {
                 write!(f, "the content comes slower than limits.content-rate, {limit} bytes a second")
             }
+            Failure::SlowReader(limit) => {
+                write!(f, "the answer is taken slower than limits.answer-rate, {limit} bytes a second")
+            }
             Failure::ManyTunnels(limit) => {
                 write!(f, "there are as many tunnels as limits.tunnels allows, {limit}")
             }
@@ -290,6 +297,7 @@ pub(crate) fn every_failure() -> Vec<Failure> {
         LongContent(7),
         SlowHead(Duration::from_secs(3)),
         SlowContent(7),
+        SlowReader(7),
         ManyTunnels(7),
         ClientGone,
         ClientSilent,
@@ -314,7 +322,7 @@ pub(crate) fn every_failure() -> Vec<Failure> {
             BadRequest(_) | NoRoute | Misdirected | ConnectRefused | ClientGone | ClientSilent => {}
             UnsupportedVersion | UnknownCoding | UnknownExpectation | Loop | ManyTunnels(_) => {}
             LongRequestLine(_) | LongFields(_) | ManyFields(_) | LongContent(_) => {}
-            SlowHead(_) | SlowContent(_) => {}
+            SlowHead(_) | SlowContent(_) | SlowReader(_) => {}
             NoEndpoint | Unreachable(_) | Unsent(_) | NoAnswer(_) | BadAnswer(_) | Truncated(_) => {}
             Late(Deadline::Connect | Deadline::FirstByte | Deadline::Idle | Deadline::Request, _) => {}
             BadUpgrade | NoDescriptor | Drained | Panicked => {}

@@ -42,7 +42,7 @@ pub enum Ending {
 
 /// The codes of the table of failures (`response::failure`) that have a counter of their own;
 /// any other code is counted as [`OTHER`].
-pub const CODES: [&str; 32] = [
+pub const CODES: [&str; 33] = [
     "bad-request",
     "no-route",
     "misdirected",
@@ -57,6 +57,7 @@ pub const CODES: [&str; 32] = [
     "long-content",
     "slow-head",
     "slow-content",
+    "slow-reader",
     "many-tunnels",
     "client-gone",
     "client-silent",
@@ -146,7 +147,7 @@ impl Counters {
             tunnels_closed: Counter::default(),
             bytes_received: Counter::default(),
             bytes_sent: Counter::default(),
-            failures: Default::default(),
+            failures: std::array::from_fn(|_| Counter::default()),
             limits: Default::default(),
             durations: Default::default(),
             oldest: AtomicU64::new(0),

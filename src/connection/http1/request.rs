@@ -247,7 +247,11 @@ impl Request {
             let ahead = self.presence.take_ahead();
             self.output.advance(ahead);
         }
-        self.output.poll_write(wire, cx)
+        let before = self.output.len();
+        let polled = self.output.poll_write(wire, cx);
+        let left = self.output.len();
+        self.flight.pace().wrote(before - left, left);
+        polled
     }
 
     /// The answer cannot be finished; the client gets what there is of it, as far as it takes it now.

@@ -63,7 +63,8 @@ impl Output {
         self.len() >= ROOM
     }
 
-    fn len(&self) -> usize {
+    /// How much waits.
+    pub(super) fn len(&self) -> usize {
         self.text.len() + self.bytes
     }
 

@@ -167,8 +167,8 @@ impl Meter {
         while let Some(event) = self.received.follow(&mut bytes) {
             match event {
                 Event::Begun(head) => self.received_head(head, now),
-                Event::Part(part) => {
-                    if let Some((_, trailers)) = &mut self.trailers {
+                Event::Part(head, part) => {
+                    if let Some((_, trailers)) = self.trailers.as_mut().filter(|_| head.kind != DATA) {
                         trailers.follow(part);
                     }
                 }
@@ -177,8 +177,9 @@ impl Meter {
         }
     }
 
-    /// These bytes were taken by the client's connection.
-    pub(super) fn send(&mut self, mut bytes: &[u8]) {
+    /// These bytes were taken by the client's connection; `took` is told how much content of which stream is
+    /// among them, and whether its end is.
+    pub(super) fn send(&mut self, mut bytes: &[u8], mut took: impl FnMut(u32, usize, bool)) {
         if !bytes.is_empty() {
             self.blocked = false;
             self.levels[Offence::Deaf as usize] = 0;
@@ -186,8 +187,10 @@ impl Meter {
         while let Some(event) = self.sent.follow(&mut bytes) {
             match event {
                 Event::Begun(head) => self.sent_head(head),
+                Event::Part(head, part) if head.kind == DATA => took(head.stream, part.len(), false),
                 Event::Ended(head, code) if head.kind == RST_STREAM => self.sent_reset(code),
-                Event::Part(_) | Event::Ended(..) => {}
+                Event::Ended(head, _) if head.ends_stream() => took(head.stream, 0, true),
+                Event::Part(..) | Event::Ended(..) => {}
             }
         }
     }
@@ -386,14 +389,18 @@ impl Head {
             stream: u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]),
         }
     }
+
+    fn ends_stream(self) -> bool {
+        matches!(self.kind, DATA | HEADERS) && self.flags & FIRST_FLAG != 0
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event<'a> {
     /// Its head is here.
     Begun(Head),
-    /// Some of the payload of HEADERS or CONTINUATION is.
-    Part(&'a [u8]),
+    /// Some of the payload of DATA, HEADERS or CONTINUATION is.
+    Part(Head, &'a [u8]),
     /// All of it is; with the first four bytes of its payload, as far as there are any.
     Ended(Head, [u8; 4]),
 }
@@ -456,8 +463,8 @@ impl Frames {
         let part = &bytes[..count];
         *bytes = &bytes[count..];
         self.left -= count as u32;
-        if count > 0 && matches!(head.kind, HEADERS | CONTINUATION) {
-            return Some(Event::Part(part));
+        if count > 0 && matches!(head.kind, DATA | HEADERS | CONTINUATION) {
+            return Some(Event::Part(head, part));
         }
         if self.left > 0 {
             return None;

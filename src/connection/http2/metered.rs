@@ -7,6 +7,7 @@
 //! Must not know: what the meter minds.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -16,6 +17,8 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::calm::{Meter, Offence};
+use crate::connection::flight::Flight;
+use crate::connection::meter::Common;
 use crate::connection::wire::Wire;
 
 /// Requests of one connection between two looks at the others: as many as may run at the same time.
@@ -32,12 +35,24 @@ pub(super) struct Gauge {
     meter: RefCell<Meter>,
     /// How many requests had begun when this turn did.
     turn: Cell<u64>,
+    /// Those whose answers have content, by their streams.
+    answered: RefCell<HashMap<u32, Rc<Flight>>>,
+    common: Rc<Common>,
+}
+
+/// An answer with content that is on its way; what of it the client takes is told to its flight.
+pub(super) struct Delivery {
+    gauge: Rc<Gauge>,
+    stream: u32,
+    flight: Rc<Flight>,
 }
 
 impl Metered {
     pub(super) fn new(wire: &Rc<RefCell<Wire>>) -> Metered {
-        let meter = RefCell::new(Meter::new(Instant::now()));
-        let gauge = Rc::new(Gauge { meter, turn: Cell::new(0) });
+        let now = Instant::now();
+        let meter = RefCell::new(Meter::new(now));
+        let (answered, common) = (RefCell::default(), Rc::new(Common::new(now)));
+        let gauge = Rc::new(Gauge { meter, turn: Cell::new(0), answered, common });
         Metered { wire: Rc::clone(wire), gauge }
     }
 
@@ -74,6 +89,26 @@ impl Gauge {
         self.meter.borrow().opened() >= self.turn.get() + TURN
     }
 
+    pub(super) fn deliver(self: &Rc<Self>, stream: u32, flight: &Rc<Flight>) -> Delivery {
+        flight.pace().join(&self.common);
+        self.answered.borrow_mut().insert(stream, Rc::clone(flight));
+        Delivery { gauge: Rc::clone(self), stream, flight: Rc::clone(flight) }
+    }
+
+    /// The client has taken so much of an answer, and its end.
+    fn took(&self, stream: u32, length: usize, end: bool) {
+        let mut answered = self.answered.borrow_mut();
+        if let Some(flight) = answered.get(&stream) {
+            if length > 0 {
+                flight.pace().take(length);
+            }
+            if end {
+                flight.wake();
+                answered.remove(&stream);
+            }
+        }
+    }
+
     fn wrote<'a>(
         &self,
         wrote: Poll<io::Result<usize>>,
@@ -87,12 +122,37 @@ impl Gauge {
                 let mut left = *count;
                 for slice in slices {
                     let taken = left.min(slice.len());
-                    meter.send(&slice[..taken]);
+                    meter.send(&slice[..taken], |stream, length, end| self.took(stream, length, end));
                     left -= taken;
                 }
             }
         }
         wrote
+    }
+}
+
+impl Delivery {
+    /// A piece of so many bytes is handed to h2; `last`: END_STREAM goes with it.
+    pub(super) fn hand_over(&self, length: usize, last: bool) {
+        self.gauge.hand_over(length, last);
+        self.flight.pace().hand_over(length);
+    }
+
+    /// There is no room for the next piece.
+    pub(super) fn block(&self) {
+        self.flight.pace().block();
+    }
+
+    /// Whether the client has taken all of it.
+    pub(super) fn is_over(&self) -> bool {
+        !self.gauge.answered.borrow().contains_key(&self.stream)
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.flight.pace().end();
+        self.gauge.answered.borrow_mut().remove(&self.stream);
     }
 }
 

@@ -9,7 +9,8 @@
 //! only when it is whole, and as long as it was said to be; else its stream is reset with INTERNAL_ERROR.
 //! An answer that is whole while the request still comes is followed by a reset with NO_ERROR (RFC 9113,
 //! section 8.1; h2 sends it when both halves are let go). At most [`SEND_BUFFER`](super::SEND_BUFFER)
-//! bytes of an answer and one piece more are handed over before the client takes them.
+//! bytes of an answer and one piece more are handed over before the client takes them. The request ends
+//! when the last of them has gone to the socket, so that a client that never takes them is found.
 //! Must not know: where the answer comes from.
 
 use std::cell::RefCell;
@@ -25,7 +26,7 @@ use http::{HeaderMap, Method, Response, StatusCode, Version};
 use http_body::Body as _;
 
 use super::carried::Carried;
-use super::metered::Gauge;
+use super::metered::{Delivery, Gauge};
 use crate::connection::body::{Body, Branch};
 use crate::connection::exchange::Exchange;
 use crate::connection::flight::{Flight, Stop};
@@ -58,10 +59,13 @@ struct Asking {
 struct Answering {
     body: Body,
     sender: SendStream<Bytes>,
+    delivery: Delivery,
     /// Taken from the body, and not yet handed over; whether nothing follows it.
     piece: Option<(Bytes, bool)>,
     /// Still to come, when the head said how much it is.
     left: Option<u64>,
+    /// All of it has been handed over.
+    done: bool,
 }
 
 struct Tunnelling {
@@ -96,7 +100,7 @@ impl Future for Stream {
         loop {
             let next = match &mut this.state {
                 State::Asking(asking) => ready!(asking.poll(&this.flight, &this.gauge, cx)),
-                State::Answering(answering) => return answering.poll(&this.flight, &this.gauge, cx),
+                State::Answering(answering) => return answering.poll(&this.flight, cx),
                 State::Tunnelling(tunnelling) => return tunnelling.poll(cx),
             };
             match next {
@@ -108,7 +112,7 @@ impl Future for Stream {
 }
 
 impl Asking {
-    fn poll(&mut self, flight: &Flight, gauge: &Rc<Gauge>, cx: &mut Context<'_>) -> Poll<Next> {
+    fn poll(&mut self, flight: &Rc<Flight>, gauge: &Rc<Gauge>, cx: &mut Context<'_>) -> Poll<Next> {
         // Reset by the client, or its connection is gone.
         if self.respond.poll_reset(cx).is_ready() {
             return Poll::Ready(Next::Over);
@@ -140,7 +144,7 @@ impl Asking {
         Ok(())
     }
 
-    fn answer(&mut self, flight: &Flight, gauge: &Rc<Gauge>, answer: Response<Body>) -> Next {
+    fn answer(&mut self, flight: &Rc<Flight>, gauge: &Rc<Gauge>, answer: Response<Body>) -> Next {
         let (parts, body) = answer.into_parts();
         let mut head = Response::new(());
         *head.status_mut() = parts.status;
@@ -160,7 +164,11 @@ impl Asking {
         match self.respond.send_response(head, !expected) {
             // Letting go of the body ends the request as it was planned.
             Ok(_) if !expected => Next::Over,
-            Ok(sender) => Next::Go(State::Answering(Box::new(Answering { body, sender, piece: None, left }))),
+            Ok(sender) => {
+                let delivery = gauge.deliver(sender.stream_id().as_u32(), flight);
+                let answering = Answering { body, sender, delivery, piece: None, left, done: false };
+                Next::Go(State::Answering(Box::new(answering)))
+            }
             Err(_) => {
                 self.respond.send_reset(Reason::INTERNAL_ERROR);
                 Next::Over
@@ -192,7 +200,10 @@ fn say_length(headers: &mut HeaderMap, method: &Method, status: StatusCode, body
 }
 
 impl Answering {
-    fn poll(&mut self, flight: &Flight, gauge: &Gauge, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, flight: &Flight, cx: &mut Context<'_>) -> Poll<()> {
+        if self.done && self.delivery.is_over() {
+            return Poll::Ready(());
+        }
         if self.sender.poll_reset(cx).is_ready() {
             self.body.forsake();
             return Poll::Ready(());
@@ -200,16 +211,16 @@ impl Answering {
         if flight.broke_off() {
             self.body.forsake();
             self.sender.send_reset(match flight.stop() {
-                Some(Stop::Stalled) => Reason::CANCEL,
+                Some(Stop::Stalled | Stop::Slow(_)) => Reason::CANCEL,
                 _ => Reason::INTERNAL_ERROR,
             });
             return Poll::Ready(());
         }
-        loop {
+        while !self.done {
             if self.piece.is_some() {
-                match self.poll_send(gauge, cx) {
+                match self.poll_send(cx) {
                     Poll::Ready(false) => {}
-                    Poll::Ready(true) => return Poll::Ready(()),
+                    Poll::Ready(true) => break,
                     Poll::Pending => {
                         self.body.poll_sending(cx);
                         return Poll::Pending;
@@ -223,9 +234,10 @@ impl Answering {
                 Some(Err(_broken_off)) => self.reset(),
             };
             if over {
-                return Poll::Ready(());
+                break;
             }
         }
+        if self.done { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// Keeps the next piece until there is room for it; whether the stream is over.
@@ -244,24 +256,28 @@ impl Answering {
     }
 
     /// Ready with whether the stream is over when the piece has been handed over.
-    fn poll_send(&mut self, gauge: &Gauge, cx: &mut Context<'_>) -> Poll<bool> {
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let Some((piece, last)) = self.piece.take() else { return Poll::Ready(false) };
         if !piece.is_empty() {
             match poll_room(&mut self.sender, cx) {
-                Poll::Ready(true) => gauge.hand_over(piece.len(), last),
+                Poll::Ready(true) => self.delivery.hand_over(piece.len(), last),
                 // It is no longer a stream to send on.
                 Poll::Ready(false) => {
                     self.body.forsake();
                     return Poll::Ready(true);
                 }
                 Poll::Pending => {
+                    self.delivery.block();
                     self.piece = Some((piece, last));
                     return Poll::Pending;
                 }
             }
         }
         match self.sender.send_data(piece, last) {
-            Ok(()) => Poll::Ready(last),
+            Ok(()) => {
+                self.done = last;
+                Poll::Ready(last)
+            }
             Err(_) => {
                 self.body.forsake();
                 Poll::Ready(self.reset())
@@ -279,7 +295,8 @@ impl Answering {
             true => self.sender.send_data(Bytes::new(), true),
             false => self.sender.send_trailers(trailers),
         };
-        ended.is_ok() || self.reset()
+        self.done = ended.is_ok();
+        self.done || self.reset()
     }
 
     /// It is longer or shorter than it was said to be; always over.

@@ -634,3 +634,36 @@ fn an_answer_waits_for_its_window() {
     client.send(frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 9]));
     assert_eq!(next_of(&mut client, 1), (DATA, END_STREAM, b"ved".to_vec()));
 }
+
+/// A window that is not opened holds its own answer only, also one that h2 has got the end of.
+#[test]
+fn an_answer_whose_window_stays_closed_is_cancelled_and_no_other() {
+    let origin = Origin::start();
+    let mut app = service("app", &origin);
+    app.routes[0].limits.answer_rate = Some(1 << 30);
+    let gateway = gateway(settings(vec![app]));
+    for content in [
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nwhole",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9\r\n\r\npart",
+    ] {
+        let mut client = gateway.connect();
+        client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        client.send(frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 2]));
+        client.send(request(1));
+        let (mut endpoint, _) = origin.request();
+        endpoint.send(content);
+        assert_eq!(next_of(&mut client, 1).0, HEADERS);
+        assert_eq!(next_of(&mut client, 1).0, DATA);
+        gateway.settle();
+        gateway.later(Duration::from_secs(4));
+        gateway.later(Duration::from_secs(10));
+        assert_eq!(next_of(&mut client, 1), (RST_STREAM, 0, vec![0, 0, 0, 8]));
+        client.send(request(3));
+        let (mut endpoint, _) = origin.request();
+        endpoint.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!(next_of(&mut client, 3).0, HEADERS);
+        assert_eq!(next_of(&mut client, 3).2, b"ok");
+    }
+    let totals = gateway.until(|totals| totals.in_flight == 0);
+    assert_eq!((totals.answered, totals.failures.get("slow-reader")), (2, Some(&2)));
+}

@@ -93,6 +93,32 @@ fn content_that_comes_too_slowly_is_a_408_and_an_endpoint_that_takes_it_slowly_i
 }
 
 #[test]
+fn an_answer_that_is_read_too_slowly_is_broken_off_and_one_that_comes_slowly_is_not() {
+    let origin = Origin::start();
+    let mut app = service("app", &origin);
+    app.routes[0].limits.answer_rate = Some(1 << 30);
+    let gateway = gateway(settings(vec![app]));
+    let mut waits = gateway.ask(GET);
+    let (mut slow, _) = origin.request();
+    slow.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
+    assert_eq!(waits.until("half").matches("half").count(), 1);
+    let mut client = gateway.ask(GET);
+    let (mut endpoint, _) = origin.request();
+    endpoint.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+    // As much as the kernels hold.
+    let pushed = std::thread::spawn(move || endpoint.send_until_refused());
+    while !pushed.is_finished() {
+        gateway.later(Duration::from_secs(10));
+    }
+    pushed.join().unwrap();
+    assert_eq!(client.rest().1, End::Reset);
+    let totals = gateway.until(|totals| totals.client_gone == 1);
+    assert_eq!(totals.failures.get("slow-reader"), Some(&1));
+    slow.send("half");
+    assert!(waits.until("half").ends_with("half"));
+}
+
+#[test]
 fn there_are_no_more_tunnels_than_allowed_and_their_places_are_given_back() {
     let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
     let switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";

@@ -40,7 +40,7 @@ impl Client {
     }
 
     fn gets(&mut self, bytes: &[u8]) {
-        self.meter.send(bytes);
+        self.meter.send(bytes, |_, _, _| {});
     }
 
     /// A request that is whole; its stream.
@@ -301,7 +301,7 @@ proptest! {
         all.extend(&bytes);
         let (mut whole, mut cut) = (Meter::new(now), Meter::new(now));
         whole.receive(&all, now);
-        whole.send(&bytes);
+        whole.send(&bytes, |_, _, _| {});
         let mut cuts = cuts.iter().cycle();
         let mut rest = &all[..];
         while !rest.is_empty() {
@@ -312,7 +312,7 @@ proptest! {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             let (piece, left) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
-            cut.send(piece);
+            cut.send(piece, |_, _, _| {});
             rest = left;
         }
         prop_assert_eq!(whole.levels, cut.levels);
