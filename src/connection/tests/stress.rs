@@ -247,7 +247,7 @@ fn answer(reader: &mut impl BufRead, id: u64, method: &str) -> Result<bool, Faul
 
 fn is_of(content: &[u8], id: u64) -> bool {
     let id = format!("{id} ");
-    content.len() % id.len() == 0 && content.chunks(id.len()).all(|part| part == id.as_bytes())
+    content.chunks(id.len()).all(|part| part == id.as_bytes())
 }
 
 fn dechunked(reader: &mut impl BufRead) -> Option<Vec<u8>> {
