@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::poll_fn;
 use http::HeaderMap;
 use http_body::Body as _;
@@ -1255,5 +1256,26 @@ fn content_ends_when_its_attempt_is_over() {
         assert_eq!(content.size_hint().exact(), Some(4));
         content.state().abandon();
         assert_eq!(content.frame().await.unwrap().err(), Some(ContentError::Over));
+    });
+}
+
+/// A dial that everybody had left stayed half done, and the next request was sent on what had become of it.
+#[test]
+fn a_dial_that_nobody_waits_for_any_more_is_not_taken_up_again() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let upstream = h2c(address);
+        assert!(upstream.send(get(), &PATIENT, &Nobody).now_or_never().is_none());
+        drop(listener.accept().await.unwrap());
+        let server = async move {
+            let (socket, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(socket).await.unwrap();
+            while let Some(Ok((_, respond))) = connection.accept().await {
+                answer_h2(respond);
+            }
+        };
+        tokio::task::spawn_local(server);
+        let answer = upstream.send(get(), &PATIENT, &Nobody).await.unwrap();
+        assert_eq!(body(answer).await.unwrap(), "ok");
     });
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::{LocalBoxFuture, Shared};
+use futures_util::future::{LocalBoxFuture, Shared, WeakShared};
 use h2::client::{Builder, SendRequest};
 use http::request::Parts;
 use tokio::task::AbortHandle;
@@ -65,11 +65,13 @@ pub(super) struct Shelf {
     address: Address,
     idle: Duration,
     current: RefCell<Option<Rc<Link>>>,
-    dialling: RefCell<Option<Dialling>>,
+    /// Only as long as somebody waits for it: a dial that nobody drives would be found half done.
+    dialling: RefCell<Option<WeakShared<LocalBoxFuture<'static, Dialled>>>>,
     sweeper: RefCell<Option<AbortHandle>>,
 }
 
-type Dialling = Shared<LocalBoxFuture<'static, Result<Rc<Link>, Failure>>>;
+type Dialled = Result<Rc<Link>, Failure>;
+type Dialling = Shared<LocalBoxFuture<'static, Dialled>>;
 
 impl Link {
     async fn open(address: Address) -> Result<Rc<Link>, Failure> {
@@ -149,13 +151,10 @@ impl Shelf {
 
     /// A new connection, shared by all who ask while it is dialled.
     pub(super) async fn open(self: &Rc<Self>) -> Result<Rc<Link>, Failure> {
-        let dialling = {
-            let mut slot = self.dialling.borrow_mut();
-            slot.get_or_insert_with(|| Link::open(self.address.clone()).boxed_local().shared()).clone()
-        };
+        let dialling = self.dial();
         let opened = dialling.clone().await;
         let mut slot = self.dialling.borrow_mut();
-        if slot.as_ref().is_some_and(|other| other.ptr_eq(&dialling)) {
+        if slot.as_ref().and_then(WeakShared::upgrade).is_some_and(|other| other.ptr_eq(&dialling)) {
             slot.take();
             if let Ok(link) = &opened {
                 *self.current.borrow_mut() = Some(Rc::clone(link));
@@ -163,6 +162,16 @@ impl Shelf {
             }
         }
         opened
+    }
+
+    /// The dial that others wait for, or a new one.
+    fn dial(&self) -> Dialling {
+        let mut slot = self.dialling.borrow_mut();
+        slot.as_ref().and_then(WeakShared::upgrade).unwrap_or_else(|| {
+            let dialling = Link::open(self.address.clone()).boxed_local().shared();
+            *slot = dialling.downgrade();
+            dialling
+        })
     }
 
     /// No more requests on `link`.
