@@ -18,6 +18,7 @@
 //! | CONTINUATION of one block (CVE-2024-27316) | 16 | | | a block of the longest list that is taken needs 5 |
 //! | windows so small that an answer goes out in crumbs (CVE-2019-9511) | 1000 | 10 | 1 per frame of 4 KiB sent | small messages are no crumbs; the last bytes of a window are, once per window |
 //! | frames other than DATA while nothing it is sent is taken | 1024 | | the next byte it takes | one window's worth of requests and resets |
+//! | changes of the compression table's size in one block (RFC 7541, section 4.2) | 2 | | | two say all that there is to say |
 //! | no SETTINGS first (RFC 9113, section 3.4) | 0 | | | ends with PROTOCOL_ERROR |
 //!
 //! Promises: depends on the bytes and the coarse time only, not on how the bytes were cut; holds 9 bytes
@@ -55,6 +56,13 @@ const MALFORMED: usize = 256;
 /// Frames after the first of one header block.
 const CONTINUATIONS: u32 = 16;
 
+/// Changes of the table's size at the head of one header block.
+const TABLE_SIZES: u32 = 2;
+
+/// Flags of HEADERS that say what comes before the block.
+const PADDED: u8 = 0x8;
+const PRIORITISED: u8 = 0x20;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Offence {
     Ping,
@@ -68,6 +76,7 @@ pub(super) enum Offence {
     Crumbs,
     Deaf,
     Continuation,
+    TableSize,
     NoSettings,
 }
 
@@ -78,7 +87,7 @@ struct Bucket {
 }
 
 /// In the order of [`Offence`].
-const BUCKETS: [Bucket; 12] = [
+const BUCKETS: [Bucket; 13] = [
     Bucket { burst: 200, drain: 10 },
     Bucket { burst: 50, drain: 1 },
     Bucket { burst: 300, drain: 10 },
@@ -90,6 +99,7 @@ const BUCKETS: [Bucket; 12] = [
     Bucket { burst: 1000, drain: 10 },
     Bucket { burst: 1024, drain: 0 },
     Bucket { burst: CONTINUATIONS, drain: 0 },
+    Bucket { burst: TABLE_SIZES, drain: 0 },
     Bucket { burst: 0, drain: 0 },
 ];
 
@@ -113,6 +123,8 @@ pub(super) struct Meter {
     owed_since: Option<Instant>,
     settled: bool,
     blocked: bool,
+    /// The beginning of the block that is being received.
+    sizes: Sizes,
     /// The block that is being received, if it is one of trailers.
     trailers: Option<(u32, Trailers)>,
     /// Streams with trailers that must not be, until somebody asks.
@@ -134,6 +146,7 @@ impl Meter {
             owed_since: Some(now),
             settled: false,
             blocked: false,
+            sizes: Sizes::default(),
             trailers: None,
             malformed: Vec::new(),
             due_crumbs: 0,
@@ -168,6 +181,11 @@ impl Meter {
             match event {
                 Event::Begun(head) => self.received_head(head, now),
                 Event::Part(head, part) => {
+                    if head.kind != DATA {
+                        for _ in 0..self.sizes.follow(part) {
+                            self.charge(Offence::TableSize);
+                        }
+                    }
                     if let Some((_, trailers)) = self.trailers.as_mut().filter(|_| head.kind != DATA) {
                         trailers.follow(part);
                     }
@@ -222,6 +240,8 @@ impl Meter {
             HEADERS => {
                 self.owed_since = Some(now);
                 self.levels[Offence::Continuation as usize] = 0;
+                self.levels[Offence::TableSize as usize] = 0;
+                self.sizes = Sizes::before(head.flags);
                 if head.length == 0 {
                     self.charge(Offence::Empty);
                 }
@@ -365,8 +385,50 @@ impl fmt::Display for Offence {
             Offence::Crumbs => "windows of a few bytes",
             Offence::Deaf => "it sends, and does not read",
             Offence::Continuation => "too many CONTINUATION frames for one head",
+            Offence::TableSize => "too many changes of the compression table's size",
             Offence::NoSettings => "it did not begin with SETTINGS",
         })
+    }
+}
+
+/// The changes of the table's size that a header block begins with (RFC 7541, section 6.3). Each costs a
+/// byte or three, and empties the table.
+#[derive(Debug, Default)]
+struct Sizes {
+    /// Bytes before the block.
+    skip: u8,
+    /// Within the number of a change.
+    within: bool,
+    over: bool,
+}
+
+impl Sizes {
+    /// Before the first byte of a HEADERS frame.
+    fn before(flags: u8) -> Sizes {
+        let padded = u8::from(flags & PADDED != 0);
+        let prioritised = if flags & PRIORITISED != 0 { 5 } else { 0 };
+        Sizes { skip: padded + prioritised, within: false, over: false }
+    }
+
+    /// How many begin in these bytes.
+    fn follow(&mut self, bytes: &[u8]) -> u32 {
+        let mut changes = 0;
+        for byte in bytes {
+            if self.over {
+                break;
+            }
+            if self.skip > 0 {
+                self.skip -= 1;
+            } else if self.within {
+                self.within = byte & 0x80 != 0;
+            } else if byte & 0xe0 == 0x20 {
+                changes += 1;
+                self.within = byte & 0x1f == 0x1f;
+            } else {
+                self.over = true;
+            }
+        }
+        changes
     }
 }
 

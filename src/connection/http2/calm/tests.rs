@@ -93,6 +93,34 @@ fn each_storm_is_ended_and_nothing_short_of_it() {
 }
 
 #[test]
+fn the_size_of_the_table_changes_twice_in_a_block_and_not_three_times() {
+    // RFC 7541, section 4.2; the changes are 0 and 4096, the field is `:method: GET`.
+    let (none, all, field) = ([0x20].as_slice(), [0x3f, 0xe1, 0x1f].as_slice(), [0x82].as_slice());
+    let block = |flags: u8, parts: &[&[u8]]| {
+        let payload = parts.concat();
+        let mut frame = frame(HEADERS, flags, 1, payload.len());
+        let start = frame.len() - payload.len();
+        frame[start..].copy_from_slice(&payload);
+        frame
+    };
+    let table: &[(Vec<u8>, bool)] = &[
+        (block(END_HEADERS, &[none, all, field]), true),
+        (block(END_HEADERS, &[field, none, none, none]), true),
+        (block(END_HEADERS, &[none, all, none, field]), false),
+        (block(END_HEADERS | PADDED | PRIORITISED, &[&[0; 6], none, all, field]), true),
+        (block(END_HEADERS | PADDED, &[&[0; 1], none, none, none, field]), false),
+    ];
+    for (frame, calm) in table {
+        let mut client = Client::new();
+        client.sends(frame);
+        assert_eq!(client.meter.offence().is_none(), *calm, "{frame:?}");
+        // Each block begins anew.
+        client.sends(frame);
+        assert_eq!(client.meter.offence().is_none(), *calm, "{frame:?}");
+    }
+}
+
+#[test]
 fn a_storm_that_makes_requests_too_is_one() {
     // Rapid reset: CVE-2023-44487.
     let mut client = Client::new();
