@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::message::{Message, quote};
+use super::message::{Message, quote, quote_path};
 use super::pages;
 
 /// The biggest file that is read.
@@ -196,7 +196,7 @@ impl Refusal {
         if error.kind() == io::ErrorKind::NotFound
             && let Ok(to) = fs::read_link(path)
         {
-            let found = format!("a symbolic link to {}, which does not exist", quote(&to.to_string_lossy()));
+            let found = format!("a symbolic link to {}, which does not exist", quote_path(&to));
             return Refusal::new(found, "allowed: a readable file", "create that file, or remove the link");
         }
         let found = format!("cannot read the file: {}", cause(error));
@@ -208,7 +208,7 @@ impl Refusal {
     }
 
     fn folder_of_pages(folder: &Path, error: &io::Error) -> Refusal {
-        let found = format!("cannot read the folder {}: {}", quote(&folder.to_string_lossy()), cause(error));
+        let found = format!("cannot read the folder {}: {}", quote_path(folder), cause(error));
         let remedy = match error.kind() {
             io::ErrorKind::NotFound => "create it, or remove the key",
             io::ErrorKind::PermissionDenied => "let the user of hitless read and enter it",
@@ -224,7 +224,7 @@ impl Refusal {
             names.push(format!("{} more", others.len() - NAMED));
         }
         let names = names.join(", ");
-        let folder = quote(&folder.to_string_lossy());
+        let folder = quote_path(folder);
         let found = format!("{folder} holds {names}: no error page is called so");
         Refusal::new(found, pages::ALLOWED, "rename what is an error page, and move the rest elsewhere")
     }

@@ -6,6 +6,7 @@
 //! Must not know: the keys, or what makes a value wrong.
 
 use std::fmt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -211,6 +212,11 @@ pub(super) fn boundary(text: &str, offset: usize) -> usize {
 /// A text as found, on one line and not too long: `'text'`.
 pub(super) fn quote(text: &str) -> String {
     format!("'{}'", bare(text))
+}
+
+/// A path, whole: where it ends is what its reader needs, and PATH_MAX bounds it.
+pub(super) fn quote_path(path: &Path) -> String {
+    format!("'{}'", visible(&path.to_string_lossy()))
 }
 
 /// The same without quotes, for numbers.
