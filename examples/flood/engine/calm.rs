@@ -37,6 +37,9 @@ pub struct Share {
     pub failed: usize,
     pub p50_us: u64,
     pub p99_us: u64,
+    /// In microseconds, in their order.
+    #[serde(skip)]
+    pub times: Vec<u64>,
 }
 
 impl Calm {
@@ -84,16 +87,19 @@ impl Calm {
     }
 }
 
-fn share(all: &[&Asked]) -> Share {
-    let mut times: Vec<u64> = all.iter().map(|one| one.took.as_micros() as u64).collect();
-    times.sort_unstable();
-    let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1)));
-    Share {
-        requests: all.len(),
-        failed: all.iter().filter(|one| one.failed).count(),
-        p50_us: at(50).copied().unwrap_or(0),
-        p99_us: at(99).copied().unwrap_or(0),
+impl Share {
+    /// All of these times, in microseconds, of requests that were answered.
+    pub fn of(mut times: Vec<u64>) -> Share {
+        times.sort_unstable();
+        let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1)));
+        let (p50_us, p99_us) = (at(50).copied().unwrap_or(0), at(99).copied().unwrap_or(0));
+        Share { requests: times.len(), failed: 0, p50_us, p99_us, times }
     }
+}
+
+fn share(all: &[&Asked]) -> Share {
+    let times = all.iter().map(|one| one.took.as_micros() as u64).collect();
+    Share { failed: all.iter().filter(|one| one.failed).count(), ..Share::of(times) }
 }
 
 fn keep_asking(address: &str, first: Instant, pause: Duration, stopped: &Receiver<()>, notes: &Notes) {
