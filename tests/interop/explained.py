@@ -42,7 +42,6 @@ OTHER = {
     "version": "the protocol towards an endpoint is the operator's choice",
     "absolute target": "RFC 9112, section 3.2.2: only to a proxy; a gateway sends the origin form",
     "cookie crumbs": "RFC 9113, section 8.2.3: joined where the next hop may not be HTTP/2",
-    "content-length: 0": "RFC 9110, section 8.6: may be said where a method anticipates content",
     "content-length and trailers": "RFC 9112, section 7.1.2: announced trailers need chunks, and chunks say no length",
     "boundary": "curl makes another one for each form",
     "order of names": "RFC 9110, section 5.3: only the order of lines of one name means something",
@@ -113,8 +112,6 @@ def _fields(at, key, direct, through, borrowed):
             _applies(f"{KINDS[key]} {name}")
         elif name == "cookie" and "; ".join(one) == "; ".join(other):
             _applies("cookie crumbs")
-        elif table is REQUEST and name == "content-length" and [] in (one, other) and ["0"] in (one, other):
-            _applies("content-length: 0")
         elif table is REQUEST and name == "content-length" and not other and "trailer" in through:
             _applies("content-length and trailers")
         elif name == "content-type" and _bounded(one) == _bounded(other):
