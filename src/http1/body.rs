@@ -182,7 +182,9 @@ fn size(buffer: &mut BytesMut, seen: &mut usize) -> Result<Option<(u64, usize)>,
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         let odd =
             line.get(digits).is_some_and(|byte| digits == 0 || !matches!(byte, b';' | b'\r' | b' ' | b'\t'));
-        if early || odd || digits > 16 || line.len() > LINE {
+        // The CR of the line's end may be here before its LF.
+        let length = line.strip_suffix(b"\r").unwrap_or(line).len();
+        if early || odd || digits > 16 || length > LINE {
             return Err(MALFORMED);
         }
         return Ok(None);
