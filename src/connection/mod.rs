@@ -22,6 +22,7 @@ pub mod http2;
 mod linger;
 pub(crate) mod local;
 mod meter;
+mod moving;
 mod places;
 mod preface;
 mod presence;
@@ -43,6 +44,7 @@ use futures_util::FutureExt;
 
 pub use blueprint::Blueprint;
 pub use local::DrainOrder;
+pub(crate) use moving::adopt;
 pub(crate) use places::Places;
 pub use wire::{Accepted, Kept};
 

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::capacity::Capacity;
 use crate::connection::{Accepted, Blueprint, DrainOrder, Places};
+use crate::handover::record::Parcel;
 use crate::telemetry::counters::Counters;
 
 /// What a data thread is told.
@@ -22,6 +23,12 @@ pub(super) enum Command {
     Admit(Accepted),
     Install(Arc<Blueprint>, oneshot::Sender<()>),
     Beat(u64),
+    /// A connection that another gateway had.
+    Adopt(Parcel),
+    /// Accepts nothing any more; whoever can move departs.
+    HandOver(UnboundedSender<Parcel>),
+    /// Accepts again; whoever has not departed stays.
+    TakeBack,
     Drain(DrainOrder),
     Cut,
     Stop,
@@ -116,6 +123,11 @@ impl Crew {
         if before == 1 && member.draining.load(Ordering::SeqCst) {
             self.changed.notify_waiters();
         }
+    }
+
+    /// This thread accepts again.
+    pub(super) fn serves_on(&self, index: usize) {
+        self.members[index].draining.store(false, Ordering::SeqCst);
     }
 
     /// This thread accepts nothing any more.

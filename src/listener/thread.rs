@@ -21,6 +21,7 @@ use super::capacity::Slot;
 use super::crew::{Command, Crew};
 use crate::connection::local::Local;
 use crate::connection::{self, Accepted, Blueprint, DrainOrder};
+use crate::handover::record::Parcel;
 
 /// How often what is silent is looked for, while there are connections. Timers for later than
 /// that cost no system call, because this one is always earlier.
@@ -66,8 +67,8 @@ async fn live(beginning: Beginning) {
         move || crew.left(index)
     };
     let local = Local::new(blueprint, counters, Arc::clone(&crew.places), on_leave);
-    let thread = Rc::new(Thread { index, crew, local });
-    let mut accepting = match thread.accept_on(sockets) {
+    let thread = Rc::new(Thread { index, crew, local, sockets });
+    let mut accepting = match thread.accept() {
         Ok(accepting) => accepting,
         Err(error) => return drop(ready.send(Err(error))),
     };
@@ -89,6 +90,13 @@ async fn live(beginning: Beginning) {
                 let _ = done.send(());
             }
             Command::Beat(beat) => thread.crew.members[index].beat(beat),
+            Command::Adopt(parcel) => thread.adopt(parcel),
+            Command::HandOver(departures) => {
+                accepting.shutdown().await;
+                thread.local.hand_over(departures);
+                thread.crew.drains(index);
+            }
+            Command::TakeBack => thread.take_back(&mut accepting),
             Command::Drain(order) => thread.drain(order, &mut accepting).await,
             Command::Cut => thread.local.cut(),
             Command::Stop => {
@@ -123,13 +131,15 @@ struct Thread {
     index: usize,
     crew: Arc<Crew>,
     local: Rc<Local>,
+    /// Where it accepts.
+    sockets: Vec<(Arc<str>, OwnedFd)>,
 }
 
 impl Thread {
-    fn accept_on(self: &Rc<Self>, sockets: Vec<(Arc<str>, OwnedFd)>) -> io::Result<JoinSet<()>> {
-        let acceptors = sockets.into_iter().map(|(name, socket)| {
+    fn accept(self: &Rc<Self>) -> io::Result<JoinSet<()>> {
+        let acceptors = self.sockets.iter().map(|(name, socket)| {
             let capacity = Arc::clone(&self.crew.capacity);
-            Acceptor::new(name, socket, capacity, Arc::clone(&self.local.counters))
+            Acceptor::new(Arc::clone(name), socket.try_clone()?, capacity, Arc::clone(&self.local.counters))
         });
         let acceptors = acceptors.collect::<io::Result<Vec<_>>>()?;
         let mut accepting = JoinSet::new();
@@ -153,6 +163,24 @@ impl Thread {
         accepting.shutdown().await;
         self.local.drain(order);
         self.crew.drains(self.index);
+    }
+
+    /// Not a newcomer, so that no limit keeps it out; but it takes its place.
+    fn adopt(&self, parcel: Parcel) {
+        let slot = self.crew.capacity.take_beyond();
+        connection::adopt(&self.local, parcel, Box::new(slot));
+    }
+
+    /// Accepts again after a handover that came to nothing.
+    fn take_back(self: &Rc<Self>, accepting: &mut JoinSet<()>) {
+        self.local.take_back();
+        self.crew.serves_on(self.index);
+        match self.accept() {
+            Ok(again) => *accepting = again,
+            Err(error) => {
+                tracing::error!(thread = self.index, "cannot accept again after a handover: {error}")
+            }
+        }
     }
 
     /// Hands a connection to the thread that shall serve it.

@@ -15,7 +15,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use super::capacity::Capacity;
@@ -23,6 +23,7 @@ use super::crew::{Command, Crew, Member};
 use super::refusal::{self, Arriving, Gate};
 use super::thread::{self, Beginning};
 use crate::connection::{Blueprint, DrainOrder};
+use crate::handover::record::{Parcel, Record};
 use crate::telemetry::counters::Totals;
 
 /// Descriptors of a runtime: two of epoll(7), one to wake it, one for signals.
@@ -107,6 +108,26 @@ impl Threads {
     /// Whether every thread has come round since [`Threads::beat`] was called with `beat`.
     pub fn beaten(&self, beat: u64) -> bool {
         self.crew.members.iter().all(|member| member.has_beaten(beat))
+    }
+
+    /// Stops accepting; every connection that can move goes to `departures` when no request of it is in flight.
+    pub fn hand_over(&self, departures: &UnboundedSender<Parcel>) {
+        self.tell(|| Command::HandOver(departures.clone()));
+    }
+
+    /// Accepts again, and keeps what has not departed. After [`Threads::hand_over`].
+    pub fn take_back(&self) {
+        self.tell(|| Command::TakeBack);
+    }
+
+    /// Serves what another gateway had, or what has departed in vain. It comes back when no thread is left, or
+    /// when it is of a kind that nobody here knows.
+    pub fn adopt(&self, parcel: Parcel) -> Result<(), Parcel> {
+        let known = matches!(parcel.record, Record::Connection(_) | Record::Tunnel(_));
+        let Some(index) = self.crew.least_loaded().filter(|_| known) else { return Err(parcel) };
+        self.crew.joined(index);
+        self.crew.members[index].tell(Command::Adopt(parcel));
+        Ok(())
     }
 
     /// Stops accepting; everything here comes to its end in its own time.

@@ -258,7 +258,7 @@ impl Connection<'_> {
                 ready!(self.poll_at(since.max(self.seat.idle_since()) + order.idle_grace, cx));
                 Poll::Ready(self.last_look())
             }
-            Stage::Serving | Stage::Draining { .. } => Poll::Pending,
+            Stage::Serving | Stage::HandingOver { .. } | Stage::Draining { .. } => Poll::Pending,
             Stage::Cut { .. } if idle => Poll::Ready(self.last_look()),
             // What is in flight has had its turn: it was answered with 503, or broke off.
             Stage::Cut { since } => {
