@@ -36,7 +36,6 @@ mod websocket;
 mod wire;
 
 use std::any::Any;
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
@@ -64,11 +63,9 @@ pub(crate) fn begin(local: &Rc<Local>, accepted: Accepted) {
 }
 
 /// All of a connection. Its size is what every idle one costs.
-fn life(seat: Seated, wire: Wire) -> impl Future<Output = ()> {
-    async move {
-        if let Err(panic) = AssertUnwindSafe(serve(&seat, wire)).catch_unwind().await {
-            tracing::error!("a panic while serving a connection, closing it: {}", words_of(&*panic));
-        }
+async fn life(seat: Seated, wire: Wire) {
+    if let Err(panic) = AssertUnwindSafe(serve(&seat, wire)).catch_unwind().await {
+        tracing::error!("a panic while serving a connection, closing it: {}", words_of(&*panic));
     }
 }
 

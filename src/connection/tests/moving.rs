@@ -411,7 +411,10 @@ fn a_crowd_that_moves_back_and_forth_is_answered_every_time_and_nobody_is_closed
     let over = Arc::new(AtomicBool::new(false));
     let crowd = {
         let (over, address) = (Arc::clone(&over), gateways[0].address());
-        std::thread::spawn(move || block_on(crowd(address, seed, over)))
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(crowd(address, seed, over))
+        })
     };
     gateways[0].until(|totals| totals.connections_open == CROWD);
     for turn in 0..MOVES {
@@ -436,21 +439,42 @@ fn a_crowd_that_moves_back_and_forth_is_answered_every_time_and_nobody_is_closed
 
 /// How often all of them have asked.
 async fn crowd(address: SocketAddr, seed: u64, over: Arc<AtomicBool>) -> u64 {
-    let clients = (0..CROWD).map(|number| {
+    let mut streams = Vec::new();
+    for _ in 0..CROWD {
+        // One after the other: all at once are more than the kernel's queue takes.
+        let mut stream = BufReader::new(tokio::net::TcpStream::connect(address).await.unwrap());
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        is_answered(&mut stream).await;
+        streams.push(stream);
+    }
+    let clients = (0..).zip(streams).map(|(number, stream): (u64, _)| {
         let (over, random) = (Arc::clone(&over), fastrand::Rng::with_seed(seed ^ (number << 32)));
-        tokio::spawn(one(address, random, over))
+        tokio::spawn(one(stream, random, over))
     });
-    let mut asked = 0;
+    let mut asked = CROWD;
     for client in clients.collect::<Vec<_>>() {
         asked += client.await.unwrap();
     }
     asked
 }
 
+async fn is_answered(stream: &mut BufReader<tokio::net::TcpStream>) {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(stream.read_line(&mut head).await.unwrap(), 0, "closed: {head}");
+    }
+    assert!(head.starts_with("HTTP/1.1 200 ") && !head.contains("close"), "{head}");
+    let mut content = [0; 5];
+    stream.read_exact(&mut content).await.unwrap();
+    assert_eq!(&content, b"hello");
+}
+
 /// One, two or three requests at a time, cut somewhere; returns how many.
-async fn one(address: SocketAddr, mut random: fastrand::Rng, over: Arc<AtomicBool>) -> u64 {
-    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let mut stream = BufReader::new(stream);
+async fn one(
+    mut stream: BufReader<tokio::net::TcpStream>,
+    mut random: fastrand::Rng,
+    over: Arc<AtomicBool>,
+) -> u64 {
     let mut asked = 0;
     while !over.load(SeqCst) {
         let many = random.usize(1..=3);
@@ -462,14 +486,7 @@ async fn one(address: SocketAddr, mut random: fastrand::Rng, over: Arc<AtomicBoo
         }
         stream.write_all(rest.as_bytes()).await.unwrap();
         for _ in 0..many {
-            let mut head = String::new();
-            while !head.ends_with("\r\n\r\n") {
-                assert_ne!(stream.read_line(&mut head).await.unwrap(), 0, "closed after {asked}: {head}");
-            }
-            assert!(head.starts_with("HTTP/1.1 200 ") && !head.contains("close"), "{head}");
-            let mut content = [0; 5];
-            stream.read_exact(&mut content).await.unwrap();
-            assert_eq!(&content, b"hello");
+            is_answered(&mut stream).await;
             asked += 1;
         }
     }
