@@ -1,10 +1,12 @@
 //! What all connections of one data thread share: the generation, the stage of life, who is here.
 //!
 //! ```text
-//!   Serving ──drain──▶ Draining ──cut──▶ Cut
+//!   Serving ⇄ HandingOver ──drain──▶ Draining ──cut──▶ Cut
 //! ```
-//! In `Serving` connections are kept. In `Draining` each answer is its connection's last, and a
-//! connection goes when it has been idle for the grace. In `Cut` everything goes at once.
+//! In `Serving` connections are kept. In `HandingOver` each connection that can move departs as a parcel as
+//! soon as no request of its own is in flight, and what cannot move is ended without haste; so is what departed
+//! and came back meanwhile, because nobody else wanted it. In `Draining` each answer is its connection's last,
+//! and a connection goes when it has been idle for the grace. In `Cut` everything goes at once.
 //!
 //! Promises: a change of stage wakes everyone whom it concerns, once; nothing here runs while
 //! nothing happens, except [`Local::sweep`], which its owner calls about once a second while
@@ -19,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::blueprint::{Blueprint, Generation};
 use super::flight::Flight;
@@ -26,6 +29,7 @@ use super::places::Places;
 use super::registry::Registry;
 use super::seat::Seat;
 use crate::config::settings::Network;
+use crate::handover::record::Parcel;
 use crate::response::date::Dates;
 use crate::telemetry::counters::Counters;
 
@@ -41,6 +45,7 @@ pub struct DrainOrder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     Serving,
+    HandingOver { since: Instant },
     Draining { since: Instant, order: DrainOrder },
     Cut { since: Instant },
 }
@@ -55,6 +60,8 @@ pub(crate) struct Local {
     /// Shared by all data threads.
     pub(super) places: Arc<Places>,
     pub(super) dates: Dates,
+    /// Where those go that move, while this thread hands over.
+    departures: RefCell<Option<UnboundedSender<Parcel>>>,
     came: Notify,
     left: Notify,
     on_leave: Box<dyn Fn()>,
@@ -76,6 +83,7 @@ impl Local {
             counters,
             places,
             dates: Dates::default(),
+            departures: RefCell::default(),
             came: Notify::new(),
             left: Notify::new(),
             on_leave: Box::new(on_leave),
@@ -102,13 +110,48 @@ impl Local {
         self.stage.get()
     }
 
-    /// Whether answers are the last ones of their connections.
-    pub(super) fn is_leaving(&self) -> bool {
-        self.stage() != Stage::Serving
+    /// Whether connections are kept here.
+    pub(super) fn is_serving(&self) -> bool {
+        self.stage() == Stage::Serving
+    }
+
+    /// From now on whoever can move departs. Nobody departs any more when `departures` has been dropped,
+    /// which is at [`Local::take_back`], [`Local::drain`] or [`Local::cut`].
+    pub(crate) fn hand_over(&self, departures: UnboundedSender<Parcel>) {
+        if self.is_serving() {
+            *self.departures.borrow_mut() = Some(departures);
+            self.stage.set(Stage::HandingOver { since: Instant::now() });
+            self.seats.each(|seat| seat.wake());
+        }
+    }
+
+    /// Whoever has not departed stays; whether there was a handover.
+    pub(crate) fn take_back(&self) -> bool {
+        let handing_over = matches!(self.stage(), Stage::HandingOver { .. });
+        if handing_over {
+            self.departures.take();
+            self.stage.set(Stage::Serving);
+            self.seats.each(|seat| seat.wake());
+        }
+        handing_over
+    }
+
+    /// A connection that counted here could not be adopted.
+    pub(super) fn depart_in_vain(&self) {
+        (self.on_leave)();
+    }
+
+    /// A connection moves. Not to be called but in `HandingOver`.
+    pub(super) fn depart(&self, parcel: Parcel) {
+        if let Some(departures) = &*self.departures.borrow() {
+            // The receiver lives as long as the gateway's control loop.
+            let _ = departures.send(parcel);
+        }
     }
 
     pub(crate) fn drain(&self, order: DrainOrder) {
-        if self.stage() == Stage::Serving {
+        if matches!(self.stage(), Stage::Serving | Stage::HandingOver { .. }) {
+            self.departures.take();
             self.stage.set(Stage::Draining { since: Instant::now(), order });
             self.seats.each(|seat| seat.wake());
         }
@@ -116,6 +159,7 @@ impl Local {
 
     pub(crate) fn cut(&self) {
         if !matches!(self.stage(), Stage::Cut { .. }) {
+            self.departures.take();
             self.stage.set(Stage::Cut { since: Instant::now() });
             self.flights.each(|flight| flight.cut());
             self.seats.each(|seat| seat.wake());

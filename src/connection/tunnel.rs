@@ -112,7 +112,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin, E: AsyncRead + AsyncWrite + Unpin> Relay
             return Poll::Ready(End::Idle);
         }
         match seat.local().stage() {
-            Stage::Serving => {}
+            Stage::Serving | Stage::HandingOver { .. } => {}
             Stage::Draining { since, order } => self.poll_farewell(since, order.tunnel_jitter, seat, cx),
             Stage::Cut { .. } => return Poll::Ready(End::Cut),
         }

@@ -150,6 +150,9 @@ impl Control {
             Input::Keeper(ToGateway::SocketsClosing) => self.step(Event::SocketsClosing),
             Input::Keeper(ToGateway::End) => self.step(Event::EndRequested),
             Input::Keeper(ToGateway::Reload) => self.reload_asked(None),
+            Input::Keeper(ToGateway::Adopt | ToGateway::HandOver { .. } | ToGateway::TakeBack) => {
+                tracing::warn!("the keeper asked for a handover, which is not built yet");
+            }
             Input::Keeper(ToGateway::Start(_)) => tracing::warn!("the keeper said Start twice, ignoring it"),
             Input::KeeperGone => {
                 tracing::error!("the keeper is gone, draining");

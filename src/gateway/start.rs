@@ -69,7 +69,9 @@ async fn receive(keeper: &Mailbox) -> Result<Option<Received>, String> {
     let start = match message {
         ToGateway::Start(start) => start,
         ToGateway::Drain { .. } | ToGateway::SocketsClosing | ToGateway::End => return Ok(None),
-        ToGateway::Reload => return Err("the keeper asked for a reload before the start".into()),
+        ToGateway::Reload | ToGateway::Adopt | ToGateway::HandOver { .. } | ToGateway::TakeBack => {
+            return Err("the keeper asked for something before the start".into());
+        }
     };
     let mut fds = fds.into_iter();
     let snapshot = fds.next().ok_or("no configuration came with the start message")?;

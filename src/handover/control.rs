@@ -7,6 +7,11 @@
 //!     │ ◀──────────── Alive, again and again   │
 //!     │ Reload ──────────────────────────────▶ │
 //!     │ ◀──────────── Reloaded + snapshot, or Refused
+//!     │ Adopt + mailbox ─────────────────────▶ │   what another gateway hands over
+//!     │ ◀──────────── Adopted                  │
+//!     │ HandOver + mailbox ──────────────────▶ │   to another gateway, or into the fd store
+//!     │ TakeBack ────────────────────────────▶ │   the other gateway is gone: serve on
+//!     │ ◀──────────── HandedOver, or TookBack  │
 //!     │ Drain, SocketsClosing, End ──────────▶ │
 //!     │ ◀──────────── Draining, Progress, Drained
 //! ```
@@ -37,6 +42,17 @@ pub enum ToGateway {
     Start(Start),
     /// Load the files again.
     Reload,
+    /// With one end of a mailbox: adopt what comes out of it, until its other end is closed.
+    Adopt,
+    /// With one end of a mailbox: stop accepting, and put every connection into it that can move, each when its
+    /// request in flight is answered. When nothing is left, exit.
+    HandOver {
+        to: Destination,
+        /// The longest that what cannot move is waited for.
+        limit: Option<Duration>,
+    },
+    /// Whoever was to adopt is gone: serve on, with all that was not taken.
+    TakeBack,
     /// Finish what is in flight and exit.
     Drain {
         /// The longest that the unit leaves for it, if that is known.
@@ -46,6 +62,15 @@ pub enum ToGateway {
     SocketsClosing,
     /// Exit now.
     End,
+}
+
+/// Who is at the other end of the mailbox of a handover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Destination {
+    /// A gateway, which says what it took.
+    Gateway,
+    /// Nobody yet: systemd keeps it for the next start.
+    Store,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -106,6 +131,22 @@ pub enum ToKeeper {
     },
     Progress(Progress),
     Drained(Drained),
+    /// The mailbox was emptied, and its other end is closed.
+    Adopted(Moved),
+    /// All that could move has been taken, and nothing is left: the gateway exits.
+    HandedOver(Moved),
+    /// It serves and accepts as before the handover.
+    TookBack,
+}
+
+/// What a handover has moved, as one side has counted it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    pub connections: u64,
+    pub tunnels: u64,
+    /// Not understood by the other side, or not movable, and ended in the ordinary way.
+    pub refused: u64,
+    pub took: Duration,
 }
 
 /// What a generation serves, for the status line.

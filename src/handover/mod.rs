@@ -1,10 +1,12 @@
 //! What one process gives another: messages with file descriptors.
 //!
 //! [`mailbox`] carries datagrams, [`control`] is what keeper and gateway say over one,
-//! in `words` for people; [`snapshot`] is the configuration they agree on. Connections will move over the same mailbox.
+//! in `words` for people; [`snapshot`] is the configuration they agree on; [`record`] is what moves to another
+//! gateway, or into systemd's fd store, over a mailbox of its own.
 //! Must not know: who is at the other end, or HTTP.
 
 pub mod control;
 pub mod mailbox;
+pub mod record;
 pub mod snapshot;
 mod words;

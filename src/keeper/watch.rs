@@ -240,6 +240,7 @@ impl Keeper {
             ToKeeper::Draining { deadline } => self.patience = Some(Instant::now() + deadline + DRAIN_MARGIN),
             ToKeeper::Progress(progress) => self.progress(&progress),
             ToKeeper::Drained(drained) => self.drained(&drained),
+            ToKeeper::Adopted(_) | ToKeeper::HandedOver(_) | ToKeeper::TookBack => {}
         }
         None
     }

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::accept::Acceptor;
@@ -21,6 +21,7 @@ use super::capacity::Slot;
 use super::crew::{Command, Crew};
 use crate::connection::local::Local;
 use crate::connection::{self, Accepted, Blueprint, DrainOrder};
+use crate::handover::record::Parcel;
 
 /// How often what is silent is looked for, while there are connections. Timers for later than
 /// that cost no system call, because this one is always earlier.
@@ -66,8 +67,9 @@ async fn live(beginning: Beginning) {
         move || crew.left(index)
     };
     let local = Local::new(blueprint, counters, Arc::clone(&crew.places), on_leave);
-    let thread = Rc::new(Thread { index, crew, local });
-    let mut accepting = match thread.accept_on(sockets) {
+    let sockets = sockets.into_iter().map(|(name, socket)| (name, Rc::new(socket))).collect();
+    let thread = Rc::new(Thread { index, crew, local, sockets });
+    let mut accepting = match thread.accept() {
         Ok(accepting) => accepting,
         Err(error) => return drop(ready.send(Err(error))),
     };
@@ -89,6 +91,9 @@ async fn live(beginning: Beginning) {
                 let _ = done.send(());
             }
             Command::Beat(beat) => thread.crew.members[index].beat(beat),
+            Command::Adopt(parcel) => thread.adopt(parcel),
+            Command::HandOver(departures) => thread.hand_over(departures, &mut accepting).await,
+            Command::TakeBack => thread.take_back(&mut accepting),
             Command::Drain(order) => thread.drain(order, &mut accepting).await,
             Command::Cut => thread.local.cut(),
             Command::Stop => {
@@ -123,13 +128,15 @@ struct Thread {
     index: usize,
     crew: Arc<Crew>,
     local: Rc<Local>,
+    /// Where it accepts, by the names of the listeners.
+    sockets: Vec<(Arc<str>, Rc<OwnedFd>)>,
 }
 
 impl Thread {
-    fn accept_on(self: &Rc<Self>, sockets: Vec<(Arc<str>, OwnedFd)>) -> io::Result<JoinSet<()>> {
-        let acceptors = sockets.into_iter().map(|(name, socket)| {
+    fn accept(self: &Rc<Self>) -> io::Result<JoinSet<()>> {
+        let acceptors = self.sockets.iter().map(|(name, socket)| {
             let capacity = Arc::clone(&self.crew.capacity);
-            Acceptor::new(name, socket, capacity, Arc::clone(&self.local.counters))
+            Acceptor::new(Arc::clone(name), Rc::clone(socket), capacity, Arc::clone(&self.local.counters))
         });
         let acceptors = acceptors.collect::<io::Result<Vec<_>>>()?;
         let mut accepting = JoinSet::new();
@@ -153,6 +160,42 @@ impl Thread {
         accepting.shutdown().await;
         self.local.drain(order);
         self.crew.drains(self.index);
+    }
+
+    /// As a drain begins; but whoever can departs.
+    async fn hand_over(&self, departures: UnboundedSender<Parcel>, accepting: &mut JoinSet<()>) {
+        accepting.shutdown().await;
+        self.local.hand_over(departures);
+        self.crew.drains(self.index);
+    }
+
+    /// Not a newcomer, so that no limit keeps it out; but it takes its place.
+    fn adopt(&self, parcel: Parcel) {
+        let mut slot = self.crew.capacity.take_beyond();
+        let client = parcel.record.client();
+        slot.adopt(client.and_then(|client| client.address));
+        let listener = self.name(client.map_or("", |client| &client.listener));
+        connection::adopt(&self.local, parcel, listener, Box::new(slot));
+    }
+
+    /// A name of a listener, shared if there is still one of that name.
+    fn name(&self, name: &str) -> Arc<str> {
+        let known = self.sockets.iter().find(|(known, _)| **known == *name);
+        known.map_or_else(|| name.into(), |(known, _)| Arc::clone(known))
+    }
+
+    /// Accepts again after a handover that came to nothing: whoever came meanwhile waits in the kernel.
+    fn take_back(self: &Rc<Self>, accepting: &mut JoinSet<()>) {
+        if !self.local.take_back() {
+            return;
+        }
+        self.crew.serves_on(self.index);
+        match self.accept() {
+            Ok(again) => *accepting = again,
+            Err(error) => {
+                tracing::error!(thread = self.index, "cannot accept again after a handover: {error}")
+            }
+        }
     }
 
     /// Hands a connection to the thread that shall serve it.

@@ -15,7 +15,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use super::capacity::Capacity;
@@ -23,6 +23,7 @@ use super::crew::{Command, Crew, Member};
 use super::refusal::{self, Arriving, Gate};
 use super::thread::{self, Beginning};
 use crate::connection::{Blueprint, DrainOrder};
+use crate::handover::record::Parcel;
 use crate::telemetry::counters::Totals;
 
 /// Descriptors of a runtime: two of epoll(7), one to wake it, one for signals.
@@ -107,6 +108,30 @@ impl Threads {
     /// Whether every thread has come round since [`Threads::beat`] was called with `beat`.
     pub fn beaten(&self, beat: u64) -> bool {
         self.crew.members.iter().all(|member| member.has_beaten(beat))
+    }
+
+    /// Stops accepting; every connection that can move goes to `departures` when no request of it is in flight. What
+    /// cannot move ends there: HTTP/2 connections as in a drain. When all is [`finished`](Threads::finished), `departures`
+    /// has everything; after [`Threads::take_back`], [`Threads::drain`] or [`Threads::cut`] it has when it ends, which is when
+    /// nobody but the threads keeps a sender.
+    pub fn hand_over(&self, departures: &UnboundedSender<Parcel>) {
+        self.tell(|| Command::HandOver(departures.clone()));
+    }
+
+    /// Accepts again, and keeps what has not departed. After [`Threads::hand_over`]. HTTP/2 clients that have been told
+    /// to go still go.
+    pub fn take_back(&self) {
+        self.tell(|| Command::TakeBack);
+    }
+
+    /// Serves what another gateway had, or what has departed in vain. It comes back when no thread is left, or
+    /// when it is of a kind that nobody here knows. On a thread that hands over it stays, and goes as in a drain; a
+    /// later handover moves it again.
+    pub fn adopt(&self, parcel: Parcel) -> Result<(), Parcel> {
+        if parcel.record.client().is_none() {
+            return Err(parcel);
+        }
+        self.crew.adopt(parcel)
     }
 
     /// Stops accepting; everything here comes to its end in its own time.

@@ -95,6 +95,11 @@ impl Line {
         self.0.reset.get() || self.0.acknowledged_at_end.get() != UNSEEN
     }
 
+    /// Whether the connection broke, so that what the endpoint has sent may not be here.
+    pub(super) fn was_reset(&self) -> bool {
+        self.0.reset.get()
+    }
+
     /// Whether another request may be written on it.
     pub(super) fn usable(&self) -> bool {
         !self.ended() && !self.deaf()

@@ -260,7 +260,8 @@ impl Exchange {
             return self.fault.take().map_or(Poll::Pending, |failure| Poll::Ready(Err(failure)));
         };
         Poll::Ready(match received {
-            Ok(0) if until_close => {
+            // What a write was told of a reset no read is told again: then this is no end.
+            Ok(0) if until_close && !link.line.was_reset() => {
                 self.end();
                 Ok(false)
             }

@@ -395,6 +395,30 @@ fn an_answer_without_a_length_ends_with_the_connection_but_not_with_a_reset() {
     });
 }
 
+/// The write took the error with it, the read found a plain end, and a half answer looked whole.
+#[test]
+fn a_reset_that_a_write_was_told_of_is_no_end_of_an_answer_either() {
+    on_one_thread(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream(&[address]);
+        let server = async {
+            let mut peer = accept(&listener).await;
+            peer.up_to("\r\n\r\n").await;
+            peer.say("HTTP/1.1 200 OK\r\n\r\nsome").await;
+            peer
+        };
+        let content = Content::whole(vec![b'x'; 64 << 20].into());
+        let asked = upstream.send(request("POST", content), &PATIENT, &Nobody);
+        let (answer, peer) = tokio::join!(asked, server);
+        let Answer { response, lease: _lease, .. } = answer.unwrap();
+        let mut read = response.into_body();
+        assert_eq!(read.frame().await.unwrap().unwrap().into_data().unwrap(), "some");
+        // With content unread, which the kernel answers with a reset.
+        drop(peer);
+        assert!(matches!(read.frame().await, Some(Err(Failure::Truncated(_)))));
+    });
+}
+
 #[test]
 fn a_head_that_could_be_read_in_two_ways_is_a_bad_answer() {
     on_one_thread(async {

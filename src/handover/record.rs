@@ -1,0 +1,184 @@
+//! What moves to another process: connections, as records with their descriptors.
+//!
+//! ```text
+//!   Parcel = Record (what it is, the bytes that were read and not used) + its descriptors
+//! ```
+//! Promises: a record says everything that whoever adopts it needs, and nothing by the number or the address of
+//! a descriptor; a kind of record that this version does not know is [`Record::Unknown`], so that it can be refused
+//! by itself. Times are ages, because clocks of two processes agree on nothing else.
+//! Must not know: sockets, HTTP, how parcels travel.
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use serde::{Deserialize, Serialize};
+
+/// Raised when a record of the version before would be misunderstood; a new optional field raises nothing.
+pub const VERSION: u32 = 1;
+
+/// A record and its descriptors, in the order that the record's kind says.
+#[derive(Debug)]
+pub struct Parcel {
+    pub record: Record,
+    pub fds: Vec<OwnedFd>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Record {
+    /// An HTTP/1 connection between two requests. Descriptors: the client's.
+    Connection(Connection),
+    /// Descriptors: the client's, the endpoint's.
+    Tunnel(Box<Tunnel>),
+    /// Of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Record {
+    /// The client's side; `None` of what is not known.
+    pub fn client(&self) -> Option<&Connection> {
+        match self {
+            Record::Connection(client) => Some(client),
+            Record::Tunnel(tunnel) => Some(&tunnel.client),
+            Record::Unknown => None,
+        }
+    }
+}
+
+/// The client's side of what moves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Connection {
+    /// The name of the listener that accepted it, which may be gone.
+    pub listener: String,
+    /// `None` for a Unix socket.
+    pub address: Option<IpAddr>,
+    /// Read from the client and not used: the beginning of a head, or of what a tunnel carries.
+    #[serde(with = "hex", default)]
+    pub unread: Vec<u8>,
+    /// Requests admitted on it so far.
+    pub requests: u64,
+    /// Since it was accepted.
+    pub age_ms: u64,
+    /// Since its last request was answered, or since the bytes in `unread` began to come.
+    pub idle_ms: u64,
+}
+
+/// Two connections between which bytes of another protocol go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tunnel {
+    pub client: Connection,
+    /// Read from the endpoint and not used, in front of everything that is still in its socket.
+    #[serde(with = "hex", default)]
+    pub ahead: Vec<u8>,
+    /// From the client to the endpoint.
+    pub up: Direction,
+    pub down: Direction,
+    /// Its frames are followed, so that it can be closed in its own way.
+    pub websocket: bool,
+    /// The longest silence in both directions.
+    pub idle_ms: Option<u64>,
+    pub story: Story,
+}
+
+/// One direction of a tunnel.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Direction {
+    /// Read from one side and not yet taken by the other: the first to be written.
+    #[serde(with = "hex", default)]
+    pub pending: Vec<u8>,
+    /// Bytes relayed so far, `pending` included.
+    pub carried: u64,
+    /// The side that is read has said its end.
+    pub ended: bool,
+    /// The end has been passed on.
+    pub shut: bool,
+    /// The part of a frame's header that has been read (RFC 6455, section 5.2).
+    #[serde(with = "hex", default)]
+    pub header: Vec<u8>,
+    /// Bytes of the current frame still to come.
+    pub left: u64,
+    /// A close frame has gone by.
+    pub closed: bool,
+}
+
+/// What the access log will say of the request that a tunnel began with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Story {
+    pub request_id: String,
+    pub trace_id: String,
+    /// By name: the configuration may have changed.
+    pub service: Option<String>,
+    pub route: Option<String>,
+    pub endpoint: Option<String>,
+    pub method: String,
+    pub authority: String,
+    pub path: String,
+    pub protocol: String,
+    pub status: u16,
+    pub age_ms: u64,
+    /// Content of HTTP, before the tunnel.
+    pub sent: u64,
+    pub received: u64,
+}
+
+/// Bytes as hexadecimal digits: seldom there, and to be read by people when they are.
+mod hex {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        let digits = |byte: &u8| {
+            [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
+        };
+        serializer.serialize_str(&bytes.iter().flat_map(digits).collect::<String>())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let bytes = text.as_bytes().chunks(2).map(|pair| match pair {
+            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+            _ => None,
+        });
+        bytes.collect::<Option<Vec<u8>>>().ok_or_else(|| D::Error::custom("not hexadecimal digits"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_comes_back_as_it_was_whatever_its_bytes() {
+        let unread: Vec<u8> = (0..=255).collect();
+        let client = Connection { listener: "http".into(), unread, requests: 7, ..Connection::default() };
+        let up =
+            Direction { pending: b"\0\xff".to_vec(), left: 3, header: vec![0x82], ..Direction::default() };
+        let tunnel = Tunnel {
+            client: client.clone(),
+            ahead: vec![],
+            up,
+            down: Direction::default(),
+            websocket: true,
+            idle_ms: Some(60_000),
+            story: Story { path: "/chat?a=\u{1f980}".into(), ..Story::default() },
+        };
+        for record in [Record::Connection(client), Record::Tunnel(Box::new(tunnel))] {
+            let text = serde_json::to_string(&record).unwrap();
+            assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_unknown_and_what_is_more_is_left_aside() {
+        let later: Record = serde_json::from_str(r#"{"kind":"teleport","to":[1,2]}"#).unwrap();
+        assert_eq!(later, Record::Unknown);
+        let more = r#"{"kind":"connection","listener":"http","address":null,"unread":"4745","requests":1,
+                       "age_ms":5,"idle_ms":2,"colour":"blue"}"#;
+        let Record::Connection(connection) = serde_json::from_str(more).unwrap() else { panic!() };
+        assert_eq!(connection.unread, b"GE");
+        assert!(serde_json::from_str::<Record>(&more.replace("4745", "474")).is_err());
+        assert!(serde_json::from_str::<Record>(&more.replace("4745", "4z")).is_err());
+    }
+}
