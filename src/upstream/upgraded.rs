@@ -39,7 +39,7 @@ impl Upgraded {
         Upgraded { ahead: Bytes::new(), stream: Stream::Http2(stream) }
     }
 
-    /// A whole connection, of which `ahead` was read, as [`Upgraded::into_parts`] gave it away elsewhere.
+    /// A whole connection, of which `ahead` was read, as [`Upgraded::give_up`] gave it away elsewhere.
     pub fn adopt(socket: OwnedFd, ahead: Vec<u8>) -> io::Result<Upgraded> {
         Ok(Upgraded::http1(Line::new(Socket::adopt(socket)?), ahead.into()))
     }
@@ -50,7 +50,7 @@ impl Upgraded {
     }
 
     /// The socket, and what was read of it. Of one that is [whole](Upgraded::is_whole).
-    pub fn into_parts(self) -> io::Result<(OwnedFd, Vec<u8>)> {
+    pub fn give_up(self) -> io::Result<(OwnedFd, Vec<u8>)> {
         match self.stream {
             Stream::Http1(line) => Ok((line.into_fd()?, self.ahead.into())),
             Stream::Http2(_) => Err(io::Error::other("it is one stream of many")),
