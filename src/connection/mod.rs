@@ -66,8 +66,8 @@ pub(crate) fn begin(local: &Rc<Local>, accepted: Accepted) {
 }
 
 /// All of a connection. Its size is what every idle one costs.
-fn life(seat: Seated, wire: Wire) -> impl Future<Output = ()> {
-    async move { contained(serve(&seat, wire)).await }
+async fn life(seat: Seated, wire: Wire) {
+    contained(serve(&seat, wire)).await;
 }
 
 /// A panic in `serving` ends no more than that.

@@ -74,7 +74,7 @@ impl Tunnel {
     /// Relays between the endpoint and the client's connection until the tunnel ends, for whatever reason, or
     /// departs.
     pub(super) async fn run(self: Box<Self>, seat: &Rc<Seat>, client: Wire) {
-        let (passage, endpoint) = self.begin(seat);
+        let (passage, endpoint) = (*self).begin(seat);
         let relay = Relay::new(client, endpoint, passage.websocket);
         passage.follow(seat, relay).await;
     }
@@ -84,14 +84,14 @@ impl Tunnel {
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
-        let (passage, endpoint) = self.begin(seat);
+        let (passage, endpoint) = (*self).begin(seat);
         let mut relay = Relay::new(client, endpoint, passage.websocket);
         let end = std::future::poll_fn(|cx| relay.poll(seat, cx)).await;
         passage.end(end, relay.carried(), seat);
     }
 
-    fn begin(self: Box<Self>, seat: &Seat) -> (Passage, Upgraded) {
-        let Tunnel { endpoint, websocket, idle, lease, guard } = *self;
+    fn begin(self, seat: &Seat) -> (Passage, Upgraded) {
+        let Tunnel { endpoint, websocket, idle, lease, guard } = self;
         let (story, open) = (guard.switch(), seat.local().counters.tunnel());
         seat.tunnels(idle, Instant::now());
         (Passage { websocket, idle, story, open, _lease: Some(lease) }, endpoint)

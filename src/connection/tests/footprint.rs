@@ -10,6 +10,7 @@ use crate::connection::local::Local;
 use crate::connection::seat::Seat;
 use crate::connection::wire::{Gulp, Wire};
 use crate::connection::{Places, life};
+use crate::handover::record;
 use crate::telemetry::counters::Counters;
 
 fn pair() -> (UnixStream, OwnedFd) {
@@ -33,6 +34,19 @@ fn the_future_of_a_connection_is_small() {
         assert!(size <= 448, "{size} bytes");
     });
     assert!(std::mem::size_of::<Seat>() <= 320, "{} bytes", std::mem::size_of::<Seat>());
+}
+
+/// Its future is of the same type, too.
+#[test]
+fn an_adopted_connection_keeps_nothing_that_an_accepted_one_does_not() {
+    block_on(async {
+        let (local, listener) = (local(), Arc::<str>::from("http"));
+        let record = record::Connection { listener: "http".into(), ..record::Connection::default() };
+        let seat = Seat::adopt(&local, &record, Arc::clone(&listener));
+        let wire = Wire::new(pair().1, record.unread, Rc::clone(&seat)).unwrap();
+        assert!(Arc::ptr_eq(seat.listener(), &listener));
+        assert_eq!(wire.unread().capacity(), 0);
+    });
 }
 
 #[test]

@@ -67,6 +67,27 @@ fn a_drain_says_goaway_in_two_steps_and_answers_what_was_taken() {
     assert_eq!(gateway.finish().answered, 2);
 }
 
+/// It cannot move.
+#[test]
+fn a_handover_ends_http2_as_a_drain_does() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = begin(&gateway);
+    client.send(request(1));
+    let (mut endpoint, _) = origin.request();
+    let mut departures = gateway.hand_over();
+    assert_eq!(next(&mut client, GOAWAY).1, [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+    let (_, ping) = next(&mut client, PING);
+    client.send(frame(PING, ACK, 0, &ping));
+    assert_eq!(next(&mut client, GOAWAY).1, [0, 0, 0, 1, 0, 0, 0, 0]);
+    endpoint.send(OK);
+    assert_eq!(next(&mut client, DATA), (1, b"ok".to_vec()));
+    assert_eq!(client.rest().1, End::Closed);
+    let totals = gateway.finish();
+    assert_eq!((totals.answered, totals.connections_closed, totals.connections_moved), (1, 1, 0));
+    assert!(departures.rest().is_empty());
+}
+
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
@@ -630,9 +651,7 @@ fn a_tunnel_on_a_stream_of_its_client_stays_until_the_drain_and_is_closed_then()
     endpoint.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
     assert_eq!(next_of(&mut client, 1).0, HEADERS);
     gateway.until(|totals| totals.tunnels_open == 1);
-    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-    gateway.threads.hand_over(&sender);
-    gateway.settle();
+    let mut departures = gateway.hand_over();
     endpoint.send([0x82, 1, b'x']);
     assert_eq!(next(&mut client, DATA).1, [0x82, 1, b'x']);
     gateway.drain(AT_ONCE);
@@ -644,7 +663,7 @@ fn a_tunnel_on_a_stream_of_its_client_stays_until_the_drain_and_is_closed_then()
     gateway.until(|totals| totals.tunnels_open == 0);
     drop(client);
     gateway.finish();
-    assert!(receiver.try_recv().is_err());
+    assert!(departures.rest().is_empty());
 }
 
 /// RFC 9113, section 6.9: nothing of an answer goes out that there is no window for, and the rest when

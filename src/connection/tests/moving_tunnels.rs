@@ -35,18 +35,10 @@ fn open(gateway: &Gateway, origin: &Origin) -> (Peer, Peer) {
 
 /// Everything that the gateway has, which then serves on without it.
 fn depart(from: &Gateway) -> Vec<Parcel> {
-    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-    from.threads.hand_over(&sender);
-    drop(sender);
+    let mut departures = from.hand_over();
     from.until(|totals| totals.connections_open == 0);
-    from.threads.take_back();
-    std::iter::from_fn(|| receiver.blocking_recv()).collect()
-}
-
-/// As on the way between two processes.
-fn told(parcel: Parcel) -> Parcel {
-    let text = serde_json::to_string(&parcel.record).unwrap();
-    Parcel { record: serde_json::from_str(&text).unwrap(), ..parcel }
+    from.take_back();
+    departures.rest()
 }
 
 fn record(parcel: &mut Parcel) -> &mut Tunnel {
@@ -56,10 +48,9 @@ fn record(parcel: &mut Parcel) -> &mut Tunnel {
 
 /// Moves everything, and says what it was.
 fn move_over(from: &Gateway, to: &Gateway) -> Vec<Tunnel> {
-    let moved = depart(from).into_iter().map(|parcel| {
-        let mut parcel = told(parcel);
+    let moved = depart(from).into_iter().map(|mut parcel| {
         let tunnel = record(&mut parcel).clone();
-        to.threads.adopt(parcel).unwrap();
+        to.adopt(parcel);
         tunnel
     });
     moved.collect()
@@ -86,7 +77,7 @@ fn a_tunnel_moves_to_and_fro_and_neither_side_notices() {
         endpoint.send(format!("pong {turn}"));
         client.send("and on");
         for parcel in parcels {
-            to.threads.adopt(told(parcel)).unwrap();
+            to.adopt(parcel);
         }
         client.until(&format!("pong {turn}"));
         endpoint.until("and on");
@@ -172,15 +163,13 @@ fn bytes_that_came_with_the_heads_move_when_the_tunnel_begins_in_a_handover() {
     let (one, other) = (gateway(only(&origin)), gateway(only(&origin)));
     let mut client = one.ask(&format!("{UPGRADE}early"));
     let (mut endpoint, _) = origin.request();
-    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-    one.threads.hand_over(&sender);
-    one.settle();
+    let mut departures = one.hand_over();
     endpoint.send(format!("{SWITCHING}soon"));
-    let mut parcel = told(receiver.blocking_recv().unwrap());
+    let mut parcel = departures.next().unwrap();
     let moved = record(&mut parcel);
     assert_eq!((&moved.client.unread[..], &moved.ahead[..]), (&b"early"[..], &b"soon"[..]));
     assert_eq!((moved.up.carried, moved.down.carried), (0, 0));
-    other.threads.adopt(parcel).unwrap();
+    other.adopt(parcel);
     assert!(client.head().starts_with("http/1.1 101 "));
     client.until("soon");
     endpoint.until("early");
@@ -283,12 +272,10 @@ fn a_tunnel_over_http2_stays_until_the_drain_and_is_closed_then() {
     let mut client = gateway.ask("CONNECT db.example:1 HTTP/1.1\r\nHost: db.example:1\r\n\r\n");
     assert!(client.head().starts_with("http/1.1 200 "));
     gateway.until(|totals| totals.tunnels_open == 1);
-    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-    gateway.threads.hand_over(&sender);
-    gateway.settle();
+    let mut departures = gateway.hand_over();
     client.send("still here");
     client.until("still here");
-    assert!(receiver.try_recv().is_err());
+    assert!(departures.rest().is_empty());
     gateway.drain(AT_ONCE);
     client.send("until the cut");
     client.until("until the cut");
@@ -322,10 +309,8 @@ fn a_tunnel_that_nobody_wants_comes_back_and_is_closed_by_the_drain() {
     let origin = Origin::start();
     let gateway = gateway(only(&origin));
     let (mut client, mut endpoint) = open(&gateway, &origin);
-    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-    gateway.threads.hand_over(&sender);
-    let parcel = receiver.blocking_recv().unwrap();
-    gateway.threads.adopt(parcel).unwrap();
+    let parcel = gateway.hand_over().next().unwrap();
+    gateway.adopt(parcel);
     client.send([0x82, 1, b'x']);
     assert_eq!(endpoint.exactly(3), [0x82, 1, b'x']);
     gateway.drain(AT_ONCE);
@@ -355,7 +340,7 @@ fn a_tunnel_that_moved_is_cut_and_found_silent_like_any_other() {
     let mut parcels = depart(&one);
     // It has been silent for some time already.
     record(&mut parcels[0]).client.idle_ms += 30_000;
-    other.threads.adopt(parcels.remove(0)).unwrap();
+    other.adopt(parcels.remove(0));
     other.until(|totals| totals.tunnels_open == 1);
     other.later(Duration::from_secs(10));
     client.send("still here");
@@ -367,7 +352,7 @@ fn a_tunnel_that_moved_is_cut_and_found_silent_like_any_other() {
     endpoint.until("still here");
     let mut parcels = depart(&one);
     record(&mut parcels[0]).client.idle_ms += 30_000;
-    other.threads.adopt(parcels.remove(0)).unwrap();
+    other.adopt(parcels.remove(0));
     other.until(|totals| totals.tunnels_open == 1);
     other.later(Duration::from_secs(31));
     assert_eq!((client.ended(), endpoint.ended()), (End::Closed, End::Closed));
@@ -500,7 +485,7 @@ fn what_cannot_be_a_tunnel_is_closed_and_counts_nowhere() {
     let (mut client, mut endpoint) = open(&one, &origin);
     let mut parcels = depart(&one);
     parcels[0].fds.truncate(1);
-    other.threads.adopt(parcels.remove(0)).unwrap();
+    other.adopt(parcels.remove(0));
     assert_eq!((client.ended(), endpoint.ended()), (End::Closed, End::Closed));
     other.drain(AT_ONCE);
     other.finish();
@@ -508,7 +493,7 @@ fn what_cannot_be_a_tunnel_is_closed_and_counts_nowhere() {
 
 /// Bytes that say where they belong.
 fn byte(key: u64, at: u64) -> u8 {
-    let mixed = (at / 8 ^ key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = ((at / 8) ^ key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> (8 * (at % 8))) as u8
 }
 
@@ -632,7 +617,7 @@ fn storm(unix: bool) {
         for fd in &parcel.fds {
             SockRef::from(fd).set_send_buffer_size(SMALL).unwrap();
         }
-        worlds[0].threads.adopt(told(parcel)).unwrap();
+        worlds[0].adopt(parcel);
     }
     let pace = Allowance::default();
     let (mut moves, mut pending, mut half_closed, mut bytes) = (0, 0, 0, (0, 0));
