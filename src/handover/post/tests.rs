@@ -300,18 +300,28 @@ fn a_parcel_that_fits_into_no_letter_comes_back_alone() {
         let before = open_descriptors();
         let (mut dispatch, mut intake) = post(Destination::Gateway);
         let wide = Parcel { record: Record::Unknown, fds: (0..253).map(named).collect() };
-        let unread = vec![0; MOST_BYTES / 2];
-        let long =
-            Parcel { record: Record::Connection(Connection { unread, ..record(9) }), fds: vec![named(9)] };
-        let send =
-            async move { dispatch.send(vec![connection(1), wide, connection(2), long, connection(3)]).await };
+        let send = async move { dispatch.send(vec![connection(1), wide, connection(2)]).await };
         let (refused, taken) = tokio::join!(send, take_all(&mut intake));
-        assert_eq!(names(taken), [1, 2, 3]);
+        assert_eq!(names(taken), [1, 2]);
         let refused = refused.unwrap();
-        assert_eq!(refused.iter().map(|parcel| parcel.fds.len()).collect::<Vec<_>>(), [253, 1]);
+        assert_eq!(refused.iter().map(|parcel| parcel.fds.len()).collect::<Vec<_>>(), [253]);
         drop((refused, intake));
         assert_eq!(open_descriptors(), before);
     });
+}
+
+#[test]
+fn a_letter_is_as_full_as_its_limits_allow() {
+    let mut parcels: VecDeque<Parcel> = [connection(1), connection(2), tunnel(4), connection(6)].into();
+    let whole = pack(&parcels, MOST_BYTES).unwrap();
+    assert_eq!(whole.0, 4);
+    assert_eq!(pack(&parcels, whole.1.len()).unwrap(), whole);
+    assert_eq!(pack(&parcels, whole.1.len() - 1).unwrap().0, 3);
+    assert_eq!(pack(&parcels, whole.1.len() - size(&parcels[3]) - size(&parcels[2]) - 2).unwrap().0, 2);
+    assert_eq!(pack(&parcels, 100).unwrap().0, 0);
+    parcels.extend((0..130).map(|number| tunnel(2 * number)));
+    // 5 descriptors, then 2 each, and 252 are the most.
+    assert_eq!(pack(&parcels, MOST_BYTES).unwrap().0, 4 + 123);
 }
 
 /// What a foreign sender may put into a letter, and what is said about it.
