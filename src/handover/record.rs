@@ -44,6 +44,15 @@ impl Record {
             Record::Unknown => None,
         }
     }
+
+    /// How many descriptors a parcel of this kind has.
+    pub fn descriptors(&self) -> Option<usize> {
+        match self {
+            Record::Connection(_) => Some(1),
+            Record::Tunnel(_) => Some(2),
+            Record::Unknown => None,
+        }
+    }
 }
 
 /// The client's side of what moves.
