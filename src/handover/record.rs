@@ -44,6 +44,15 @@ impl Record {
             Record::Unknown => None,
         }
     }
+
+    /// The client's side; `None` of what is not known.
+    pub fn client(&self) -> Option<&Connection> {
+        match self {
+            Record::Connection(client) => Some(client),
+            Record::Tunnel(tunnel) => Some(&tunnel.client),
+            Record::Unknown => None,
+        }
+    }
 }
 
 /// The client's side of what moves.
