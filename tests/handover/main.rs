@@ -19,3 +19,4 @@ mod moves;
 #[path = "../gateway/origin.rs"]
 mod origin;
 mod store;
+mod tunnels;
