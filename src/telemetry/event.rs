@@ -23,6 +23,12 @@ pub const CUT: &str = "02c4d13f3086c86b32fccad493ce9fb9";
 pub const GATEWAY_DIED: &str = "d3c873db04f38ceb985c98851d806db8";
 /// Another gateway process serves in the place of one that died.
 pub const GATEWAY_REPLACED: &str = "65adfe42eb0b06b13919f56e12e3aa26";
+/// A gateway of another program serves, and is watched.
+pub const UPGRADED: &str = "7a6ef6d63ddc4c9b866bbd5ae58d92fe";
+/// Another program could not take over; everything is as it was.
+pub const UPGRADE_REFUSED: &str = "3d73918bf1b042d18cf0792fae97ba25";
+/// A gateway of another program served and died on probation; the old program serves again.
+pub const UPGRADE_UNDONE: &str = "f173531de13b4425af52d80876e270db";
 /// A process of hitless ended as it was told.
 pub const STOPPED: &str = "96b57d5367d5891f51fc765e77bdde45";
 /// The configured drain does not fit into the unit's `TimeoutStopSec=`.
@@ -31,7 +37,7 @@ pub const DEADLINE_CONFLICT: &str = "cfd5198d421fa61d558400cae5c9e972";
 pub const LOGS_DROPPED: &str = "00c1eb0704da8e1e3f3aa13be4144060";
 
 /// All of them, by name.
-pub const ALL: [(&str, &str); 12] = [
+pub const ALL: [(&str, &str); 15] = [
     ("started", STARTED),
     ("ready", READY),
     ("reloaded", RELOADED),
@@ -41,6 +47,9 @@ pub const ALL: [(&str, &str); 12] = [
     ("cut", CUT),
     ("gateway_died", GATEWAY_DIED),
     ("gateway_replaced", GATEWAY_REPLACED),
+    ("upgraded", UPGRADED),
+    ("upgrade_refused", UPGRADE_REFUSED),
+    ("upgrade_undone", UPGRADE_UNDONE),
     ("stopped", STOPPED),
     ("deadline_conflict", DEADLINE_CONFLICT),
     ("logs_dropped", LOGS_DROPPED),
