@@ -85,6 +85,18 @@ impl Office {
         Summary { generation: blueprint.number, services, listeners, sockets }
     }
 
+    /// The verdict on a reload that will not be, because of what this gateway does now.
+    pub fn no_reload(&self) -> Verdict {
+        let generation = self.blueprint.borrow().number;
+        match *self.phase.borrow() {
+            Phase::HandingOver(_) => {
+                let messages = vec!["cannot reload: hitless is handing over, ask again".into()];
+                Verdict { messages, ..stopping(generation) }
+            }
+            _ => stopping(generation),
+        }
+    }
+
     /// Data threads are started once; a reload cannot change their number.
     pub fn running_threads(&self) -> usize {
         self.start.threads

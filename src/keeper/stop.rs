@@ -77,11 +77,7 @@ impl Keeper {
 
     pub(super) fn handed_over(&mut self, moved: &Moved) {
         if self.stored {
-            let Moved { connections, tunnels, took, .. } = moved;
-            let took = took.as_secs_f64();
-            notify::status(&format!(
-                "kept {connections} connections and {tunnels} tunnels for the next start in {took:.1} s"
-            ));
+            notify::status(&format!("kept for the next start: {}", moved.line()));
         }
     }
 }

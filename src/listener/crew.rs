@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{Notify, oneshot};
 
 use super::capacity::Capacity;
@@ -155,6 +156,21 @@ impl Crew {
         let loads =
             self.members.iter().enumerate().filter_map(|(index, member)| Some((member.seen_load()?, index)));
         loads.min().map(|(_, index)| index)
+    }
+
+    /// A connection of another gateway, for the thread with the fewest; it comes back when there is none.
+    pub(super) fn adopt(&self, mut parcel: Parcel) -> Result<(), Parcel> {
+        while let Some(index) = self.least_loaded() {
+            self.joined(index);
+            match self.members[index].commands.send(Command::Adopt(parcel)) {
+                Err(SendError(Command::Adopt(back))) => parcel = back,
+                _ => return Ok(()),
+            }
+            // It is dying just now, and about to say so.
+            self.left(index);
+            self.died(index);
+        }
+        Err(parcel)
     }
 
     /// Resolves when `holds`, which is asked again after each change.

@@ -12,7 +12,9 @@
 //!                    └─ Cut         the drain's deadline came
 //! ```
 //!
-//! A request that was let go without an ending leaves a [`Totals::residue`], which is a bug.
+//! A request that was let go without an ending leaves a [`Totals::residue`], which is a bug. A connection or tunnel
+//! is closed here or moves to another gateway, which adopts it:
+//! `accepted + adopted = open + closed + moved` and `opened + adopted = open + closed + moved`.
 //! Must not know: HTTP, the table of failures, or who asks.
 
 use std::collections::BTreeMap;
@@ -114,14 +116,18 @@ pub const BUCKETS: usize = 24;
 pub struct Counters {
     began: Instant,
     connections_accepted: Counter,
+    connections_adopted: Counter,
     connections_opened: Counter,
     connections_closed: Counter,
+    connections_moved: Counter,
     admitted: Counter,
     released: Counter,
     endings: [Counter; 5],
     attempts: Counter,
     tunnels_opened: Counter,
+    tunnels_adopted: Counter,
     tunnels_closed: Counter,
+    tunnels_moved: Counter,
     bytes_received: Counter,
     bytes_sent: Counter,
     failures: [Counter; CODES.len()],
@@ -137,14 +143,18 @@ impl Counters {
         Arc::new(Counters {
             began: Instant::now(),
             connections_accepted: Counter::default(),
+            connections_adopted: Counter::default(),
             connections_opened: Counter::default(),
             connections_closed: Counter::default(),
+            connections_moved: Counter::default(),
             admitted: Counter::default(),
             released: Counter::default(),
             endings: Default::default(),
             attempts: Counter::default(),
             tunnels_opened: Counter::default(),
+            tunnels_adopted: Counter::default(),
             tunnels_closed: Counter::default(),
+            tunnels_moved: Counter::default(),
             bytes_received: Counter::default(),
             bytes_sent: Counter::default(),
             failures: std::array::from_fn(|_| Counter::default()),
@@ -167,13 +177,29 @@ impl Counters {
     /// A connection is served by this thread until the guard is dropped.
     pub fn connection(self: &Arc<Self>) -> Open {
         self.connections_opened.add(1);
-        Open { counters: Arc::clone(self), what: What::Connection, thread: PhantomData }
+        self.open(What::Connection)
+    }
+
+    /// The same of one that another gateway accepted.
+    pub fn adopted_connection(self: &Arc<Self>) -> Open {
+        self.connections_adopted.add(1);
+        self.connection()
     }
 
     /// A tunnel is open until the guard is dropped.
     pub fn tunnel(self: &Arc<Self>) -> Open {
         self.tunnels_opened.add(1);
-        Open { counters: Arc::clone(self), what: What::Tunnel, thread: PhantomData }
+        self.open(What::Tunnel)
+    }
+
+    /// The same of one that another gateway opened.
+    pub fn adopted_tunnel(self: &Arc<Self>) -> Open {
+        self.tunnels_adopted.add(1);
+        self.open(What::Tunnel)
+    }
+
+    fn open(self: &Arc<Self>, what: What) -> Open {
+        Open { counters: Arc::clone(self), what, moved: false, thread: PhantomData }
     }
 
     /// A request was admitted; it is in flight until its [`Ticket`] is given back.
@@ -205,12 +231,18 @@ impl Counters {
 
     /// Connections that this thread serves now.
     pub fn connections_open(&self) -> u64 {
-        self.connections_opened.since(&self.connections_closed)
+        self.connections_opened.since(&[&self.connections_closed, &self.connections_moved])
+    }
+
+    /// Tunnels that this thread serves now.
+    fn tunnels_open(&self) -> u64 {
+        let ended = self.tunnels_closed.value() + self.tunnels_moved.value();
+        (self.tunnels_opened.value() + self.tunnels_adopted.value()).saturating_sub(ended)
     }
 
     /// Requests that this thread serves now.
     pub fn in_flight(&self) -> u64 {
-        self.admitted.since(&self.released)
+        self.admitted.since(&[&self.released])
     }
 
     /// What this thread has counted so far.
@@ -219,7 +251,10 @@ impl Counters {
         let seen = self.oldest.load(Relaxed);
         Totals {
             connections_accepted: self.connections_accepted.value(),
+            connections_adopted: self.connections_adopted.value(),
             connections_open: self.connections_open(),
+            connections_closed: self.connections_closed.value(),
+            connections_moved: self.connections_moved.value(),
             admitted: self.admitted.value(),
             in_flight: self.in_flight(),
             answered: ended(Ending::Answered),
@@ -229,7 +264,10 @@ impl Counters {
             cut: ended(Ending::Cut),
             attempts: self.attempts.value(),
             tunnels_opened: self.tunnels_opened.value(),
-            tunnels_open: self.tunnels_opened.since(&self.tunnels_closed),
+            tunnels_adopted: self.tunnels_adopted.value(),
+            tunnels_open: self.tunnels_open(),
+            tunnels_closed: self.tunnels_closed.value(),
+            tunnels_moved: self.tunnels_moved.value(),
             bytes_received: self.bytes_received.value(),
             bytes_sent: self.bytes_sent.value(),
             oldest_ms: seen.checked_sub(1).map_or(0, |since| self.age_ms(since)),
@@ -288,7 +326,15 @@ impl Drop for Ticket {
 pub struct Open {
     counters: Arc<Counters>,
     what: What,
+    moved: bool,
     thread: PhantomData<Rc<()>>,
+}
+
+impl Open {
+    /// It goes on in another gateway.
+    pub fn moved(mut self) {
+        self.moved = true;
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -299,9 +345,12 @@ enum What {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        match self.what {
-            What::Connection => self.counters.connections_closed.add(1),
-            What::Tunnel => self.counters.tunnels_closed.add(1),
+        let counters = &self.counters;
+        match (self.what, self.moved) {
+            (What::Connection, false) => counters.connections_closed.add(1),
+            (What::Connection, true) => counters.connections_moved.add(1),
+            (What::Tunnel, false) => counters.tunnels_closed.add(1),
+            (What::Tunnel, true) => counters.tunnels_moved.add(1),
         }
     }
 }
@@ -311,7 +360,12 @@ impl Drop for Open {
 #[serde(default)]
 pub struct Totals {
     pub connections_accepted: u64,
+    /// Accepted by another gateway, which gave them away.
+    pub connections_adopted: u64,
     pub connections_open: u64,
+    pub connections_closed: u64,
+    /// Given to another gateway.
+    pub connections_moved: u64,
     /// Requests, by what became of them; see [`Ending`].
     pub admitted: u64,
     pub in_flight: u64,
@@ -323,7 +377,10 @@ pub struct Totals {
     /// Requests sent to endpoints, retries included.
     pub attempts: u64,
     pub tunnels_opened: u64,
+    pub tunnels_adopted: u64,
     pub tunnels_open: u64,
+    pub tunnels_closed: u64,
+    pub tunnels_moved: u64,
     /// Content only, without heads.
     pub bytes_received: u64,
     pub bytes_sent: u64,
@@ -347,7 +404,10 @@ impl Totals {
 impl AddAssign<&Totals> for Totals {
     fn add_assign(&mut self, other: &Totals) {
         self.connections_accepted += other.connections_accepted;
+        self.connections_adopted += other.connections_adopted;
         self.connections_open += other.connections_open;
+        self.connections_closed += other.connections_closed;
+        self.connections_moved += other.connections_moved;
         self.admitted += other.admitted;
         self.in_flight += other.in_flight;
         self.answered += other.answered;
@@ -357,7 +417,10 @@ impl AddAssign<&Totals> for Totals {
         self.cut += other.cut;
         self.attempts += other.attempts;
         self.tunnels_opened += other.tunnels_opened;
+        self.tunnels_adopted += other.tunnels_adopted;
         self.tunnels_open += other.tunnels_open;
+        self.tunnels_closed += other.tunnels_closed;
+        self.tunnels_moved += other.tunnels_moved;
         self.bytes_received += other.bytes_received;
         self.bytes_sent += other.bytes_sent;
         self.oldest_ms = self.oldest_ms.max(other.oldest_ms);
@@ -422,9 +485,9 @@ impl Counter {
         self.0.load(Relaxed)
     }
 
-    /// How far this one is ahead. A reader may see the later counter first, hence saturating.
-    fn since(&self, later: &Counter) -> u64 {
-        self.value().saturating_sub(later.value())
+    /// How far this one is ahead. A reader may see the later counters first, hence saturating.
+    fn since(&self, later: &[&Counter]) -> u64 {
+        later.iter().fold(self.value(), |ahead, later| ahead.saturating_sub(later.value()))
     }
 }
 
@@ -481,6 +544,25 @@ mod tests {
         assert_eq!(failures.get("unreachable"), Some(&2));
         assert_eq!(failures.get(OTHER), Some(&1));
         assert_eq!(failures.len(), 2);
+    }
+
+    #[test]
+    fn what_comes_and_goes_by_a_handover_is_neither_accepted_nor_closed() {
+        let counters = Counters::new();
+        counters.accepted();
+        let (accepted, adopted) = (counters.connection(), counters.adopted_connection());
+        let (opened, taken, closing) = (counters.tunnel(), counters.adopted_tunnel(), counters.tunnel());
+        accepted.moved();
+        opened.moved();
+        drop(closing);
+        let now = counters.totals();
+        assert_eq!((now.connections_accepted, now.connections_adopted), (1, 1));
+        assert_eq!((now.connections_open, now.connections_closed, now.connections_moved), (1, 0, 1));
+        assert_eq!((now.tunnels_opened, now.tunnels_adopted), (2, 1));
+        assert_eq!((now.tunnels_open, now.tunnels_closed, now.tunnels_moved), (1, 1, 1));
+        drop((adopted, taken));
+        let now = counters.totals();
+        assert_eq!((now.connections_open, now.connections_closed, now.tunnels_open), (0, 1, 0));
     }
 
     #[test]
