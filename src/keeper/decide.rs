@@ -129,6 +129,8 @@ pub struct Decisions {
     reload_later: bool,
     /// Something from the fd store is still to be adopted.
     stored: bool,
+    /// The front was told to take a handover back, and has not said yet that it has.
+    taking_back: bool,
     /// How one died that was to drain.
     crashed: Option<String>,
 }
@@ -180,6 +182,8 @@ pub enum Event {
     },
     /// The gateway serves another configuration.
     Reloaded(Id),
+    /// The gateway serves as before a handover: as it was told, or because it cannot hand over.
+    TookBack(Id),
     /// What came out of the fd store has been adopted.
     Adopted,
     PauseOver,
@@ -257,6 +261,7 @@ impl Decisions {
             young_deaths: 0,
             reload_later: false,
             stored,
+            taking_back: false,
             crashed: None,
         }
     }
@@ -289,6 +294,7 @@ impl Decisions {
             }
             Event::Died { id, how, clean, lived } => self.died(id, how, clean, lived),
             Event::Reloaded(id) => self.reloaded(id),
+            Event::TookBack(id) => self.took_back(id),
             Event::Adopted if std::mem::take(&mut self.stored) => vec![Effect::ForgetStored],
             Event::PauseOver if self.state == State::Waiting => self.replace_now(),
             Event::ReloadAsked => self.reload_asked(),
@@ -401,6 +407,7 @@ impl Decisions {
     }
 
     fn front_died(&mut self, id: Id, said: String, lived: Duration) -> Vec<Effect> {
+        self.taking_back = false;
         match self.upgrade.clone() {
             Upgrade::Moving(_, outgoing) => {
                 let mut effects = self.refuse_upgrade(&format!("the incoming gateway {said}"));
@@ -408,6 +415,7 @@ impl Decisions {
                     known.role = Role::Front;
                 }
                 effects.push(Effect::SendTakeBack(outgoing));
+                self.taking_back = true;
                 effects
             }
             Upgrade::Probation | Upgrade::Settling => {
@@ -496,7 +504,7 @@ impl Decisions {
 
     /// Begins what was asked for, as soon as the one before is settled.
     fn next_upgrade(&mut self) -> Vec<Effect> {
-        if (self.state != State::Serving) || self.upgrade != Upgrade::None {
+        if self.state != State::Serving || self.upgrade != Upgrade::None || self.taking_back {
             return vec![];
         }
         let Some(asked) = self.asked.take() else { return vec![] };
@@ -547,6 +555,24 @@ impl Decisions {
         }
         self.upgrade = Upgrade::Moving(asked, outgoing);
         vec![Effect::SendHandOver { from: outgoing, to: incoming }, Effect::ArmProbation]
+    }
+
+    fn took_back(&mut self, id: Id) -> Vec<Effect> {
+        match &self.upgrade {
+            // It accepts, and so must the incoming one no more.
+            Upgrade::Moving(_, outgoing) if *outgoing == id => {
+                let Some(front) = self.front() else { return vec![] };
+                if let Some(known) = self.gateways.get_mut(&front) {
+                    known.reason = Some("the outgoing gateway cannot hand over".into());
+                }
+                vec![self.kill(front)]
+            }
+            _ if self.state == State::Stopping(Stop::Draining) => vec![Effect::SendDrain(id)],
+            _ => {
+                self.taking_back &= self.front() != Some(id);
+                vec![]
+            }
+        }
     }
 
     /// From here on the outgoing gateway is never asked to serve again.
@@ -619,6 +645,7 @@ impl Decisions {
             young_deaths: settled.young_deaths,
             reload_later: false,
             stored: settled.stored,
+            taking_back: false,
             crashed: None,
         }
     }

@@ -305,7 +305,10 @@ impl Keeper {
             ToKeeper::Drained(drained) => self.drained(&drained),
             ToKeeper::Adopted(moved) => return self.adopted(id, &moved),
             ToKeeper::HandedOver(moved) => self.handed_over(&moved),
-            ToKeeper::TookBack => self.tell_status(),
+            ToKeeper::TookBack => {
+                self.tell_status();
+                return Some(Event::TookBack(id));
+            }
         }
         None
     }

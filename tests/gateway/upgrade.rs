@@ -287,7 +287,10 @@ fn a_reload_upgrades_first_when_the_program_was_replaced_and_only_then() {
     let output = it.daemon.folder.verb("reload");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_ne!(it.daemon.gateway().pid, before);
-    assert!(get(&it.address, "news.test", "/").ends_with("\r\n\r\nnew"), "the configuration is loaded as well");
+    assert!(
+        get(&it.address, "news.test", "/").ends_with("\r\n\r\nnew"),
+        "the configuration is loaded as well"
+    );
     it.keeper_is_on_disk();
     // A broken program keeps a configuration from being loaded, and says why.
     it.install_script("exit 1");
