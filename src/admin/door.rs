@@ -4,9 +4,8 @@
 //! with the next connection or after a moment, never in a busy loop.
 //! Must not know: the gateway.
 
-use std::convert::Infallible;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,8 +77,12 @@ impl Doors {
     pub fn open_again(&mut self) -> io::Result<()> {
         let mut accepting = JoinSet::new();
         for (fd, access) in &self.sockets {
-            let visitor =
-                Visitor { desk: Rc::clone(&self.desk), access: *access, head_limit: self.head_limit };
+            let visitor = Visitor {
+                desk: Rc::clone(&self.desk),
+                access: *access,
+                head_limit: self.head_limit,
+                connection: None,
+            };
             let talking = Arc::clone(&self.talking);
             let socket = socket2::Socket::from(fd.try_clone()?);
             socket.set_nonblocking(true)?;
@@ -113,18 +116,28 @@ struct Visitor {
     desk: Rc<dyn Desk>,
     access: Access,
     head_limit: Duration,
+    /// A copy of it, for somebody else to answer on; only from a Unix socket for everything.
+    connection: Option<Rc<OwnedFd>>,
 }
+
+/// The answer comes from somebody else.
+#[derive(Debug, thiserror::Error)]
+#[error("answered by the keeper")]
+struct PassedOn;
 
 async fn answer_all<S>(accept: impl AsyncFn() -> io::Result<S>, visitor: Visitor, talking: Arc<Semaphore>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + AsFd + Unpin + 'static,
 {
     loop {
         // Never closed; without a place, visitors wait in the kernel.
         let Ok(place) = Arc::clone(&talking).acquire_owned().await else { return };
         match accept().await {
             Ok(stream) => {
-                let visitor = visitor.clone();
+                let mut visitor = visitor.clone();
+                let copy =
+                    (visitor.access == Access::Everything).then(|| stream.as_fd().try_clone_to_owned());
+                visitor.connection = copy.and_then(Result::ok).map(Rc::new);
                 tokio::task::spawn_local(async move {
                     serve(stream, visitor).await;
                     drop(place);
@@ -146,7 +159,12 @@ where
     let head_limit = visitor.head_limit;
     let answer = service_fn(move |request| {
         let visitor = visitor.clone();
-        async move { Ok::<_, Infallible>(visitor.answer(&request).await) }
+        async move {
+            if request.uri().path() == "/upgrade" && request.method() == Method::POST {
+                return visitor.upgrade();
+            }
+            Ok(visitor.answer(&request).await)
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -169,11 +187,35 @@ impl Visitor {
             },
             ("/status", &Method::GET | &Method::HEAD) => json(StatusCode::OK, &self.desk.status()),
             ("/reload", &Method::POST) => self.reload().await,
-            ("/reload", _) => not_allowed("POST"),
+            ("/reload" | "/upgrade", _) => not_allowed("POST"),
             ("/healthz" | "/readyz" | "/status", _) => not_allowed("GET, HEAD"),
             _ if head => text(StatusCode::NOT_FOUND, String::new()),
-            _ => text(StatusCode::NOT_FOUND, "here are: /healthz, /readyz, /status, /reload\n".into()),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "here are: /healthz, /readyz, /status, /reload, /upgrade\n".into(),
+            ),
         }
+    }
+
+    /// The head of an answer without a length, whose content is up to the keeper: it ends when the connection does.
+    fn upgrade(&self) -> Result<Response<Full<Bytes>>, PassedOn> {
+        let Some(connection) = &self.connection else {
+            let why = "cannot upgrade through this socket: it is read-only; use the Unix socket (hitless upgrade)\n";
+            return Ok(text(StatusCode::FORBIDDEN, why.into()));
+        };
+        let failed = |error: io::Error| text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"));
+        let copy = match connection.try_clone() {
+            Ok(copy) => copy,
+            Err(error) => return Ok(failed(error)),
+        };
+        let head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n";
+        // It fits: nothing was written yet.
+        match rustix::io::write(&copy, head) {
+            Ok(length) if length == head.len() => self.desk.upgrade(copy),
+            _ => {}
+        }
+        // hyper closes its copy of the connection without a word.
+        Err(PassedOn)
     }
 
     async fn reload(&self) -> Response<Full<Bytes>> {
@@ -239,6 +281,11 @@ mod tests {
             Status { generation: 7, ..Status::default() }
         }
 
+        fn upgrade(&self, asker: OwnedFd) {
+            use std::io::Write;
+            std::fs::File::from(asker).write_all(b"later").unwrap();
+        }
+
         fn reload(&self) -> LocalBoxFuture<'static, Verdict> {
             let verdict = self.verdicts.borrow_mut().pop().expect("a verdict");
             Box::pin(async move { verdict })
@@ -287,6 +334,11 @@ mod tests {
             assert_eq!(serde_json::from_str::<Verdict>(body).unwrap(), refused);
             assert!(get("POST /reload").await.starts_with("HTTP/1.1 200 OK\r\n"));
             assert!(get("GET /reload").await.starts_with("HTTP/1.1 405 "));
+            let upgrade = get("POST /upgrade").await;
+            assert!(
+                upgrade.starts_with("HTTP/1.1 200 OK\r\n") && upgrade.ends_with("\r\n\r\nlater"),
+                "{upgrade}"
+            );
             assert!(get("GET /").await.starts_with("HTTP/1.1 404 "));
             doors.close().await;
             assert!(UnixStream::connect(&path).await.is_err());
@@ -322,6 +374,7 @@ mod tests {
             let _doors = Doors::open(vec![(listener.into(), Access::Everything)], desk).unwrap();
             let get = async |request: &str| ask(TcpStream::connect(address).await.unwrap(), request).await;
             assert!(get("POST /reload").await.starts_with("HTTP/1.1 403 "));
+            assert!(get("POST /upgrade").await.starts_with("HTTP/1.1 403 "));
             assert!(get("GET /readyz").await.ends_with("\r\n\r\nready\n"));
         });
     }

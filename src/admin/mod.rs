@@ -5,6 +5,7 @@
 //! | `GET /healthz` | 200 while the process lives |
 //! | `GET /readyz` | 200 when new work should be sent here, otherwise 503 and why not |
 //! | `GET /status` | everything, as JSON ([`Status`]) |
+//! | `POST /upgrade` | when it is decided, as JSON (`handover::control::Upgrade`), by the keeper; Unix socket only |
 //! | `POST /reload` | 200 or 422 after the verdict, as JSON ([`Verdict`]); Unix socket only |
 //!
 //! Promises: bounded in connections, time and size; one request per connection; a slow or hostile
@@ -18,6 +19,8 @@ mod status;
 pub use door::{Access, Doors};
 pub use status::{Listener, Reload, Service, Status, Verdict};
 
+use std::os::fd::OwnedFd;
+
 use futures_util::future::LocalBoxFuture;
 
 /// Who answers.
@@ -25,6 +28,9 @@ pub trait Desk {
     /// Why no new work should be sent here, if so.
     fn readiness(&self) -> Result<(), Vec<String>>;
     fn status(&self) -> Status;
+    /// What is to be said to whoever holds the other end of this connection, whose request has been read and whose
+    /// answer has begun, comes from the keeper.
+    fn upgrade(&self, asker: OwnedFd);
     /// Ready when there is a verdict.
     fn reload(&self) -> LocalBoxFuture<'static, Verdict>;
 }

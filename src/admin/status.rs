@@ -29,6 +29,8 @@ pub struct Status {
     pub uptime_seconds: f64,
     /// Gateways that died before this one.
     pub replacements: u64,
+    /// The program's file is another one by now: a reload upgrades first.
+    pub program_replaced: bool,
     pub threads: usize,
     /// The folder of the configuration.
     pub configuration: PathBuf,

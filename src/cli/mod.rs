@@ -13,6 +13,7 @@ mod reload;
 mod rights;
 mod run;
 mod status;
+mod upgrade;
 
 use std::env;
 use std::ffi::OsString;
@@ -46,6 +47,8 @@ pub mod code {
     pub const UNAVAILABLE: u8 = 69;
     pub const SOFTWARE: u8 = 70;
     pub const IO: u8 = 74;
+    /// The versions cannot speak with each other; a restart can.
+    pub const PROTOCOL: u8 = 76;
     pub const CONFIG: u8 = 78;
 }
 
@@ -67,8 +70,13 @@ enum Verb {
     /// Serve for the keeper that started this process
     #[command(hide = true)]
     Gateway,
-    /// Load the configuration again, and say whether it was accepted
+    /// Say whether this program could take over from one that runs
+    #[command(hide = true)]
+    SelfTest,
+    /// Load the configuration again, and say whether it was accepted; first upgrade, if the program was replaced
     Reload(client::Where),
+    /// Let the program on disk take over, with every connection that can move
+    Upgrade(client::Where),
     /// Say what is served and how it goes
     Status(status::Options),
     /// Check a configuration without touching what is running
@@ -101,6 +109,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Fatal> {
     match arguments.verb {
         Verb::Run => run::run(&directory),
         Verb::Gateway => run::gateway(),
+        Verb::SelfTest => run::self_test(),
+        Verb::Upgrade(place) => upgrade::upgrade(&place, &directory),
         Verb::Reload(place) => reload::reload(&place, &directory),
         Verb::Status(options) => status::status(&options, &directory),
         Verb::Check(options) => check::check(&options, &directory),
@@ -119,6 +129,11 @@ impl Rendered for clap::builder::StyledStr {
         let plain = !to.is_terminal() || env::var_os("NO_COLOR").is_some();
         if plain { self.to_string() } else { self.ansi().to_string() }
     }
+}
+
+/// As `ExecReload=` this writes to the journal of the unit, where the daemon has just written the same.
+fn is_told_already() -> bool {
+    env::var_os("MAINPID").is_some() && crate::telemetry::stderr_is_journal()
 }
 
 /// To stdout. A reader that has seen enough (`| head`) is no error.

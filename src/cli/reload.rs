@@ -1,18 +1,20 @@
 //! `hitless reload`: the verdict on the configuration, for `ExecReload=` and for people.
+//!
+//! The program comes first: a configuration that only the new version understands is then read by it. When the program
+//! cannot take over, the configuration is not loaded either, and the verdict is the upgrade's.
 
-use std::env;
 use std::path::Path;
 use std::time::Duration;
 
 use super::client::{self, Where};
-use super::{Fatal, code, print};
+use super::{Fatal, code, is_told_already, print, upgrade};
 use crate::admin::Verdict;
-use crate::telemetry;
 
 /// The gateway itself gives up before.
 const LIMIT: Duration = Duration::from_secs(150);
 
 pub fn reload(place: &Where, directory: &Path) -> Result<(), Fatal> {
+    upgrade::if_replaced(place, directory)?;
     let answer = client::ask(place, directory, "POST /reload", "reload", LIMIT)?;
     let text = String::from_utf8_lossy(&answer.body);
     let Ok(verdict) = serde_json::from_slice::<Verdict>(&answer.body) else {
@@ -32,9 +34,4 @@ pub fn reload(place: &Where, directory: &Path) -> Result<(), Fatal> {
     }
     let refused = format!("configuration refused, generation {generation} serves on:");
     Err(Fatal::new(code::REFUSED, [vec![refused], messages].concat().join("\n")))
-}
-
-/// As `ExecReload=` this writes to the journal of the unit, where the gateway has just written the same.
-fn is_told_already() -> bool {
-    env::var_os("MAINPID").is_some() && telemetry::stderr_is_journal()
 }

@@ -1,8 +1,8 @@
-//! `hitless run` and, for its child, `hitless gateway`.
+//! `hitless run` and, for its children, `hitless gateway` and `hitless self-test`.
 
 use std::path::Path;
 
-use super::{Fatal, code};
+use super::{Fatal, code, print};
 use crate::{gateway, keeper};
 
 pub fn run(directory: &Path) -> Result<(), Fatal> {
@@ -12,6 +12,7 @@ pub fn run(directory: &Path) -> Result<(), Fatal> {
             keeper::Fatal::Unavailable(_) | keeper::Fatal::Start(_) => code::UNAVAILABLE,
             keeper::Fatal::Drain(_) => code::SOFTWARE,
             keeper::Fatal::System(..) | keeper::Fatal::Activation(_) => code::IO,
+            keeper::Fatal::Resume(_) => code::SOFTWARE,
         };
         Fatal::new(code, fatal)
     })
@@ -26,4 +27,11 @@ pub fn gateway() -> Result<(), Fatal> {
         // Logged where it happened.
         gateway::Fatal::Panicked | gateway::Fatal::ThreadDied => Fatal::new(code::SOFTWARE, ""),
     })
+}
+
+/// Says what this program can take up, or why it cannot take over.
+pub fn self_test() -> Result<(), Fatal> {
+    let versions = keeper::self_test().map_err(|reasons| Fatal::new(code::REFUSED, reasons.join("\n")))?;
+    let text = serde_json::to_string(&versions);
+    print(&text.map_err(|error| Fatal::new(code::SOFTWARE, error))?)
 }

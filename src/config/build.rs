@@ -15,7 +15,7 @@ use super::pages::{self, Folders};
 use super::routes;
 use super::settings::{
     AccessLog, AccessSink, Address, Admin, Daemon, Drain, DrainDeadline, Limits, Listener, Log, LogLevel,
-    Network, Settings,
+    Network, Settings, Upgrade,
 };
 use super::shape::ROOT;
 use super::tree::{Branch, Node, Section, Table};
@@ -84,6 +84,7 @@ pub(super) fn build(root: &Branch, whole: bool, around: &Around<'_>, report: &mu
         daemon: daemon(&root.below("daemon", None)),
         admin,
         drain: drain(&root.below("drain", None), report),
+        upgrade: upgrade(&root.below("upgrade", None)),
         log: log(&root.below("log", None), report),
         limits: limits(&root.below("limits", None), report),
         errors: pages::of(&root.below("errors", None), places, around.pages),
@@ -242,6 +243,14 @@ fn drain(section: &Section<'_>, report: &mut Report) -> Drain {
         lame_duck: time(section, "lame-duck"),
         extend: flag(section, "extend"),
         tunnel_jitter: time(section, "tunnel-jitter"),
+    }
+}
+
+fn upgrade(section: &Section<'_>) -> Upgrade {
+    Upgrade {
+        probation: time(section, "probation"),
+        outgoing: count(section, "outgoing").and_then(|most| usize::try_from(most).ok()).unwrap_or_default(),
+        deadline: time(section, "deadline"),
     }
 }
 

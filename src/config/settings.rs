@@ -18,6 +18,7 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     pub admin: Admin,
     pub drain: Drain,
+    pub upgrade: Upgrade,
     pub log: Log,
     pub limits: Limits,
     /// For answers that belong to no service.
@@ -65,6 +66,16 @@ pub struct Drain {
     pub extend: bool,
     /// WebSockets are closed at a random moment within this time from the start of the drain.
     pub tunnel_jitter: Duration,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Upgrade {
+    /// How long the new gateway is watched, with the old program at hand.
+    pub probation: Duration,
+    /// How many outgoing gateways may still finish what they have.
+    pub outgoing: usize,
+    /// The longest that one of them may take.
+    pub deadline: Duration,
 }
 
 /// The longest that requests in flight are waited for.

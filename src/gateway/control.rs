@@ -40,6 +40,8 @@ pub enum Input {
     Adopted(Moved),
     /// With whoever waits for the verdict.
     ReloadAsked(Option<oneshot::Sender<Verdict>>),
+    /// With the connection on which the keeper answers.
+    UpgradeAsked(OwnedFd),
     FilesChanged,
     Loaded(Box<Loaded>),
     Installed,
@@ -177,6 +179,7 @@ impl Control {
                 self.drain_asked(None);
             }
             Input::ReloadAsked(waiting) => self.reload_asked(waiting),
+            Input::UpgradeAsked(asker) => self.outbox.send_with(ToKeeper::UpgradeAsked, vec![asker]),
             Input::FilesChanged => self.files_changed(),
             Input::Loaded(loaded) => self.loaded(*loaded),
             Input::Installed => self.step(Event::ReloadInstalled),

@@ -5,6 +5,8 @@
 //! Must not know: how a reload is done, or HTTP.
 
 use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,6 +37,7 @@ pub struct Office {
 
 struct StartedWith {
     directory: std::path::PathBuf,
+    program: std::path::PathBuf,
     listeners: Vec<admin::Listener>,
     replacements: u64,
     threads: usize,
@@ -53,6 +56,7 @@ impl Office {
             phase: RefCell::new(Phase::starting(start.generation)),
             start: StartedWith {
                 directory: start.directory.clone(),
+                program: start.program.clone(),
                 listeners: start.sockets.iter().filter_map(listener).collect(),
                 replacements: start.replacements,
                 threads: blueprint.settings.daemon.threads,
@@ -118,6 +122,7 @@ impl Desk for Office {
             keeper_pid: self.start.keeper_pid,
             uptime_seconds: self.began.elapsed().as_secs_f64(),
             replacements: self.start.replacements,
+            program_replaced: is_another(&self.start.program),
             threads: self.start.threads,
             configuration: self.start.directory.clone(),
             listeners: self.start.listeners.clone(),
@@ -129,6 +134,10 @@ impl Desk for Office {
         }
     }
 
+    fn upgrade(&self, asker: OwnedFd) {
+        let _ = self.queue.send(Input::UpgradeAsked(asker));
+    }
+
     fn reload(&self) -> LocalBoxFuture<'static, Verdict> {
         let (answer, verdict) = oneshot::channel();
         let _ = self.queue.send(Input::ReloadAsked(Some(answer)));
@@ -138,6 +147,14 @@ impl Desk for Office {
             verdict.await.unwrap_or_else(|_| stopping(generation))
         })
     }
+}
+
+/// Whether this file is another one than the program that this process is. By its number, for it may say the same
+/// version; as long as this process lives no other file gets the number.
+fn is_another(program: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let number = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    number(program).is_some_and(|found| number(Path::new("/proc/self/exe")).is_some_and(|ours| ours != found))
 }
 
 /// The verdict on a reload that will not be.

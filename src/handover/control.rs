@@ -7,6 +7,7 @@
 //!     │ ◀──────────── Alive, again and again   │
 //!     │ Reload ──────────────────────────────▶ │
 //!     │ ◀──────────── Reloaded + snapshot, or Refused
+//!     │ ◀──────────── UpgradeAsked + connection   the keeper answers who asks, see [`Upgrade`]
 //!     │ Adopt + mailbox ─────────────────────▶ │   what another gateway hands over
 //!     │ ◀──────────── Adopted                  │
 //!     │ HandOver + mailbox ──────────────────▶ │   to another gateway, or into the fd store
@@ -86,6 +87,9 @@ pub struct Start {
     pub replacements: u64,
     /// What this host is called in `Via`: the same for every gateway of a keeper.
     pub pseudonym: String,
+    /// The file that an upgrade would run.
+    #[serde(default)]
+    pub program: PathBuf,
 }
 
 /// A listening socket that comes with [`Start`].
@@ -125,6 +129,9 @@ pub enum ToKeeper {
         reason: String,
         messages: usize,
     },
+    /// Run the program on disk from now on. With the connection of whoever asks, on which the head of an answer is
+    /// sent already: an [`Upgrade`] as JSON is to follow, and its end.
+    UpgradeAsked,
     /// The gateway began to drain, and will need at most this long.
     Draining {
         deadline: Duration,
@@ -137,6 +144,21 @@ pub enum ToKeeper {
     HandedOver(Moved),
     /// It serves and accepts as before the handover.
     TookBack,
+}
+
+/// What became of an upgrade. The keeper says it, because neither gateway lives through all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Upgrade {
+    pub accepted: bool,
+    /// The version that was to run.
+    pub version: String,
+    /// Why it does not.
+    pub reason: String,
+    /// The two versions cannot speak with each other: only a restart gets from one to the other.
+    pub needs_restart: bool,
+    /// How long the new one is watched before the old one is given up.
+    pub probation: Duration,
 }
 
 /// What a handover has moved, as one side has counted it.

@@ -78,6 +78,12 @@ impl Mailbox {
     }
 }
 
+impl AsFd for Mailbox {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 fn fits(content: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     if content.is_empty() || content.len() > MOST_BYTES || fds.len() > MOST_FDS {
         return Err(io::Error::new(

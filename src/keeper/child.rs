@@ -7,14 +7,16 @@
 //! Must not know: why it is spawned or killed.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid};
 use tokio::io::unix::AsyncFd;
 
+use super::signals;
 use crate::handover::control::{self, FD_VARIABLE, Start, ToGateway, ToKeeper};
 use crate::handover::mailbox::{self, Mailbox};
 
@@ -29,12 +31,20 @@ const OURS: [&str; 7] = [
     "MAINPID",
 ];
 
+/// The program that this process is, also when its file was replaced since.
+pub const OWN: &str = "/proc/self/exe";
+
 /// A gateway that does not read its few messages for this long is stuck.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-pub struct Gateway {
-    process: Child,
+/// A child, also one that a keeper before this one has spawned: not std's `Child`, which cannot be handed on.
+pub struct Process {
+    pid: Pid,
     pidfd: AsyncFd<OwnedFd>,
+}
+
+pub struct Gateway {
+    process: Process,
     mailbox: Mailbox,
     /// Whether the gateway has closed its end.
     silent: bool,
@@ -48,36 +58,91 @@ pub enum Sign {
     Exited(ExitStatus),
 }
 
+/// A command as every child of the keeper begins: `hitless VERB` with this as its standard input, which is the one
+/// descriptor that a child gets without a moment in which others could leak.
+pub fn command(program: &Path, verb: &str, stdin: OwnedFd) -> Command {
+    let mut command = Command::new(program);
+    command.arg0("hitless").arg(verb).process_group(0).stdin(Stdio::from(stdin));
+    for name in OURS {
+        command.env_remove(name);
+    }
+    // SAFETY: async-signal-safe.
+    unsafe { command.pre_exec(signals::unblock) };
+    command
+}
+
+impl Process {
+    pub fn spawn(command: &mut Command) -> io::Result<Process> {
+        let mut child = command.spawn()?;
+        let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let process = process.ok_or_else(|| io::ErrorKind::InvalidInput.into()).and_then(Process::of);
+        if process.is_err() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        process
+    }
+
+    /// A child that is not reaped yet, so that its number is its own.
+    pub fn of(pid: Pid) -> io::Result<Process> {
+        let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+        // SAFETY: an OwnedFd names the same open file until the AsyncFd that owns it is gone.
+        let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, tokio::io::Interest::READABLE) }?;
+        Ok(Process { pid, pidfd })
+    }
+
+    /// Until it ends. May be cancelled.
+    pub async fn exited(&self) -> ExitStatus {
+        loop {
+            // Without a way to wait asynchronously, a dead process is at least not missed.
+            let ready = self.pidfd.readable().await;
+            let options = if ready.is_ok() { WaitOptions::NOHANG } else { WaitOptions::empty() };
+            match (waitpid(Some(self.pid), options), ready) {
+                (Ok(Some((_, status))), _) => return ExitStatus::from_raw(status.as_raw()),
+                (Ok(None) | Err(rustix::io::Errno::INTR), Ok(mut ready)) => ready.clear_ready(),
+                (Ok(None) | Err(rustix::io::Errno::INTR), Err(_)) => {}
+                // Reaped by somebody else: there is nothing more to be known.
+                (Err(_), _) => return ExitStatus::default(),
+            }
+        }
+    }
+
+    /// With all that it has started.
+    pub fn kill_group(&self) {
+        let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+    }
+
+    pub fn reap(&self) {
+        while let Err(rustix::io::Errno::INTR) = waitpid(Some(self.pid), WaitOptions::empty()) {}
+    }
+}
+
 impl Gateway {
-    pub fn spawn() -> io::Result<Gateway> {
+    pub fn spawn(program: &Path) -> io::Result<Gateway> {
         let (ours, theirs) = mailbox::pair()?;
         let mailbox = Mailbox::new(ours)?;
-        // The same program, also when the file was replaced since.
-        let mut command = Command::new("/proc/self/exe");
-        command.arg0("hitless").arg("gateway").process_group(0);
-        // Standard input is the one descriptor that a child gets without a moment in which others could leak.
-        command.stdin(Stdio::from(theirs)).env(FD_VARIABLE, "0");
-        for name in OURS {
-            command.env_remove(name);
-        }
-        let mut process = command.spawn()?;
-        let pidfd = match watch(&process) {
-            Ok(pidfd) => pidfd,
-            Err(error) => {
-                let _ = process.kill();
-                let _ = process.wait();
-                return Err(error);
-            }
-        };
-        Ok(Gateway { process, pidfd, mailbox, silent: false, born: Instant::now() })
+        let process = Process::spawn(command(program, "gateway", theirs).env(FD_VARIABLE, "0"))?;
+        Ok(Gateway { process, mailbox, silent: false, born: Instant::now() })
+    }
+
+    /// One that a keeper before this one has spawned.
+    pub fn resume(pid: u32, control: OwnedFd, age: Duration) -> io::Result<Gateway> {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+        let (process, mailbox) = (Process::of(pid)?, Mailbox::new(control)?);
+        let born = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+        Ok(Gateway { process, mailbox, silent: false, born })
     }
 
     pub fn pid(&self) -> u32 {
-        self.process.id()
+        self.process.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
     pub fn lived(&self) -> Duration {
         self.born.elapsed()
+    }
+
+    pub fn control(&self) -> BorrowedFd<'_> {
+        self.mailbox.as_fd()
     }
 
     pub async fn start(&self, start: Start, fds: &[BorrowedFd<'_>]) -> Result<(), String> {
@@ -86,6 +151,11 @@ impl Gateway {
 
     pub async fn tell(&self, message: ToGateway) -> Result<(), String> {
         self.deliver(message, &[]).await
+    }
+
+    /// With one end of a mailbox.
+    pub async fn give(&self, message: ToGateway, end: &OwnedFd) -> Result<(), String> {
+        self.deliver(message, &[end.as_fd()]).await
     }
 
     async fn deliver(&self, message: ToGateway, fds: &[BorrowedFd<'_>]) -> Result<(), String> {
@@ -99,13 +169,13 @@ impl Gateway {
     pub async fn sign(&mut self) -> Sign {
         loop {
             if self.silent {
-                return Sign::Exited(self.exited().await);
+                return Sign::Exited(self.process.exited().await);
             }
             let received = tokio::select! {
                 biased;
                 received = control::receive(&self.mailbox) => received,
                 // Whatever it had said lies in the socket already, and is received first.
-                _ = self.pidfd.readable() => control::receive(&self.mailbox).await,
+                _ = self.process.pidfd.readable() => control::receive(&self.mailbox).await,
             };
             match received {
                 Ok(Some((message, fds))) => return Sign::Said(Box::new(message), fds),
@@ -117,29 +187,8 @@ impl Gateway {
 
     pub fn kill(&self) {
         // By pidfd: a process number may have been given to another process.
-        let _ = pidfd_send_signal(self.pidfd.get_ref(), Signal::KILL);
+        let _ = pidfd_send_signal(self.process.pidfd.get_ref(), Signal::KILL);
     }
-
-    async fn exited(&mut self) -> ExitStatus {
-        loop {
-            match self.pidfd.readable().await {
-                Ok(mut ready) => match self.process.try_wait() {
-                    Ok(Some(status)) => return status,
-                    _ => ready.clear_ready(),
-                },
-                // Without a way to wait asynchronously, a dead process is at least not missed.
-                Err(_) => return self.process.wait().unwrap_or_default(),
-            }
-        }
-    }
-}
-
-fn watch(process: &Child) -> io::Result<AsyncFd<OwnedFd>> {
-    let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-    // SAFETY: an OwnedFd names the same open file until the AsyncFd that owns it is gone.
-    Ok(unsafe { AsyncFd::register_with_interest(pidfd, tokio::io::Interest::READABLE) }?)
 }
 
 /// How a process ended, after "the gateway".

@@ -1,23 +1,58 @@
 //! PURE: what the keeper does when something happens.
 //!
+//! One gateway is the front: it accepts, or is about to. Beside it there may be one that is to take its place, and
+//! those that only finish what they have.
+//!
 //! ```text
+//! The front
 //!            Ready                  died: at once, then after 0.1 … 5 s
 //!  Starting ───────▶ Serving ─────────────────────────────▶ Replacing ⇄ Waiting
 //!     │ died, failed    ▲            Ready                      │          │
 //!     ▼                 └───────────────────────────────────────┘          │ Stop
-//!  Ended(StartFailed)      Stop, from anywhere: Stopping ─ died ─▶ Ended ◀─┘
+//!  Ended(StartFailed)      Stop, from anywhere: Stopping ─ all died ─▶ Ended ◀─┘
+//!
+//! An upgrade, which begins only while Serving
+//!
+//!  None ──asked──▶ Testing ──passed──▶ Incoming ──Ready──▶ Moving ──outgoing gone──▶ Probation ──over──▶ Settling
+//!   ▲                 │                   │                  │ │                         │                 │
+//!   ├─ refused ◀──────┘ failed            │                  │ └ probation over ─────────┼────────────────▶┤
+//!   ├─ refused ◀──────────────────────────┘ died, late,      │                           │                 │
+//!   │                          or the front died             │                           │                 │
+//!   ├─ refused: TakeBack, the outgoing is the front ◀────────┘ incoming died             │                 │
+//!   ├─ rolled back: the old program in place of the dead one ◀───────────────────────────┴─ incoming died ─┤
+//!   └─ the keeper has re-executed itself, or could not ◀───────────────────────────────────────────────────┘
+//!
+//! A stop
+//!   StopAsked ──▶ Asking why ──▶ Drain, or for a restart Store ──StopAsked──▶ End ──StopAsked──▶ Kill
 //! ```
 //!
-//! Promises: there is one gateway at most; a death is answered at once the first time and ever
-//! more slowly while gateways keep dying young; a stop ends in the death of the gateway.
-//! Must not know: processes, timers, words for people.
+//! Promises: there is always a front that accepts, one that is being spawned, or a pause until the next; never two that
+//! are to accept, once the incoming is ready; an outgoing gateway is told to serve on only when the one that it hands
+//! over to is dead; until the keeper has re-executed itself, whatever dies is replaced by the old program; every upgrade
+//! gets one verdict; a death is answered at once the first time and ever more slowly while gateways keep dying
+//! young; a stop ends in the death of all gateways.
+//! Must not know: processes, timers, words for `systemctl status`.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 /// A gateway that lived for less has died young.
 const YOUNG: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A gateway, by the number of its birth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Id(pub u32);
+
+/// Who asked for an upgrade, to be answered once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket(pub u64);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
@@ -25,55 +60,184 @@ enum State {
     Serving,
     Replacing,
     Waiting,
-    Stopping { ending: bool },
+    Stopping(Stop),
     Ended,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stop {
+    /// systemd is asked whether it is a restart.
+    Asking {
+        serving: bool,
+    },
+    Draining,
+    Ending,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Upgrade {
+    None,
+    Testing(Asked),
+    Incoming(Asked, Id),
+    /// The incoming is the front; the verdict is still to come.
+    Moving(Asked, Id),
+    /// The verdict is given. The keeper is still the old program.
+    Probation,
+    /// The new program is tested with what the keeper will give it.
+    Settling,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    pub ticket: Ticket,
+    /// How many outgoing gateways may still be there.
+    pub most_outgoing: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Front,
+    Incoming,
+    Outgoing {
+        to: Id,
+    },
+    /// Killed, and nothing depends on it any more.
+    Unwanted,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    role: Role,
+    /// What it said about why it cannot start.
+    reason: Option<String>,
+    killed: bool,
 }
 
 /// What the keeper has decided so far.
 #[derive(Clone, Debug)]
 pub struct Decisions {
     state: State,
+    upgrade: Upgrade,
+    /// Every process that lives, or is not reaped yet.
+    gateways: BTreeMap<Id, Known>,
+    next: u32,
+    /// Asked for while the one before was on probation.
+    asked: Option<Asked>,
     /// Gateways in a row that died young.
     young_deaths: u32,
-    /// What the gateway said about why it cannot start.
-    reason: Option<String>,
-    /// A reload was asked for while nobody could do it.
+    /// A reload was asked for while nobody could do it, or was done by a gateway that is outgoing.
     reload_later: bool,
-    killed: bool,
+    /// Something from the fd store is still to be adopted.
+    stored: bool,
+    /// The front was told to take a handover back, and has not said yet that it has.
+    taking_back: bool,
+    /// How one died that was to drain.
+    crashed: Option<String>,
+}
+
+/// What a keeper that has re-executed itself goes on with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    pub front: Id,
+    /// With whom they hand over to.
+    pub outgoing: Vec<(Id, Id)>,
+    /// Killed, and not reaped yet.
+    #[serde(default)]
+    unwanted: Vec<Id>,
+    next: u32,
+    #[serde(default)]
+    asked: Option<Asked>,
+    #[serde(default)]
+    young_deaths: u32,
+    #[serde(default)]
+    stored: bool,
+}
+
+/// Which program a gateway is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// The same as the keeper, also when the file was replaced since.
+    Own,
+    OnDisk,
+}
+
+/// What becomes of the connections at a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Drain,
+    /// systemd keeps them for the next start.
+    Store,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     Begun,
-    Ready,
-    StartFailed(String),
+    Ready(Id),
+    StartFailed(Id, String),
     Died {
+        id: Id,
         how: String,
         clean: bool,
         lived: Duration,
     },
+    /// The gateway serves another configuration.
+    Reloaded(Id),
+    /// The gateway serves as before a handover: as it was told, or because it cannot hand over.
+    TookBack(Id),
+    /// What came out of the fd store has been adopted.
+    Adopted,
     PauseOver,
     ReloadAsked,
+    UpgradeAsked(Asked),
+    /// The new program can, or cannot, do what is needed of it.
+    Tested(Result<(), String>),
+    ProbationOver,
+    /// The keeper is still the old program.
+    NotReexecuted,
     StopAsked,
+    StopIs(Way),
     /// systemd is about to close the sockets that it passed.
     SocketsClosing,
     /// The gateway did not get ready, or did not end, in the time it had.
-    Overdue,
+    Overdue(Id),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    Spawn,
+    Spawn(Id, Program),
     Pause(Duration),
     AnnounceReady,
-    AnnounceReplaced,
+    AnnounceReplaced(Id),
     AnnounceDied(String),
+    AnnounceOutgoingDied(String),
     AnnounceStopping,
-    SendReload,
-    SendDrain,
-    SendSocketsClosing,
-    SendEnd,
-    Kill,
+    AnnounceRolledBack(String),
+    SendReload(Id),
+    SendHandOver {
+        from: Id,
+        to: Id,
+    },
+    SendTakeBack(Id),
+    /// To adopt what came out of the fd store.
+    SendAdopt(Id),
+    /// Nothing is in the fd store any more.
+    ForgetStored,
+    AskWhy,
+    SendDrain(Id),
+    SendStore(Id),
+    SendSocketsClosing(Id),
+    SendEnd(Id),
+    Kill(Id),
+    /// Try the program on disk.
+    Test,
+    /// Whatever is tested is of no interest any more.
+    AbandonTest,
+    ArmProbation,
+    DisarmProbation,
+    Verdict(Ticket, Result<(), String>),
+    /// Try the program of the front, with the state that it would take up.
+    TestState,
+    Reexecute,
     End(Outcome),
 }
 
@@ -81,89 +245,217 @@ pub enum Effect {
 pub enum Outcome {
     Stopped,
     StartFailed(String),
-    /// The gateway died while it drained.
+    /// A gateway died while it drained.
     DiedDraining(String),
 }
 
 impl Decisions {
-    pub fn new() -> Decisions {
+    /// `stored`: whether an earlier start has left something in the fd store.
+    pub fn new(stored: bool) -> Decisions {
         Decisions {
             state: State::Starting,
+            upgrade: Upgrade::None,
+            gateways: BTreeMap::new(),
+            next: 1,
+            asked: None,
             young_deaths: 0,
-            reason: None,
             reload_later: false,
-            killed: false,
+            stored,
+            taking_back: false,
+            crashed: None,
         }
     }
 
     pub fn stopping(&self) -> bool {
-        matches!(self.state, State::Stopping { .. } | State::Ended)
+        matches!(self.state, State::Stopping(_) | State::Ended)
+    }
+
+    /// The gateway that accepts, or is about to.
+    pub fn front(&self) -> Option<Id> {
+        self.gateways.iter().find(|(_, known)| known.role == Role::Front).map(|(id, _)| *id)
     }
 
     /// What to do about `event`, in this order.
     pub fn on(&mut self, event: Event) -> Vec<Effect> {
+        let mut effects = self.decide(event);
+        effects.extend(self.next_upgrade());
+        effects
+    }
+
+    fn decide(&mut self, event: Event) -> Vec<Effect> {
         match event {
-            Event::Begun => vec![Effect::Spawn],
-            Event::Ready => self.ready(),
-            Event::StartFailed(reason) => {
-                self.reason = Some(reason);
+            Event::Begun if self.state == State::Starting => vec![self.spawn(Role::Front, Program::Own)],
+            Event::Ready(id) => self.ready(id),
+            Event::StartFailed(id, reason) => {
+                if let Some(known) = self.gateways.get_mut(&id) {
+                    known.reason = Some(reason);
+                }
                 vec![]
             }
-            Event::Died { how, clean, lived } => self.died(how, clean, lived),
-            Event::PauseOver if self.state == State::Waiting => self.spawn(),
+            Event::Died { id, how, clean, lived } => self.died(id, how, clean, lived),
+            Event::Reloaded(id) => self.reloaded(id),
+            Event::TookBack(id) => self.took_back(id),
+            Event::Adopted if std::mem::take(&mut self.stored) => vec![Effect::ForgetStored],
+            Event::PauseOver if self.state == State::Waiting => self.replace_now(),
             Event::ReloadAsked => self.reload_asked(),
+            Event::UpgradeAsked(asked) => self.upgrade_asked(asked),
+            Event::Tested(result) => self.tested(result),
+            Event::ProbationOver => self.probation_over(),
+            Event::NotReexecuted if self.upgrade == Upgrade::Settling => {
+                self.upgrade = Upgrade::None;
+                vec![]
+            }
             Event::StopAsked => self.stop_asked(),
-            Event::SocketsClosing if self.state == (State::Stopping { ending: false }) => {
-                vec![Effect::SendSocketsClosing]
+            Event::StopIs(way) => self.stop_is(way),
+            Event::SocketsClosing if self.state == State::Stopping(Stop::Draining) => {
+                self.wanted().map(Effect::SendSocketsClosing).collect()
             }
-            Event::Overdue if !matches!(self.state, State::Serving | State::Waiting | State::Ended) => {
-                self.killed = true;
-                vec![Effect::Kill]
-            }
-            Event::PauseOver | Event::Overdue | Event::SocketsClosing => vec![],
+            Event::Overdue(id) => self.overdue(id),
+            Event::Begun
+            | Event::Adopted
+            | Event::PauseOver
+            | Event::NotReexecuted
+            | Event::SocketsClosing => vec![],
         }
     }
 
-    fn ready(&mut self) -> Vec<Effect> {
-        let mut effects = match self.state {
-            State::Starting => vec![Effect::AnnounceReady],
-            State::Replacing => vec![Effect::AnnounceReplaced],
+    fn spawn(&mut self, role: Role, program: Program) -> Effect {
+        let id = Id(self.next);
+        self.next += 1;
+        self.gateways.insert(id, Known { role, reason: None, killed: false });
+        Effect::Spawn(id, program)
+    }
+
+    /// Everyone who has something to do yet.
+    fn wanted(&self) -> impl Iterator<Item = Id> {
+        self.gateways.iter().filter(|(_, known)| known.role != Role::Unwanted).map(|(id, _)| *id)
+    }
+
+    fn kill(&mut self, id: Id) -> Effect {
+        if let Some(known) = self.gateways.get_mut(&id) {
+            known.killed = true;
+        }
+        Effect::Kill(id)
+    }
+
+    fn ready(&mut self, id: Id) -> Vec<Effect> {
+        let Some(role) = self.gateways.get(&id).map(|known| known.role) else { return vec![] };
+        let mut effects = match (role, &self.state) {
+            (Role::Front, State::Starting) => vec![Effect::AnnounceReady],
+            (Role::Front, State::Replacing) => vec![Effect::AnnounceReplaced(id)],
+            (Role::Incoming, State::Serving) => self.hand_over(id),
             _ => return vec![],
         };
         self.state = State::Serving;
+        if self.stored {
+            effects.push(Effect::SendAdopt(id));
+        }
         if std::mem::take(&mut self.reload_later) {
-            effects.push(Effect::SendReload);
+            effects.push(Effect::SendReload(id));
         }
         effects
     }
 
-    fn died(&mut self, how: String, clean: bool, lived: Duration) -> Vec<Effect> {
-        let reason = self.reason.take();
-        let killed = std::mem::take(&mut self.killed);
+    fn reload_asked(&mut self) -> Vec<Effect> {
         match self.state {
-            State::Starting => {
-                self.state = State::Ended;
-                vec![Effect::End(Outcome::StartFailed(reason.unwrap_or(how)))]
+            State::Serving => self.front().map(Effect::SendReload).into_iter().collect(),
+            State::Starting | State::Replacing | State::Waiting => {
+                self.reload_later = true;
+                vec![]
             }
-            State::Serving | State::Replacing => {
-                let died =
-                    Effect::AnnounceDied(reason.map_or(how.clone(), |reason| format!("{how}: {reason}")));
-                [vec![died], self.replace(lived)].concat()
-            }
-            State::Stopping { .. } => {
-                self.state = State::Ended;
-                // A gateway that had to be killed was reported when it was.
-                let outcome = if clean || killed { Outcome::Stopped } else { Outcome::DiedDraining(how) };
-                vec![Effect::End(outcome)]
-            }
-            State::Waiting | State::Ended => vec![],
+            State::Stopping(_) | State::Ended => vec![],
         }
+    }
+
+    /// The incoming gateway was given the configuration before this one.
+    fn reloaded(&mut self, id: Id) -> Vec<Effect> {
+        match &self.upgrade {
+            Upgrade::Incoming(..) => {
+                self.reload_later = true;
+                vec![]
+            }
+            Upgrade::Moving(_, outgoing) if *outgoing == id => self.reload_asked(),
+            _ => vec![],
+        }
+    }
+
+    fn overdue(&mut self, id: Id) -> Vec<Effect> {
+        let Some(known) = self.gateways.get(&id) else { return vec![] };
+        let serves = known.role == Role::Front && matches!(self.state, State::Serving | State::Ended);
+        if serves { vec![] } else { vec![self.kill(id)] }
+    }
+}
+
+/// Deaths.
+impl Decisions {
+    fn died(&mut self, id: Id, how: String, clean: bool, lived: Duration) -> Vec<Effect> {
+        let Some(gone) = self.gateways.remove(&id) else { return vec![] };
+        let said = gone.reason.map_or(how.clone(), |reason| format!("{how}: {reason}"));
+        match (&self.state, gone.role) {
+            (State::Stopping(_), _) => self.died_stopping(said, clean || gone.killed),
+            (State::Ended, _) | (_, Role::Unwanted) => vec![],
+            (State::Starting, Role::Front) => {
+                self.state = State::Ended;
+                // The reason alone: nobody has seen this gateway yet.
+                let reason = said.strip_prefix(&format!("{how}: ")).unwrap_or(&how).to_owned();
+                vec![Effect::End(Outcome::StartFailed(reason))]
+            }
+            (_, Role::Front) => self.front_died(id, said, lived),
+            (_, Role::Incoming) => self.refuse_upgrade(&format!("the incoming gateway {said}")),
+            (_, Role::Outgoing { .. }) => self.outgoing_died(id, said, clean || gone.killed),
+        }
+    }
+
+    fn front_died(&mut self, id: Id, said: String, lived: Duration) -> Vec<Effect> {
+        self.taking_back = false;
+        match self.upgrade.clone() {
+            Upgrade::Moving(_, outgoing) => {
+                let mut effects = self.refuse_upgrade(&format!("the incoming gateway {said}"));
+                if let Some(known) = self.gateways.get_mut(&outgoing) {
+                    known.role = Role::Front;
+                }
+                effects.push(Effect::SendTakeBack(outgoing));
+                self.taking_back = true;
+                effects
+            }
+            Upgrade::Probation | Upgrade::Settling => {
+                let mut effects = self.refuse_upgrade("");
+                effects.push(Effect::AnnounceDied(said.clone()));
+                effects.push(Effect::AnnounceRolledBack(format!("the new gateway {said}")));
+                // The old program is not to blame, and does not wait.
+                self.young_deaths = 0;
+                [effects, self.drain_those_to(id), self.replace_now()].concat()
+            }
+            Upgrade::None | Upgrade::Testing(_) | Upgrade::Incoming(..) => {
+                let mut effects = self.refuse_upgrade("the gateway that serves died meanwhile; try again");
+                effects.push(Effect::AnnounceDied(said));
+                effects.extend(self.drain_those_to(id));
+                effects.extend(self.replace(lived));
+                effects
+            }
+        }
+    }
+
+    fn outgoing_died(&mut self, id: Id, said: String, well: bool) -> Vec<Effect> {
+        let mut effects = if well { vec![] } else { vec![Effect::AnnounceOutgoingDied(said)] };
+        effects.extend(self.drain_those_to(id));
+        if matches!(self.upgrade, Upgrade::Moving(_, outgoing) if outgoing == id) {
+            effects.extend(self.commit());
+        }
+        effects
+    }
+
+    /// Nobody takes what these have: they end it themselves, in order.
+    fn drain_those_to(&self, dead: Id) -> Vec<Effect> {
+        let to_dead = |known: &Known| known.role == (Role::Outgoing { to: dead });
+        let left = self.gateways.iter().filter(|(_, known)| to_dead(known));
+        left.map(|(id, _)| Effect::SendDrain(*id)).collect()
     }
 
     fn replace(&mut self, lived: Duration) -> Vec<Effect> {
         self.young_deaths = if lived < YOUNG { self.young_deaths + 1 } else { 0 };
         match self.young_deaths {
-            0 | 1 => self.spawn(),
+            0 | 1 => self.replace_now(),
             young => {
                 self.state = State::Waiting;
                 let doubled = 2u32.saturating_pow(young - 2);
@@ -172,144 +464,232 @@ impl Decisions {
         }
     }
 
-    fn spawn(&mut self) -> Vec<Effect> {
+    fn replace_now(&mut self) -> Vec<Effect> {
         self.state = State::Replacing;
-        vec![Effect::Spawn]
+        vec![self.spawn(Role::Front, Program::Own)]
     }
 
-    fn reload_asked(&mut self) -> Vec<Effect> {
-        match self.state {
-            State::Serving => vec![Effect::SendReload],
-            State::Starting | State::Replacing | State::Waiting => {
-                self.reload_later = true;
+    fn died_stopping(&mut self, said: String, well: bool) -> Vec<Effect> {
+        if !well {
+            self.crashed.get_or_insert(said);
+        }
+        if self.gateways.is_empty() { self.end() } else { vec![] }
+    }
+
+    fn end(&mut self) -> Vec<Effect> {
+        self.state = State::Ended;
+        // A gateway that had to be killed was reported when it was.
+        let outcome = self.crashed.take().map_or(Outcome::Stopped, Outcome::DiedDraining);
+        vec![Effect::End(outcome)]
+    }
+}
+
+/// Upgrades.
+impl Decisions {
+    fn upgrade_asked(&mut self, asked: Asked) -> Vec<Effect> {
+        let refused = |reason: &str| vec![Effect::Verdict(asked.ticket, Err(reason.into()))];
+        match (&self.state, &self.upgrade) {
+            (State::Stopping(_) | State::Ended, _) => refused("hitless is stopping"),
+            (_, Upgrade::Testing(_) | Upgrade::Incoming(..) | Upgrade::Moving(..)) => {
+                refused("another upgrade is under way")
+            }
+            _ if self.asked.is_some() => refused("another upgrade is waiting"),
+            (State::Serving, _) => {
+                self.asked = Some(asked);
                 vec![]
             }
-            State::Stopping { .. } | State::Ended => vec![],
+            _ => refused("no gateway serves at the moment; try again"),
         }
     }
 
-    fn stop_asked(&mut self) -> Vec<Effect> {
-        match self.state {
-            State::Waiting => {
-                self.state = State::Ended;
-                vec![Effect::AnnounceStopping, Effect::End(Outcome::Stopped)]
+    /// Begins what was asked for, as soon as the one before is settled.
+    fn next_upgrade(&mut self) -> Vec<Effect> {
+        if self.state != State::Serving || self.upgrade != Upgrade::None || self.taking_back {
+            return vec![];
+        }
+        let Some(asked) = self.asked.take() else { return vec![] };
+        let outgoing =
+            self.gateways.values().filter(|known| matches!(known.role, Role::Outgoing { .. })).count();
+        if outgoing >= asked.most_outgoing {
+            let reason = format!(
+                "{outgoing} outgoing gateways of earlier upgrades still finish what they have, and no more are allowed \
+                 (upgrade.outgoing); try again later, or lower upgrade.deadline"
+            );
+            return vec![Effect::Verdict(asked.ticket, Err(reason))];
+        }
+        self.upgrade = Upgrade::Testing(asked);
+        vec![Effect::Test]
+    }
+
+    fn tested(&mut self, result: Result<(), String>) -> Vec<Effect> {
+        match (self.upgrade.clone(), result) {
+            (Upgrade::Testing(asked), Ok(())) => {
+                let spawned = self.spawn(Role::Incoming, Program::OnDisk);
+                let Effect::Spawn(id, _) = spawned else { return vec![] };
+                self.upgrade = Upgrade::Incoming(asked, id);
+                vec![spawned]
             }
-            State::Stopping { ending: false } => {
-                self.state = State::Stopping { ending: true };
-                vec![Effect::SendEnd]
+            (Upgrade::Testing(asked), Err(reason)) => {
+                self.upgrade = Upgrade::None;
+                vec![Effect::Verdict(asked.ticket, Err(reason))]
             }
-            State::Stopping { ending: true } => {
-                self.killed = true;
-                vec![Effect::Kill]
+            (Upgrade::Settling, Ok(())) => vec![Effect::Reexecute],
+            (Upgrade::Settling, Err(_)) => {
+                self.upgrade = Upgrade::None;
+                vec![]
             }
-            State::Ended => vec![],
-            State::Starting | State::Serving | State::Replacing => {
-                self.state = State::Stopping { ending: false };
-                vec![Effect::AnnounceStopping, Effect::SendDrain]
+            _ => vec![],
+        }
+    }
+
+    /// The incoming gateway becomes the front.
+    fn hand_over(&mut self, incoming: Id) -> Vec<Effect> {
+        let (Upgrade::Incoming(asked, id), Some(outgoing)) = (self.upgrade.clone(), self.front()) else {
+            return vec![];
+        };
+        debug_assert_eq!(id, incoming);
+        for (id, role) in [(outgoing, Role::Outgoing { to: incoming }), (incoming, Role::Front)] {
+            if let Some(known) = self.gateways.get_mut(&id) {
+                known.role = role;
             }
+        }
+        self.upgrade = Upgrade::Moving(asked, outgoing);
+        vec![Effect::SendHandOver { from: outgoing, to: incoming }, Effect::ArmProbation]
+    }
+
+    fn took_back(&mut self, id: Id) -> Vec<Effect> {
+        match &self.upgrade {
+            // It accepts, and so must the incoming one no more.
+            Upgrade::Moving(_, outgoing) if *outgoing == id => {
+                let Some(front) = self.front() else { return vec![] };
+                if let Some(known) = self.gateways.get_mut(&front) {
+                    known.reason = Some("the outgoing gateway cannot hand over".into());
+                }
+                vec![self.kill(front)]
+            }
+            _ if self.state == State::Stopping(Stop::Draining) => vec![Effect::SendDrain(id)],
+            _ => {
+                self.taking_back &= self.front() != Some(id);
+                vec![]
+            }
+        }
+    }
+
+    /// From here on the outgoing gateway is never asked to serve again.
+    fn commit(&mut self) -> Vec<Effect> {
+        let Upgrade::Moving(asked, _) = self.upgrade else { return vec![] };
+        self.upgrade = Upgrade::Probation;
+        vec![Effect::Verdict(asked.ticket, Ok(()))]
+    }
+
+    fn probation_over(&mut self) -> Vec<Effect> {
+        let mut effects = self.commit();
+        if self.upgrade == Upgrade::Probation {
+            self.upgrade = Upgrade::Settling;
+            effects.push(Effect::TestState);
+        }
+        effects
+    }
+
+    /// Ends whatever is under way. An incoming gateway that does not serve yet is killed.
+    fn refuse_upgrade(&mut self, reason: &str) -> Vec<Effect> {
+        let refused = |asked: Asked| Effect::Verdict(asked.ticket, Err(reason.to_owned()));
+        match std::mem::replace(&mut self.upgrade, Upgrade::None) {
+            Upgrade::Testing(asked) => vec![Effect::AbandonTest, refused(asked)],
+            Upgrade::Incoming(asked, id) => {
+                let mut effects = vec![refused(asked)];
+                if let Some(known) = self.gateways.get_mut(&id) {
+                    known.role = Role::Unwanted;
+                    effects.push(self.kill(id));
+                }
+                effects
+            }
+            Upgrade::Moving(asked, _) => vec![Effect::DisarmProbation, refused(asked)],
+            // The verdict was given.
+            Upgrade::Probation => vec![Effect::DisarmProbation],
+            Upgrade::Settling => vec![Effect::AbandonTest],
+            Upgrade::None => vec![],
+        }
+    }
+
+    /// What a re-executed keeper goes on with; only in the moment of [`Effect::Reexecute`].
+    pub fn settled(&self) -> Option<Settled> {
+        let outgoing = |(id, known): (&Id, &Known)| match known.role {
+            Role::Outgoing { to } => Some((*id, to)),
+            _ => None,
+        };
+        let unwanted = self.gateways.iter().filter(|(_, known)| known.role == Role::Unwanted);
+        Some(Settled {
+            front: self.front()?,
+            outgoing: self.gateways.iter().filter_map(outgoing).collect(),
+            unwanted: unwanted.map(|(id, _)| *id).collect(),
+            next: self.next,
+            asked: self.asked,
+            young_deaths: self.young_deaths,
+            stored: self.stored,
+        })
+    }
+
+    /// The other end of [`Decisions::settled`]; to be told [`Event::Begun`].
+    pub fn resume(settled: Settled) -> Decisions {
+        let known = |role| Known { role, reason: None, killed: role == Role::Unwanted };
+        let outgoing = settled.outgoing.iter().map(|(id, to)| (*id, known(Role::Outgoing { to: *to })));
+        let unwanted = settled.unwanted.iter().map(|id| (*id, known(Role::Unwanted)));
+        let front = (settled.front, known(Role::Front));
+        Decisions {
+            state: State::Serving,
+            upgrade: Upgrade::None,
+            gateways: outgoing.chain(unwanted).chain([front]).collect(),
+            next: settled.next,
+            asked: settled.asked,
+            young_deaths: settled.young_deaths,
+            reload_later: false,
+            stored: settled.stored,
+            taking_back: false,
+            crashed: None,
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn serving() -> Decisions {
-        let mut keeper = Decisions::new();
-        assert_eq!(keeper.on(Event::Ready), [Effect::AnnounceReady]);
-        keeper
-    }
-
-    fn died(lived: u64) -> Event {
-        Event::Died { how: "was killed by signal 9".into(), clean: false, lived: Duration::from_secs(lived) }
-    }
-
-    fn told() -> Effect {
-        Effect::AnnounceDied("was killed by signal 9".into())
-    }
-
-    #[test]
-    fn a_first_gateway_that_does_not_get_ready_ends_the_keeper_with_its_reason() {
-        let mut keeper = Decisions::new();
-        assert_eq!(keeper.on(Event::StartFailed("no threads".into())), []);
-        assert_eq!(keeper.on(died(0)), [Effect::End(Outcome::StartFailed("no threads".into()))]);
-    }
-
-    #[test]
-    fn a_gateway_that_dies_is_replaced_at_once_and_then_ever_more_slowly() {
-        let mut keeper = serving();
-        assert_eq!(keeper.on(died(60)), [told(), Effect::Spawn]);
-        assert_eq!(keeper.on(died(1)), [told(), Effect::Spawn]);
-        let mut pauses = vec![];
-        for _ in 0..8 {
-            let effects = keeper.on(died(1));
-            let [_, Effect::Pause(pause)] = effects[..] else { panic!("{effects:?}") };
-            pauses.push(pause.as_millis());
-            assert_eq!(keeper.on(Event::PauseOver), [Effect::Spawn]);
-        }
-        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-        assert_eq!(keeper.on(Event::Ready), [Effect::AnnounceReplaced]);
-        assert_eq!(keeper.on(died(11)), [told(), Effect::Spawn]);
-    }
-
-    #[test]
-    fn a_thousand_deaths_do_not_overflow_the_pause() {
-        let mut keeper = serving();
-        for _ in 0..1000 {
-            keeper.on(died(0));
-            keeper.on(Event::PauseOver);
+/// Stops.
+impl Decisions {
+    fn stop_asked(&mut self) -> Vec<Effect> {
+        match self.state {
+            State::Stopping(Stop::Asking { .. }) => self.stop_is(Way::Drain),
+            State::Stopping(Stop::Draining) => {
+                self.state = State::Stopping(Stop::Ending);
+                self.wanted().map(Effect::SendEnd).collect()
+            }
+            State::Stopping(Stop::Ending) => {
+                let all: Vec<Id> = self.gateways.keys().copied().collect();
+                all.into_iter().map(|id| self.kill(id)).collect()
+            }
+            State::Ended => vec![],
+            State::Starting | State::Serving | State::Replacing | State::Waiting => self.stop(),
         }
     }
 
-    #[test]
-    fn a_reload_asked_for_while_the_gateway_is_replaced_is_done_afterwards_once() {
-        let mut keeper = serving();
-        keeper.on(died(60));
-        assert_eq!(keeper.on(Event::ReloadAsked), []);
-        assert_eq!(keeper.on(Event::ReloadAsked), []);
-        assert_eq!(keeper.on(Event::Ready), [Effect::AnnounceReplaced, Effect::SendReload]);
+    fn stop(&mut self) -> Vec<Effect> {
+        let serving = self.state == State::Serving;
+        let mut effects = vec![Effect::AnnounceStopping];
+        effects.extend(self.refuse_upgrade("hitless is stopping"));
+        let asked = self.asked.take();
+        effects.extend(asked.map(|asked| Effect::Verdict(asked.ticket, Err("hitless is stopping".into()))));
+        if self.gateways.is_empty() {
+            effects.extend(self.end());
+        } else {
+            self.state = State::Stopping(Stop::Asking { serving });
+            effects.push(Effect::AskWhy);
+        }
+        effects
     }
 
-    #[test]
-    fn the_gateway_hears_that_sockets_close_only_while_it_drains() {
-        let mut keeper = serving();
-        assert_eq!(keeper.on(Event::SocketsClosing), []);
-        keeper.on(Event::StopAsked);
-        assert_eq!(keeper.on(Event::SocketsClosing), [Effect::SendSocketsClosing]);
-        keeper.on(Event::StopAsked);
-        assert_eq!(keeper.on(Event::SocketsClosing), []);
-    }
-
-    #[test]
-    fn a_stop_drains_a_second_one_ends_a_third_one_kills() {
-        let mut keeper = serving();
-        assert_eq!(keeper.on(Event::StopAsked), [Effect::AnnounceStopping, Effect::SendDrain]);
-        assert_eq!(keeper.on(Event::ReloadAsked), []);
-        assert_eq!(keeper.on(Event::StopAsked), [Effect::SendEnd]);
-        assert_eq!(keeper.on(Event::StopAsked), [Effect::Kill]);
-        assert_eq!(keeper.on(died(60)), [Effect::End(Outcome::Stopped)]);
-        assert_eq!(keeper.on(Event::StopAsked), []);
-    }
-
-    #[test]
-    fn a_gateway_that_overstays_is_killed_and_one_that_crashes_in_the_drain_is_told() {
-        let mut keeper = serving();
-        assert_eq!(keeper.on(Event::Overdue), []);
-        keeper.on(Event::StopAsked);
-        let mut crashed = keeper.clone();
-        assert_eq!(keeper.on(Event::Overdue), [Effect::Kill]);
-        assert_eq!(keeper.on(died(60)), [Effect::End(Outcome::Stopped)]);
-        let how = "was killed by signal 9".to_string();
-        assert_eq!(crashed.on(died(60)), [Effect::End(Outcome::DiedDraining(how))]);
-    }
-
-    #[test]
-    fn a_stop_between_two_gateways_ends_at_once() {
-        let mut keeper = serving();
-        keeper.on(died(1));
-        keeper.on(died(1));
-        assert_eq!(keeper.on(Event::StopAsked), [Effect::AnnounceStopping, Effect::End(Outcome::Stopped)]);
-        assert_eq!(keeper.on(Event::PauseOver), []);
+    /// Only the front has connections that can go into the store: an outgoing one has just what it could not hand over.
+    fn stop_is(&mut self, way: Way) -> Vec<Effect> {
+        let State::Stopping(Stop::Asking { serving }) = self.state else { return vec![] };
+        self.state = State::Stopping(Stop::Draining);
+        let stored = self.front().filter(|_| way == Way::Store && serving);
+        let end = |id| if Some(id) == stored { Effect::SendStore(id) } else { Effect::SendDrain(id) };
+        self.wanted().map(end).collect()
     }
 }

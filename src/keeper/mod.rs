@@ -7,23 +7,36 @@
 //! Must not know: HTTP. Nothing of a request ever passes through here; that keeps it alive.
 //!
 //! [`decide`] is the pure part, [`sockets`] finds or binds, [`child`] is one gateway process,
-//! [`watch`] the loop that ties them together, [`report`] the words for `systemctl status`.
+//! [`watch`] the loop that ties them together, [`report`] the words for `systemctl status`. [`upgrade`] is another
+//! program that takes over, [`trial`] its self-test before, [`reexec`] the keeper's own change to it afterwards; [`stop`]
+//! is what becomes of connections when the keeper ends.
 
 mod child;
 mod decide;
+mod reexec;
 mod report;
+mod signals;
 mod sockets;
+mod stop;
+mod trial;
+mod upgrade;
 mod watch;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use decide::Decisions;
+use reexec::State;
+use report::Report;
+pub use trial::{Versions, self_test};
+use watch::{Household, Keeper};
+
 use crate::config::settings::Settings;
 use crate::config::{self, Sources};
 use crate::handover::snapshot;
 use crate::systemd::activation::{self, Passed};
-use crate::systemd::{notify, watchdog};
+use crate::systemd::{machine, notify, watchdog};
 use crate::telemetry::{event, log};
 
 /// Why the keeper ended other than by having been told to.
@@ -40,6 +53,9 @@ pub enum Fatal {
     Drain(String),
     #[error("cannot {0}: {1}")]
     System(&'static str, #[source] std::io::Error),
+    /// Found by the self-test before, unless the machine is out of something.
+    #[error("cannot go on where the keeper before left off: {0}")]
+    Resume(String),
     #[error("{0}")]
     Activation(#[from] activation::Error),
 }
@@ -51,12 +67,17 @@ struct Accepted {
     snapshot: OwnedFd,
 }
 
-/// Takes what systemd passed, serves until told to stop. To be called before any thread is started.
+/// Takes what systemd passed, or what the keeper before left, and serves until told to stop. To be called before any
+/// thread is started.
 pub fn run(directory: &Path) -> Result<(), Fatal> {
     // Whatever the program's file is called: for ps(1), and `_COMM=` in the journal.
     let _ = rustix::thread::set_name(c"hitless");
-    let passed = activation::take()?;
-    let ended = serve(directory, passed);
+    signals::block().map_err(|cause| Fatal::System("watch for signals", cause))?;
+    let ended = match reexec::take() {
+        Ok(Some(state)) => go_on(state),
+        Ok(None) => activation::take().map_err(Fatal::from).and_then(|passed| serve(directory, passed)),
+        Err(error) => Err(Fatal::Resume(error.to_string())),
+    };
     if let Err(fatal) = &ended {
         notify::failed(&status(fatal), errno(fatal));
     }
@@ -65,6 +86,7 @@ pub fn run(directory: &Path) -> Result<(), Fatal> {
 
 fn serve(directory: &Path, passed: Vec<Passed>) -> Result<(), Fatal> {
     raise_descriptor_limit();
+    let program = std::env::current_exe().map_err(|cause| Fatal::System("find the program's file", cause))?;
     let (sources, loaded) = load(directory)?;
     let settings = loaded.settings;
     let sockets = sockets::gather(&settings, passed)?;
@@ -73,20 +95,49 @@ fn serve(directory: &Path, passed: Vec<Passed>) -> Result<(), Fatal> {
         tracing::warn!("{warning}");
     }
     tracing::info!(message_id = event::STARTED, version = env!("CARGO_PKG_VERSION"), "keeper started");
+    notify::status("starting");
     let accepted = Accepted { generation: 1, snapshot: seal(&sources)?, settings };
-    let ended = watch::run(watch::Household {
+    let decisions = Decisions::new(!sockets.stored.is_empty());
+    let household = Household {
         directory: directory.to_owned(),
+        program,
+        pseudonym: pseudonym(),
         sockets,
         accepted,
         watchdog: watchdog::interval(),
         log: log.clone(),
-    });
+    };
+    watch_until_the_end(log, || Ok(Keeper::new(household, decisions, Report::default())))
+}
+
+/// This is the process of the keeper before, and its children are ours.
+fn go_on(state: State) -> Result<(), Fatal> {
+    let snapshot = reexec::own(state.snapshot).map_err(|error| Fatal::Resume(error.to_string()))?;
+    let accepted = Accepted::open(state.generation, snapshot).map_err(Fatal::Resume)?;
+    let log = log::init("keeper", accepted.settings.log.level);
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(version, "the keeper goes on as hitless {version}, with the same gateways");
+    let handle = log.clone();
+    watch_until_the_end(log, || {
+        Keeper::resume(state, accepted, handle).map_err(|error| Fatal::Resume(error.to_string()))
+    })
+}
+
+fn watch_until_the_end(log: log::Handle, begin: impl FnOnce() -> Result<Keeper, Fatal>) -> Result<(), Fatal> {
+    let ended = watch::run(begin);
     // An error is printed by main, once.
     if ended.is_ok() {
         tracing::info!(message_id = event::STOPPED, "stopped");
     }
     log.flush(LAST_LINES);
     ended
+}
+
+/// 48 bits of the application's id of this host: enough to tell hosts apart, and the same after a restart. A
+/// host without an id gets a name that lasts as long as this keeper.
+fn pseudonym() -> String {
+    let id = machine::application_id().unwrap_or_else(|| fastrand::u128(..));
+    format!("{:012x}", id >> 80)
 }
 
 /// A reader of logs that is stuck does not hold up the end for longer.

@@ -1,19 +1,23 @@
 //! The line that `systemctl status` shows, in an operator's words.
 //!
 //! Promises: it says what is true now, and keeps saying what an operator should not miss: a refused
-//! configuration until the next good one, gateways that died.
+//! configuration until the next good one, an upgrade that failed until one succeeds, gateways that died.
 //! Must not know: how it is sent.
 
 use std::path::Path;
 
 use jiff::Zoned;
+use serde::{Deserialize, Serialize};
 
 use crate::handover::control::Summary;
 
 /// What there is to say.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Report {
     summary: Summary,
+    /// When an upgrade failed, and why, until one succeeds.
+    not_upgraded: Option<(String, String)>,
     refused: Option<(String, String)>,
     deaths: u64,
     last_death: Option<(String, String)>,
@@ -33,6 +37,14 @@ impl Report {
     pub fn refused(&mut self, reason: String, messages: usize) {
         let more = if messages > 1 { format!(" (and {} more)", messages - 1) } else { String::new() };
         self.refused = Some((now(), reason + &more));
+    }
+
+    pub fn upgraded(&mut self) {
+        self.not_upgraded = None;
+    }
+
+    pub fn not_upgraded(&mut self, reason: &str) {
+        self.not_upgraded = Some((now(), reason.to_owned()));
     }
 
     pub fn died(&mut self, how: &str) {
@@ -60,9 +72,15 @@ impl Report {
     }
 
     fn history(&self) -> String {
-        let Some((at, how)) = &self.last_death else { return String::new() };
-        let times = if self.deaths == 1 { "once".into() } else { format!("{} times", self.deaths) };
-        format!("; the gateway died {times}, last at {at}: it {how}")
+        let mut history = String::new();
+        if let Some((at, how)) = &self.last_death {
+            let times = if self.deaths == 1 { "once".into() } else { format!("{} times", self.deaths) };
+            history = format!("; the gateway died {times}, last at {at}: it {how}");
+        }
+        if let Some((at, reason)) = &self.not_upgraded {
+            history.push_str(&format!("; not upgraded at {at}: {reason}"));
+        }
+        history
     }
 }
 

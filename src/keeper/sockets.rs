@@ -25,19 +25,32 @@ use crate::systemd::activation::{Kind, Passed};
 const UNIX_MODE: u32 = 0o660;
 /// The keeper's own admin sockets see few connections.
 const ADMIN_BACKLOG: u32 = 64;
-/// The name under which an earlier start has put its mailbox into the fd store.
-const STORED_NAME: &str = "queue";
+/// The name of a mailbox in the fd store.
+pub const STORED_NAME: &str = "mailbox";
 
 /// Every socket of a gateway, with what it is for.
 pub struct Sockets {
     pub opened: Vec<Opened>,
+    /// Mailboxes that an earlier start has put into the fd store.
+    pub stored: Vec<OwnedFd>,
 }
 
 pub struct Opened {
     pub record: SocketRecord,
     pub fd: OwnedFd,
     /// Dropped after the socket, in the order of the fields.
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
+}
+
+impl Opened {
+    /// One that a keeper before this one has opened.
+    pub fn resume(record: SocketRecord, fd: OwnedFd, file: Option<PathBuf>) -> Opened {
+        Opened { record, fd, file: file.map(SocketFile) }
+    }
+
+    pub fn file(&self) -> Option<PathBuf> {
+        self.file.as_ref().map(|file| file.0.clone())
+    }
 }
 
 /// The name of a Unix socket in the file system, removed at the end.
@@ -68,7 +81,7 @@ fn refuses(fd: &OwnedFd) -> bool {
 
 /// Matches what systemd passed with the configuration, and binds the rest.
 pub fn gather(settings: &Settings, passed: Vec<Passed>) -> Result<Sockets, Fatal> {
-    let (adopted, mut errors) = adopt(settings, passed);
+    let (adopted, stored, mut errors) = adopt(settings, passed);
     errors.extend(settings.listeners.iter().filter_map(|listener| missing(listener, &adopted)));
     if !errors.is_empty() {
         return Err(Fatal::Refused(errors));
@@ -82,11 +95,11 @@ pub fn gather(settings: &Settings, passed: Vec<Passed>) -> Result<Sockets, Fatal
             Err(error) => errors.push(error),
         }
     }
-    if errors.is_empty() { Ok(Sockets { opened }) } else { Err(Fatal::Unavailable(errors)) }
+    if errors.is_empty() { Ok(Sockets { opened, stored }) } else { Err(Fatal::Unavailable(errors)) }
 }
 
-fn adopt(settings: &Settings, passed: Vec<Passed>) -> (Vec<Opened>, Vec<String>) {
-    let (mut opened, mut errors) = (vec![], vec![]);
+fn adopt(settings: &Settings, passed: Vec<Passed>) -> (Vec<Opened>, Vec<OwnedFd>, Vec<String>) {
+    let (mut opened, mut stored, mut errors) = (vec![], vec![], vec![]);
     let names = settings.listeners.iter().map(|l| l.name.as_str()).collect::<Vec<_>>().join(", ");
     for Passed { name, kind, fd } in passed {
         let known = settings.listeners.iter().any(|listener| listener.name == name);
@@ -102,22 +115,21 @@ fn adopt(settings: &Settings, passed: Vec<Passed>) -> (Vec<Opened>, Vec<String>)
                     address: address_of(&fd),
                     passed: true,
                 };
-                opened.push(Opened { record, fd, _file: None });
+                opened.push(Opened { record, fd, file: None });
             }
             Kind::Listening => errors.push(format!(
                 "cannot use socket '{name}' ({}) passed by systemd: no listener has this name; the configuration has {names}; \
                  set FileDescriptorName= in the socket unit, or add [listener.{name}]",
                 address_of(&fd)
             )),
-            // Nothing is stored there yet by this version; what another one stored is closed here.
-            Kind::Stored if name == STORED_NAME => drop(fd),
+            Kind::Stored if name == STORED_NAME => stored.push(fd),
             Kind::Stored => errors.push(format!(
                 "cannot use descriptor '{name}' passed by systemd: it is not a listening stream socket; \
                  use ListenStream= and Accept=no in the socket unit"
             )),
         }
     }
-    (opened, errors)
+    (opened, stored, errors)
 }
 
 fn missing(listener: &Listener, adopted: &[Opened]) -> Option<String> {
@@ -182,7 +194,7 @@ impl Wanted {
         let (socket, file) = bound.map_err(|cause| self.refusal(&cause))?;
         let fd = OwnedFd::from(socket);
         let record = SocketRecord { address: address_of(&fd), purpose: self.purpose, passed: false };
-        Ok(Opened { record, fd, _file: file })
+        Ok(Opened { record, fd, file })
     }
 
     fn refusal(&self, cause: &io::Error) -> String {
@@ -305,6 +317,7 @@ mod tests {
                 extend: false,
                 tunnel_jitter: Duration::ZERO,
             },
+            upgrade: Default::default(),
             log: Log {
                 level: LogLevel::Info,
                 access: AccessLog::Off,

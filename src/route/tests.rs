@@ -81,6 +81,7 @@ fn settings(routes: Vec<settings::Route>) -> Settings {
             extend: false,
             tunnel_jitter: Duration::from_secs(1),
         },
+        upgrade: Default::default(),
         log: Log {
             level: LogLevel::Info,
             access: AccessLog::Off,

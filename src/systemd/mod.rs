@@ -1,4 +1,4 @@
-//! What systemd gives and wants: sockets, notifications, the watchdog, the unit, the id of the host.
+//! What systemd gives and wants: sockets, notifications, the fd store, the watchdog, the unit, the id of the host.
 //!
 //! Promises: started by hand, without systemd, everything here is a quiet no-op.
 //! Must not know: HTTP, the configuration, who calls it.
@@ -6,5 +6,6 @@
 pub mod activation;
 pub mod machine;
 pub mod notify;
+pub mod store;
 pub mod unit;
 pub mod watchdog;

@@ -49,6 +49,11 @@ async fn job_of(bus: &Connection, unit: &str) -> Option<Job> {
     })
 }
 
+/// How many descriptors systemd keeps for the unit (`FileDescriptorStoreMax=`).
+pub async fn store_size() -> Option<u32> {
+    ask(async |bus| property::<u32>(bus, OWN_UNIT, "Service", "FileDescriptorStoreMax").await).await
+}
+
 /// Whether the sockets that systemd passed to this unit are about to be closed: each active socket
 /// unit that triggers it has a job that will close it, or the whole system goes down. A restart or a
 /// stop of the service alone closes none.

@@ -23,6 +23,12 @@ pub const CUT: &str = "02c4d13f3086c86b32fccad493ce9fb9";
 pub const GATEWAY_DIED: &str = "d3c873db04f38ceb985c98851d806db8";
 /// Another gateway process serves in the place of one that died.
 pub const GATEWAY_REPLACED: &str = "65adfe42eb0b06b13919f56e12e3aa26";
+/// A gateway of another program serves, and is watched.
+pub const UPGRADED: &str = "7a6ef6d63ddc4c9b866bbd5ae58d92fe";
+/// Another program could not take over; everything is as it was.
+pub const UPGRADE_REFUSED: &str = "3d73918bf1b042d18cf0792fae97ba25";
+/// A gateway of another program served and died on probation; the old program serves again.
+pub const UPGRADE_UNDONE: &str = "f173531de13b4425af52d80876e270db";
 /// A process of hitless ended as it was told.
 pub const STOPPED: &str = "96b57d5367d5891f51fc765e77bdde45";
 /// The configured drain does not fit into the unit's `TimeoutStopSec=`.
@@ -40,7 +46,7 @@ pub const ADOPTED: &str = "69019115d6994dedacfb792a2888ad14";
 pub const TAKEN_BACK: &str = "b580e41a9e844f7f86cc00f312189400";
 
 /// All of them, by name.
-pub const ALL: [(&str, &str); 16] = [
+pub const ALL: [(&str, &str); 19] = [
     ("started", STARTED),
     ("ready", READY),
     ("reloaded", RELOADED),
@@ -50,6 +56,9 @@ pub const ALL: [(&str, &str); 16] = [
     ("cut", CUT),
     ("gateway_died", GATEWAY_DIED),
     ("gateway_replaced", GATEWAY_REPLACED),
+    ("upgraded", UPGRADED),
+    ("upgrade_refused", UPGRADE_REFUSED),
+    ("upgrade_undone", UPGRADE_UNDONE),
     ("stopped", STOPPED),
     ("deadline_conflict", DEADLINE_CONFLICT),
     ("logs_dropped", LOGS_DROPPED),

@@ -26,6 +26,7 @@ mod start;
 mod stop;
 mod streams;
 mod tunnels;
+mod upgrade;
 #[allow(dead_code, reason = "the load client uses more of it")]
 #[path = "../../examples/wire/mod.rs"]
 mod wire;

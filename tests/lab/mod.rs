@@ -27,7 +27,7 @@ pub mod leftovers;
 mod process;
 
 pub use availability::{run, unavailable};
-pub use client::{Answer, Steady, Tally};
+pub use client::{Answer, Steady, Tally, read_answer};
 pub use host::Host;
 pub use journal::{Cursor, Entry};
 pub use process::{Output, Running};

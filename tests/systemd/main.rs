@@ -12,6 +12,7 @@ mod host;
 mod install;
 mod journal;
 mod reload;
+mod restart;
 mod scene;
 mod sockets;
 mod units;

@@ -1,6 +1,9 @@
 //! The scenes that tests begin with, and the questions that several of them ask.
 
-use crate::lab::{self, Host};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
+use crate::lab::{self, Host, read_answer};
 
 /// The name of the shop in requests.
 pub const SHOP: &str = "shop.example";
@@ -66,4 +69,55 @@ pub fn ended_well(host: &Host) {
     let said: Vec<String> = host.journal(["_PID=1"]).iter().map(|entry| entry.message()).collect();
     let killed = said.iter().find(|line| line.contains("SIGKILL") || line.contains("timed out"));
     assert_eq!(killed, None);
+}
+
+/// A client that stays connected.
+pub struct Kept(BufReader<TcpStream>);
+
+impl Kept {
+    #[track_caller]
+    pub fn open(host: &Host) -> Kept {
+        Kept(BufReader::new(host.connect(80).unwrap()))
+    }
+
+    /// One that has switched to WebSocket.
+    #[track_caller]
+    pub fn websocket(host: &Host) -> Kept {
+        let mut kept = Kept::open(host);
+        let fields = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+        kept.write(format!("GET /ws HTTP/1.1\r\nHost: {SHOP}\r\n{fields}\r\n\r\n").as_bytes());
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(kept.0.read_line(&mut head).unwrap(), 0, "{head}");
+        }
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        kept
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).unwrap();
+    }
+
+    /// The status, which did not come with the end of the connection.
+    #[track_caller]
+    pub fn get(&mut self, path: &str) -> u16 {
+        self.write(format!("GET {path} HTTP/1.1\r\nHost: {SHOP}\r\n\r\n").as_bytes());
+        let answer = read_answer(&mut self.0).unwrap();
+        assert!(!answer.field("connection").eq_ignore_ascii_case("close"), "{}", answer.head);
+        answer.status
+    }
+
+    /// A message that comes back.
+    #[track_caller]
+    pub fn echoes(&mut self, text: &str) {
+        let length = u8::try_from(text.len()).unwrap();
+        let mask = [1, 2, 3, 4];
+        let masked = text.bytes().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
+        let frame: Vec<u8> = [0x81, 0x80 | length].into_iter().chain(mask).chain(masked).collect();
+        self.write(&frame);
+        let mut back = vec![0; 2 + text.len()];
+        self.0.read_exact(&mut back).unwrap();
+        assert_eq!(back, [&[0x81, length], text.as_bytes()].concat());
+    }
 }

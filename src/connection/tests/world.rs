@@ -207,6 +207,7 @@ pub(super) fn settings(services: Vec<settings::Service>) -> Settings {
             extend: false,
             tunnel_jitter: Duration::ZERO,
         },
+        upgrade: Default::default(),
         log: settings::Log {
             level: LogLevel::Info,
             access: AccessLog::Off,

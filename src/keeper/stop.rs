@@ -1,0 +1,95 @@
+//! What becomes of connections when the keeper ends: drained, or kept by systemd for the next start.
+//!
+//! ```text
+//!  restart   gateway ── parcels ──▶ one end of a mailbox      the other end ──FDSTORE──▶ systemd
+//!  start     gateway ◀── parcels ── LISTEN_FDNAMES=mailbox    and, when it is empty, FDSTOREREMOVE
+//! ```
+//! Promises: only a restart stores, and only where systemd keeps something (`FileDescriptorStoreMax=`); whenever storing
+//! cannot begin, the gateway drains; what was stored is forgotten only when a gateway has adopted all of it.
+//! Must not know: what is in the mailbox.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use super::decide::{Event, Id, Way};
+use super::sockets::STORED_NAME;
+use super::watch::{DRAIN_MARGIN, Keeper};
+use crate::handover::control::{Destination, Moved, ToGateway};
+use crate::handover::mailbox;
+use crate::lifecycle::deadline;
+use crate::systemd::unit::{self, Job};
+use crate::systemd::{notify, store};
+
+/// systemd answers in milliseconds, or is in trouble itself.
+const WHY_LIMIT: Duration = Duration::from_secs(3);
+const BARRIER_LIMIT: Duration = Duration::from_secs(3);
+
+impl Keeper {
+    pub(super) fn ask_why(&mut self) {
+        self.why =
+            Some(Box::pin(async { tokio::time::timeout(WHY_LIMIT, why()).await.unwrap_or(Way::Drain) }));
+    }
+
+    pub(super) async fn send_store(&mut self, id: Id) {
+        let end = match put_into_store() {
+            Ok(end) => end,
+            Err(error) => {
+                tracing::warn!("cannot keep connections for the next start: {error}, draining instead");
+                return self.send_drain(id).await;
+            }
+        };
+        self.stored = true;
+        let limit = self.timeout_stop.map(deadline::unit_limit);
+        let longest = deadline::longest(&self.household.accepted.settings.drain, limit);
+        self.be_patient(id, Some(longest + DRAIN_MARGIN));
+        notify::status("keeping connections for the next start");
+        self.give(id, ToGateway::HandOver { to: Destination::Store, limit: Some(longest) }, &end).await;
+    }
+
+    /// systemd attributes what it reads to the unit by the number of a process that lives.
+    pub(super) fn look_after_store(&self) {
+        if let Some(Err(error)) = self.stored.then(|| store::barrier(BARRIER_LIMIT)) {
+            tracing::warn!("cannot tell whether systemd keeps the connections: {error}");
+        }
+    }
+
+    pub(super) async fn send_adopt_stored(&mut self, id: Id) {
+        // Copies: a gateway that dies over it leaves the rest to the next one.
+        for end in
+            self.household.sockets.stored.iter().filter_map(|end| end.try_clone().ok()).collect::<Vec<_>>()
+        {
+            self.send_adopt(id, &end).await;
+        }
+    }
+
+    pub(super) fn forget_stored(&mut self) {
+        self.household.sockets.stored.clear();
+        store::forget(STORED_NAME);
+    }
+
+    /// With one mailbox less to empty; an event when it was the last one.
+    pub(super) fn adopted(&mut self, id: Id, moved: &Moved) -> Option<Event> {
+        let kept = self.gateways.get_mut(&id)?;
+        kept.adopting = kept.adopting.saturating_sub(1);
+        tracing::debug!(connections = moved.connections, tunnels = moved.tunnels, "a gateway has adopted");
+        (kept.adopting == 0).then_some(Event::Adopted)
+    }
+
+    pub(super) fn handed_over(&mut self, moved: &Moved) {
+        if self.stored {
+            notify::status(&format!("kept for the next start: {}", moved.line()));
+        }
+    }
+}
+
+async fn why() -> Way {
+    let restart = unit::job().await == Some(Job::Restart);
+    if restart && unit::store_size().await.is_some_and(|size| size > 0) { Way::Store } else { Way::Drain }
+}
+
+/// The end that a gateway writes into. The other one is systemd's alone, so that its next reader sees the end.
+fn put_into_store() -> std::io::Result<OwnedFd> {
+    let (ours, stored) = mailbox::pair()?;
+    store::keep(STORED_NAME, stored.as_fd())?;
+    Ok(ours)
+}
