@@ -7,7 +7,7 @@
 //! [`gateway`] (the composition root of a gateway process) and [`keeper`] (the process that
 //! systemd knows). Leaves that know nobody: [`config`], [`systemd`], [`handover`], [`telemetry`], and
 //! [`http1`], the bytes of HTTP/1.
-//! [`admin`] and [`cli`] are the operator's two doors.
+//! [`admin`] and [`cli`] are the operator's two doors, [`prove`] is the load client of one of its verbs.
 //!
 //! `ARCHITECTURE.md` says which room may import which; `tests/architecture.rs` holds it.
 
@@ -22,6 +22,7 @@ pub mod keeper;
 pub mod lifecycle;
 pub mod listener;
 pub mod policy;
+pub mod prove;
 pub mod response;
 pub mod route;
 pub mod systemd;

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::engine::Load;
 use crate::lab::Output;
 use crate::rows::Row;
 use crate::stage::{BLOG, BROKEN, SHOP, Stage};
+use hitless::prove::Load;
 
 /// Longer, and an event has failed.
 const BOUND: Duration = Duration::from_secs(60);

@@ -12,15 +12,9 @@ mod promises;
 mod rows;
 mod stage;
 
-#[allow(dead_code, unused_imports, reason = "the load client on the command line uses more of it")]
-#[path = "../load/engine/mod.rs"]
-mod engine;
 #[allow(clippy::duplicate_mod, reason = "one library for the systemd tests and the demo")]
 #[path = "../../tests/lab/mod.rs"]
 mod lab;
-#[allow(dead_code, reason = "the serving half is used by the sample application")]
-#[path = "../wire/mod.rs"]
-mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -4,8 +4,8 @@
 
 use std::fmt::Write;
 
-use crate::engine::{Failure, Kind};
 use crate::rows::Row;
+use hitless::prove::{Failure, Kind};
 
 /// Fewer requests prove nothing.
 const ENOUGH: u64 = 1_000;
@@ -98,8 +98,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::engine::{Report, What};
     use crate::events::EVENTS;
+    use hitless::prove::{Report, What};
 
     fn row(event: &'static str) -> Row {
         let report = Report { requests: 5_000, duplicate_posts: Some(0), ..Report::default() };

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::engine::Report;
 use crate::events::EVENTS;
+use hitless::prove::Report;
 
 pub const OPENING: &str = "\
 hitless under load. On each Debian release a throw-away host is booted, the package installed, and two

@@ -11,8 +11,8 @@ use std::time::Instant;
 use anyhow::Context;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::engine::{Address, Load, Options};
 use crate::lab::{Host, Release};
+use hitless::prove::{Address, Load, Options};
 
 pub const SHOP: &str = "/etc/hitless/services.d/shop.toml";
 pub const BLOG: &str = "/etc/hitless/services.d/blog.toml";

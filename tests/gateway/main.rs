@@ -26,6 +26,5 @@ mod start;
 mod stop;
 mod streams;
 mod tunnels;
-#[allow(dead_code, reason = "the load client uses more of it")]
 #[path = "../../examples/wire/mod.rs"]
 mod wire;
