@@ -72,7 +72,7 @@ fn serve(directory: &Path, passed: Vec<Passed>) -> Result<(), Fatal> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    tracing::info!(message_id = event::STARTED, version = env!("CARGO_PKG_VERSION"), "keeper started");
+    tracing::info!(message_id = event::STARTED, version = crate::version::text(), "keeper started");
     let accepted = Accepted { generation: 1, snapshot: seal(&sources)?, settings };
     let ended = watch::run(watch::Household {
         directory: directory.to_owned(),
