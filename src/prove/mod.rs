@@ -13,10 +13,12 @@ mod exchange;
 mod idle;
 mod lasting;
 mod options;
+mod page;
 mod posts;
 mod tally;
 mod trial;
 mod tunnels;
+mod verdict;
 pub mod wire;
 
 use std::cell::{Cell, RefCell};
@@ -32,8 +34,10 @@ use tokio::task::JoinSet;
 
 pub use connection::{Kind, Loss};
 pub use options::{Address, Options, Subject};
+pub use page::Page;
 pub use tally::{Details, Ended, Ending, Failure, Lasting, Report, Share, SoFar, What};
 pub use trial::{Trial, try_out};
+pub use verdict::{Row, Verdict, table};
 
 use connection::Connection;
 use exchange::{Ask, exchange};
@@ -84,6 +88,37 @@ impl Load {
 
     pub fn so_far(&self) -> SoFar {
         self.live.read()
+    }
+
+    /// Lets it run for so long, and on until answers come again; `each_second` is called while it does.
+    ///
+    /// # Errors
+    /// When no request was answered within `bound`.
+    pub fn offer(
+        &self,
+        period: Duration,
+        bound: Duration,
+        mut each_second: impl FnMut(),
+    ) -> Result<(), String> {
+        let began = Instant::now();
+        let answered = self.so_far().answered;
+        let mut seconds = 0;
+        while began.elapsed() < period || self.so_far().answered == answered {
+            if began.elapsed() >= bound.max(period) {
+                return Err(format!("no request was answered within {} s", bound.as_secs()));
+            }
+            // Why it ended is told when it is finished.
+            if self.ended() {
+                return Ok(());
+            }
+            // The passing of time is what is waited for.
+            std::thread::park_timeout(Duration::from_millis(50));
+            if began.elapsed().as_secs() > seconds {
+                seconds += 1;
+                each_second();
+            }
+        }
+        Ok(())
     }
 
     /// Whether it ended before it was finished, which only an error does.

@@ -18,6 +18,7 @@ mod identity;
 mod limits;
 mod origin;
 mod protocols;
+mod prove;
 mod reload;
 mod routes;
 mod sample;
