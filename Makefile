@@ -6,7 +6,8 @@
 #     make interop real clients and servers through the gateway, compared with direct access
 #     make fuzz    every fuzz target for FUZZ_SECONDS=60
 #     make deb     the Debian package, into target/deb
-#     make demo    the package on a booted host, under load, through every kind of change
+#     make demo    the package on a booted host, under load, through every kind of change (ONLY=upgrade: one of them)
+#     make soak    200 random transitions under load in one host, and what they leave behind (SOAK=50 SEED=1)
 #     make floods  every known flood for 20 s against the release build, and how its other client fared (FOR=5: shorter)
 #     make footprint  memory of idle connections, idle tunnels and large contents, with the release build
 #     make run     the gateway in this terminal, on 127.0.0.1:8080 in front of a sample application
@@ -15,7 +16,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help check lint dependencies generated scripts test interop fuzz deb demo plan floods footprint run man clean rust lab
+.PHONY: help check lint dependencies generated scripts test interop fuzz deb demo soak newer plan floods footprint run man clean rust lab
 
 # rustup's folder, for a shell that has not read its profile yet, and a service that has no HOME.
 export HOME := $(or $(HOME),$(shell getent passwd "$$(id -u)" | cut -d: -f6))
@@ -79,9 +80,17 @@ deb: rust
 lab:
 	@packaging/need debootstrap systemd-container util-linux iproute2
 
-demo: plan deb lab
-	$(cargo) build --quiet --example sample
-	packaging/as-root cargo run --locked --quiet --example demo
+demo: plan newer lab
+	$(cargo) build --quiet --example sample --example broken
+	packaging/as-root cargo run --locked --quiet --example demo -- $(if $(ONLY),--event $(ONLY))
+
+soak: plan newer lab
+	$(cargo) build --quiet --example sample --example broken
+	packaging/as-root cargo run --locked --quiet --example demo -- --debian 13 --soak $(or $(SOAK),200) $(if $(SEED),--seed $(SEED))
+
+# The same program again, as a newer version, for upgrades.
+newer: deb
+	packaging/deb +demo2
 
 plan:
 	@echo "make demo: builds the Debian package (some minutes the first time, then seconds), boots throw-away"

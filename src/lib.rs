@@ -5,9 +5,9 @@
 //! decides how, [`upstream`] asks an endpoint, [`response`] turns what came back, or what went
 //! wrong, into an answer. Beside that stream stand [`lifecycle`] (pure: which phase comes next),
 //! [`gateway`] (the composition root of a gateway process) and [`keeper`] (the process that
-//! systemd knows). Leaves that know nobody: [`config`], [`systemd`], [`handover`], [`telemetry`], and
+//! systemd knows). Leaves that know nobody: [`config`], [`systemd`], [`handover`], [`telemetry`], [`version`], and
 //! [`http1`], the bytes of HTTP/1.
-//! [`admin`] and [`cli`] are the operator's two doors.
+//! [`admin`] and [`cli`] are the operator's two doors, [`prove`] is the load client of one of its verbs.
 //!
 //! `ARCHITECTURE.md` says which room may import which; `tests/architecture.rs` holds it.
 
@@ -22,8 +22,10 @@ pub mod keeper;
 pub mod lifecycle;
 pub mod listener;
 pub mod policy;
+pub mod prove;
 pub mod response;
 pub mod route;
 pub mod systemd;
 pub mod telemetry;
 pub mod upstream;
+pub mod version;

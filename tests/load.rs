@@ -3,9 +3,6 @@
 //! On the other side stand the sample application, which loses nothing, and servers that each misbehave in one
 //! way. Must not know: hitless; a gateway in between has its own tests.
 
-#[allow(dead_code, unused_imports, reason = "the demo uses more of it")]
-#[path = "../examples/load/engine/mod.rs"]
-mod engine;
 #[allow(dead_code, reason = "the sample's program uses more of it")]
 #[path = "../examples/sample/service/mod.rs"]
 mod service;
@@ -19,8 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use engine::{Address, Kind, Load, Options, Report};
+use hitless::prove::{Address, Ended, Kind, Load, Options, Report, Subject, try_out};
 use tokio::sync::oneshot;
+use wire::numbered::{self, Order};
 use wire::pattern;
 use wire::websocket::{Frame, Opcode, accept};
 
@@ -31,7 +29,7 @@ fn a_sound_application_loses_nothing_of_any_kind() {
     let sample = Sample::start();
     let report = offered(Options { idle: 5, tunnels: 3, ..Options::new(sample.address(), hosts()) }, 600);
     assert_eq!(lost(&report), (0, 0, 0, 0, Some(0)), "{report:?}");
-    assert!(report.details.shares.len() == 10, "every kind of client took part: {:?}", report.details.shares);
+    assert!(report.details.shares.len() == 11, "every kind of client took part: {:?}", report.details.shares);
     assert_eq!(report.tunnels, 3);
 }
 
@@ -332,43 +330,207 @@ fn duplicates_that_cannot_be_counted_are_unknown_and_not_zero() {
     assert!(report.details.posts_unknown.is_some());
 }
 
+/// What the load client says of tunnels whose messages suffer from one fault each: missing, doubled, reordered, changed.
+fn faults(fault: impl Fn(&mut Numbered, Frame) -> Vec<Frame> + Clone + Send + Sync + 'static) -> [u64; 4] {
+    let server = misbehaving(move |stream, _| {
+        let mut numbered = Numbered::default();
+        let fault = fault.clone();
+        converse(stream, |frame| Some(fault(&mut numbered, frame)));
+    });
+    let options = Options { tunnels: 1, tunnel_pause: millis(2), ..silent(&Address::Tcp(server)) };
+    let load = Load::start(options, || Ok(())).unwrap();
+    eventually(|| load.so_far().messages >= 8);
+    let report = load.finish().unwrap();
+    assert_eq!((report.failed, report.tunnels_dropped), (0, 0), "{report:?}");
+    [report.tunnels_gap, report.tunnels_doubled, report.tunnels_reordered, report.tunnels_changed]
+}
+
 #[test]
-fn a_message_that_a_tunnel_swallows_repeats_or_changes_is_a_gap() {
-    let faults: [fn(Frame) -> Vec<Frame>; 3] = [
-        |_| vec![],
-        |frame| vec![frame.clone(), frame],
-        |frame| vec![Frame::text([&frame.payload[..], b"!"].concat())],
-    ];
-    for fault in faults {
-        let server = misbehaving(move |stream, _| {
-            let mut messages = 0;
-            echo(stream, |frame| {
-                messages += 1;
-                if messages == 3 { Some(fault(frame)) } else { Some(vec![frame]) }
-            });
+fn a_sound_tunnel_has_no_fault() {
+    assert_eq!(faults(|numbered, frame| vec![numbered.answer(&frame)]), [0; 4]);
+}
+
+#[test]
+fn a_message_that_never_comes_is_a_gap_whichever_way_it_went() {
+    let on_the_way_there = |numbered: &mut Numbered, frame| {
+        if numbered.is_third() { vec![] } else { vec![numbered.answer(&frame)] }
+    };
+    assert_eq!(faults(on_the_way_there), [1, 0, 0, 0]);
+    let on_the_way_back = |numbered: &mut Numbered, frame| {
+        let (third, answer) = (numbered.is_third(), numbered.answer(&frame));
+        if third { vec![] } else { vec![answer] }
+    };
+    assert_eq!(faults(on_the_way_back), [1, 0, 0, 0]);
+}
+
+#[test]
+fn a_message_that_comes_twice_is_doubled_whichever_way_it_went() {
+    let on_the_way_there = |numbered: &mut Numbered, frame| {
+        let third = numbered.is_third();
+        let answer = numbered.answer(&frame);
+        if third { vec![answer, numbered.answer(&frame)] } else { vec![answer] }
+    };
+    assert_eq!(faults(on_the_way_there), [0, 1, 0, 0]);
+    let on_the_way_back = |numbered: &mut Numbered, frame| {
+        let (third, answer) = (numbered.is_third(), numbered.answer(&frame));
+        if third { vec![answer.clone(), answer] } else { vec![answer] }
+    };
+    assert_eq!(faults(on_the_way_back), [0, 1, 0, 0]);
+}
+
+#[test]
+fn messages_that_change_places_are_reordered_whichever_way_they_went() {
+    let on_the_way_there = |numbered: &mut Numbered, frame: Frame| {
+        if numbered.is_third() {
+            numbered.held = Some(frame);
+            return vec![];
+        }
+        let answer = numbered.answer(&frame);
+        let held = numbered.held.take();
+        [Some(answer), held.map(|frame| numbered.answer(&frame))].into_iter().flatten().collect()
+    };
+    assert_eq!(faults(on_the_way_there), [0, 0, 1, 0]);
+    let on_the_way_back = |numbered: &mut Numbered, frame: Frame| {
+        let (third, answer) = (numbered.is_third(), numbered.answer(&frame));
+        if third {
+            numbered.held = Some(answer);
+            return vec![];
+        }
+        [Some(answer), numbered.held.take()].into_iter().flatten().collect()
+    };
+    assert_eq!(faults(on_the_way_back), [0, 0, 1, 0]);
+}
+
+#[test]
+fn a_message_with_other_content_is_changed() {
+    let changed = |numbered: &mut Numbered, frame: Frame| {
+        let third = numbered.is_third();
+        let answer = numbered.answer(&frame);
+        vec![if third { Frame::text([&answer.payload[..], b"!"].concat()) } else { answer }]
+    };
+    assert_eq!(faults(changed), [0, 0, 0, 1]);
+}
+
+/// What the client says is always answered in time, but the application speaks of its own accord too.
+#[test]
+fn a_word_of_the_application_that_is_lost_is_a_gap() {
+    let own_accord = |numbered: &mut Numbered, frame: Frame| {
+        let third = numbered.is_third();
+        let word = numbered.say("");
+        let answer = numbered.answer(&frame);
+        if third { vec![answer] } else { vec![word, answer] }
+    };
+    assert_eq!(faults(own_accord), [1, 0, 0, 0]);
+}
+
+#[test]
+fn an_answer_on_a_tunnel_that_is_late_is_a_stall_and_no_fault() {
+    let server = misbehaving(|stream, _| {
+        let mut numbered = Numbered::default();
+        converse(stream, |frame| {
+            if numbered.is_third() {
+                // The application under test is slow by nature.
+                std::thread::park_timeout(millis(120));
+            }
+            Some(vec![numbered.answer(&frame)])
         });
-        let options = Options { tunnels: 1, tunnel_pause: millis(2), ..silent(&Address::Tcp(server)) };
-        let load = Load::start(options, || Ok(())).unwrap();
-        eventually(|| load.so_far().messages >= 5);
-        let report = load.finish().unwrap();
-        assert!((1..=2).contains(&report.tunnels_gap), "{report:?}");
-        assert_eq!((report.failed, report.tunnels_dropped), (0, 0), "{report:?}");
-    }
+    });
+    let options = Options { tunnels: 1, tunnel_pause: millis(2), ..silent(&Address::Tcp(server)) };
+    let load = Load::start(options, || Ok(())).unwrap();
+    eventually(|| load.so_far().messages >= 8);
+    let report = load.finish().unwrap();
+    assert_eq!(report.lost(), 0, "{report:?}");
+    assert!(report.worst_stall_ms >= 115, "{report:?}");
 }
 
 #[test]
 fn a_tunnel_that_breaks_is_dropped_and_opened_anew() {
     let server = misbehaving(|stream, place| {
-        let mut messages = 0;
-        echo(stream, |frame| {
-            messages += 1;
-            if place == 0 && messages == 3 { None } else { Some(vec![frame]) }
+        let mut numbered = Numbered::default();
+        converse(stream, |frame| {
+            let breaks = place == 0 && numbered.is_third();
+            if breaks { None } else { Some(vec![numbered.answer(&frame)]) }
         });
     });
     let options = Options { tunnels: 1, tunnel_pause: millis(2), ..silent(&Address::Tcp(server)) };
     let report = offered(options, 2);
     assert_eq!((report.requests, report.failed, report.tunnels_dropped), (2, 0, 1), "{report:?}");
     assert!(report.details.tunnel_kinds.contains_key("eof"), "{report:?}");
+    assert_eq!(report.tunnels_gap, 0, "what was on its way is part of the drop: {report:?}");
+    assert_eq!(report.details.endings[0].what, Ended::Tunnel);
+}
+
+// ---- Connections that must last ----
+
+#[test]
+fn a_connection_that_lasts_keeps_its_port_and_works_to_the_end() {
+    let sample = Sample::start();
+    let report = offered(Options { lasting: 2, think: millis(2), ..silent(&sample.address()) }, 50);
+    assert_eq!((report.lost(), report.lasting.len()), (0, 2), "{report:?}");
+    for lasting in &report.lasting {
+        assert!(lasting.answered > 5 && lasting.opened_at.is_some(), "{report:?}");
+        assert_eq!(lasting.opened_at, lasting.ended_at);
+    }
+}
+
+#[test]
+fn a_connection_that_was_to_last_is_lost_whether_its_end_is_announced_or_not() {
+    for (fields, how) in [("Connection: close\r\n", "its end was announced"), ("", "eof")] {
+        let server = misbehaving(move |stream, _| {
+            let Some(asked) = head(stream) else { return };
+            answer(stream, "200 OK", fields, &sound(&asked));
+        });
+        let options = Options { lasting: 1, think: millis(20), ..silent(&Address::Tcp(server)) };
+        let load = Load::start(options, || Ok(())).unwrap();
+        eventually(|| load.so_far().lost > 0);
+        let report = load.finish().unwrap();
+        assert_eq!((report.lasting_lost, report.lasting[0].lost.as_deref()), (1, Some(how)), "{report:?}");
+        assert_eq!((report.failed, report.requests), (0, 1), "it is not opened anew: {report:?}");
+    }
+}
+
+// ---- Any application ----
+
+#[test]
+fn one_page_of_any_application_is_asked_for_with_its_status() {
+    let server = misbehaving(|stream, _| {
+        while let Some(asked) = head(stream) {
+            assert!(asked.starts_with("GET /page?x=1 HTTP/1.1\r\n"), "{asked}");
+            answer(stream, "302 Found", "Location: /\r\n", "there");
+        }
+    });
+    let address = Address::Tcp(server);
+    let trial = try_out(&address, "x.example", "/page?x=1", Duration::from_secs(20)).unwrap();
+    assert_eq!((trial.status, trial.bytes), (302, 5));
+    let page = |status| Subject::Page { path: "/page?x=1".to_owned(), status };
+    let sound = Options { subject: page(302), kept_alive: 1, think: millis(1), idle: 1, ..silent(&address) };
+    assert_eq!(offered(sound.clone(), 5).lost(), 0);
+    assert_eq!(only_kind(until_failed(Options { subject: page(200), ..sound })), Kind::BadStatus);
+}
+
+#[test]
+fn an_application_that_is_not_there_is_told_before_any_load() {
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert!(try_out(&Address::Tcp(gone), "x", "/", Duration::from_secs(20)).is_err());
+}
+
+// ---- Thousands ----
+
+#[test]
+fn thousands_of_tunnels_and_silent_connections_fit_into_one_client() {
+    let sample = Sample::start();
+    let options = Options {
+        tunnels: 500,
+        tunnel_pause: Duration::from_secs(1),
+        idle: 1_000,
+        ..silent(&sample.address())
+    };
+    let load = Load::start(options, || Ok(())).unwrap();
+    eventually(|| load.so_far().tunnels == 500 && load.so_far().resting == 1_000);
+    let messages = load.so_far().messages;
+    eventually(|| load.so_far().messages >= messages + 500);
+    let report = load.finish().unwrap();
+    assert_eq!((report.lost(), report.requests), (0, 2_500), "{report:?}");
 }
 
 // ---- The language of these tests ----
@@ -469,8 +631,36 @@ fn reset(stream: &TcpStream) {
     socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
-/// A WebSocket echo that returns what `fault` makes of each message, and breaks off when that is `None`.
-fn echo(stream: &mut TcpStream, mut fault: impl FnMut(Frame) -> Option<Vec<Frame>>) {
+/// An application's side of a numbered tunnel.
+#[derive(Default)]
+struct Numbered {
+    order: Order,
+    messages: u64,
+    next: u64,
+    held: Option<Frame>,
+}
+
+impl Numbered {
+    /// Whether this is the third message that came.
+    fn is_third(&mut self) -> bool {
+        self.messages += 1;
+        self.messages == 3
+    }
+
+    fn answer(&mut self, frame: &Frame) -> Frame {
+        self.order.came(numbered::number(&frame.payload).unwrap());
+        self.say(std::str::from_utf8(&frame.payload).unwrap())
+    }
+
+    fn say(&mut self, answered: &str) -> Frame {
+        let answer = numbered::Answer { number: self.next, noticed: self.order.faults, answered };
+        self.next += 1;
+        Frame::text(answer.text())
+    }
+}
+
+/// A WebSocket that says what `voice` makes of each message, and breaks off when that is `None`.
+fn converse(stream: &mut TcpStream, mut voice: impl FnMut(Frame) -> Option<Vec<Frame>>) {
     let Some(asked) = head(stream) else { return };
     let key = asked.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
     let agreed = accept(key);
@@ -485,7 +675,7 @@ fn echo(stream: &mut TcpStream, mut fault: impl FnMut(Frame) -> Option<Vec<Frame
     loop {
         while let Some(frame) = Frame::decode(&mut buffer).unwrap() {
             let closing = frame.opcode == Opcode::Close;
-            let Some(frames) = (if closing { Some(vec![frame]) } else { fault(frame) }) else { return };
+            let Some(frames) = (if closing { Some(vec![frame]) } else { voice(frame) }) else { return };
             for frame in frames {
                 stream.write_all(&frame.encode(None)).unwrap();
             }
@@ -542,7 +732,10 @@ fn only_kind(report: Report) -> Kind {
 }
 
 fn lost(report: &Report) -> (u64, u64, u64, u64, Option<u64>) {
-    (report.failed, report.idle_closed, report.tunnels_dropped, report.tunnels_gap, report.duplicate_posts)
+    let tunnels = (report.tunnels_dropped, report.tunnels_gap);
+    let others = report.lost() - report.failed - report.idle_closed - tunnels.0 - tunnels.1;
+    assert_eq!(others, 0, "{report:?}");
+    (report.failed, report.idle_closed, tunnels.0, tunnels.1, report.duplicate_posts)
 }
 
 fn eventually(holds: impl Fn() -> bool) {

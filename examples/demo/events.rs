@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::engine::Load;
 use crate::lab::Output;
-use crate::rows::Row;
-use crate::stage::{BLOG, BROKEN, SHOP, Stage};
+use crate::rows::{self, Row};
+use crate::stage::{BLOG, BROKEN, NEWER, SHOP, Stage};
+use hitless::prove::{Load, Options};
 
 /// Longer, and an event has failed.
 const BOUND: Duration = Duration::from_secs(60);
@@ -19,7 +19,17 @@ pub struct Event {
     pub name: &'static str,
     /// In an operator's words.
     pub title: &'static str,
-    deed: fn(&Stage) -> Output,
+    deed: fn(&Stage, &Load) -> anyhow::Result<Deed>,
+    /// Only when it is named.
+    only_named: bool,
+    load: fn(Options) -> Options,
+}
+
+/// What came of it.
+pub struct Deed {
+    pub output: Output,
+    /// How long after the command's end the outgoing process was gone; `None` when that was not watched, or it stays.
+    pub outgoing: Option<Duration>,
 }
 
 /// How long load is offered around the event.
@@ -29,47 +39,112 @@ pub struct Pauses {
     pub after: Duration,
 }
 
-pub const EVENTS: [Event; 6] = [
-    Event { name: "reload", title: "systemctl reload, own service changed", deed: reload },
-    Event { name: "reload-broken", title: "systemctl reload, a broken file", deed: reload_broken },
+const fn event(
+    name: &'static str,
+    title: &'static str,
+    deed: fn(&Stage, &Load) -> anyhow::Result<Deed>,
+) -> Event {
+    Event { name, title, deed, only_named: false, load: usual }
+}
+
+pub const EVENTS: [Event; 12] = [
+    event("calm", "nothing; a package is only unpacked", calm),
+    event("reload", "systemctl reload, own service changed", reload),
+    event("reload-broken", "systemctl reload, a broken file", reload_broken),
+    event("reload-other-service", "systemctl reload, other service changed", reload_other),
+    event("upgrade", "dpkg --install of a newer version", upgrade),
+    event("upgrade-broken", "reload, upgrade to broken programs", upgrade_broken),
+    event("restart", "systemctl restart hitless", restart),
+    event("alternating", "20 reloads, upgrades, restarts in turn", alternating),
+    event("gateway-kill", "kill -9 of the gateway process", gateway_kill),
+    event("stop-start", "systemctl stop, then start", stop_start),
     Event {
-        name: "reload-other-service",
-        title: "systemctl reload, other service changed",
-        deed: reload_other,
+        only_named: true,
+        load: thousands,
+        ..event("tunnels-4000-restart", "systemctl restart, 4,000 tunnels", restart)
     },
-    Event { name: "restart", title: "systemctl restart hitless", deed: restart },
-    Event { name: "gateway-kill", title: "kill -9 of the gateway process", deed: gateway_kill },
-    Event { name: "stop-start", title: "systemctl stop, then start", deed: stop_start },
+    Event {
+        only_named: true,
+        load: thousands,
+        ..event("tunnels-4000-upgrade", "hitless upgrade, 4,000 tunnels", upgrade_by_hand)
+    },
 ];
 
-/// The events of these names, in their order; all when none is named.
+fn usual(options: Options) -> Options {
+    options
+}
+
+/// 4,000 WebSockets that each speak once a second, and few others beside.
+fn thousands(options: Options) -> Options {
+    Options {
+        tunnels: 4_000,
+        tunnel_pause: Duration::from_secs(1),
+        kept_alive: 16,
+        fresh_per_second: 20,
+        posting: 0,
+        downloads_per_second: 2,
+        uploads_per_second: 2,
+        slow_per_second: 2,
+        streams_per_second: 1,
+        ..options
+    }
+}
+
+/// The events of these names, or whose names begin so, in their order; when none is named, the usual ones. What is
+/// judged by a calm run has one before it.
 pub fn named(names: &[String]) -> anyhow::Result<Vec<Event>> {
+    let is = |event: &Event, name: &String| event.name == name || event.name.starts_with(&format!("{name}-"));
     for name in names {
         let known = EVENTS.map(|event| event.name);
-        anyhow::ensure!(known.contains(&name.as_str()), "no event '{name}'; there are {}", known.join(", "));
+        let any = EVENTS.iter().any(|event| is(event, name));
+        anyhow::ensure!(any, "no event '{name}'; there are {}", known.join(", "));
     }
-    let wanted = |event: &Event| names.is_empty() || names.iter().any(|name| name == event.name);
+    let exact = |name: &String| EVENTS.iter().any(|event| event.name == name);
+    let asked = |event: &Event| {
+        let by = |name: &String| if exact(name) { event.name == name } else { is(event, name) };
+        if names.is_empty() { !event.only_named } else { names.iter().any(by) }
+    };
+    let compares = EVENTS.iter().any(|event| asked(event) && event.name == "upgrade");
+    let wanted = |event: &Event| asked(event) || (compares && event.name == "calm");
     Ok(EVENTS.into_iter().filter(wanted).collect())
 }
 
-/// Load, the event, more load; then every request ends, and the row says what was lost.
-pub fn perform(event: &Event, stage: &Stage, pauses: Pauses) -> anyhow::Result<Row> {
+/// Load, the event, more load; then every request ends, and the row says what was lost. `before` are the rows so far.
+pub fn perform(event: &Event, stage: &Stage, pauses: Pauses, before: &[Row]) -> anyhow::Result<Row> {
     tell(&format!("  {:<42}load ", event.title));
-    let load = stage.load()?;
+    let options = (event.load)(stage.usual());
+    let (tunnels, longest) = (options.tunnels as u64, options.longest_request());
+    let load = stage.load(options)?;
     offer(&load, pauses.before)?;
+    // Thousands come one after the other.
+    while load.so_far().tunnels < tunnels {
+        offer(&load, Duration::from_millis(200))?;
+        anyhow::ensure!(load.elapsed() < BOUND, "only {} of {tunnels} tunnels open", load.so_far().tunnels);
+    }
     tell("EVENT ");
     let began = load.elapsed();
-    let output = (event.deed)(stage);
+    let Deed { output, outgoing } = (event.deed)(stage, &load)?;
     let ended = load.elapsed();
     tell(&format!("{:.1} s ", (ended - began).as_secs_f64()));
     offer(&load, pauses.after)?;
     let report = load.finish().context("the load client could not go on")?;
     println!("{} requests, {} failed", report.requests, report.failed);
-    let row = Row { event: event.name, debian: stage.debian, report, exit_code: output.status, began, ended };
-    if row.event == "reload-broken" {
-        println!("    systemctl reload: exit {}; systemctl status: {}", row.exit_code, output.stdout.trim());
+    let row = Row {
+        event: event.name,
+        debian: stage.debian,
+        report,
+        exit_code: output.status,
+        took_ms: rows::milliseconds(ended - began),
+        outgoing_ms: outgoing.map(rows::milliseconds),
+        longest_request_ms: rows::milliseconds(longest),
+        ledger_residue: stage.residue(),
+        began,
+        ended,
+    };
+    if row.event.ends_with("-broken") {
+        println!("    exit {}; {}", row.exit_code, output.stdout.trim());
     }
-    if !crate::promises::broken(&row).is_empty() {
+    if !crate::promises::broken(&row, before).is_empty() {
         let said = [&output.stdout, &output.stderr, &stage.explanation()].map(|text| text.trim().to_owned());
         println!("    the promise is broken; the command and the host say:\n{}\n", said.join("\n"));
     }
@@ -77,78 +152,175 @@ pub fn perform(event: &Event, stage: &Stage, pauses: Pauses) -> anyhow::Result<R
 }
 
 /// Lets the load run for so long, and on until answers come again.
-fn offer(load: &Load, period: Duration) -> anyhow::Result<()> {
-    let began = Instant::now();
-    let answered = load.so_far().answered;
-    let mut dots = 0;
-    while began.elapsed() < period || load.so_far().answered == answered {
-        anyhow::ensure!(began.elapsed() < BOUND, "no request was answered within {} s", BOUND.as_secs());
-        // Why it ended is told when it is finished.
-        if load.ended() {
-            return Ok(());
-        }
-        // The passing of time is what is waited for.
-        std::thread::park_timeout(Duration::from_millis(50));
-        if began.elapsed().as_secs() > dots {
-            dots += 1;
-            tell(".");
-        }
-    }
+pub fn offer(load: &Load, period: Duration) -> anyhow::Result<()> {
+    load.offer(period, BOUND, || tell(".")).map_err(anyhow::Error::msg)?;
     tell(" ");
     Ok(())
 }
 
-fn tell(text: &str) {
+pub fn tell(text: &str) {
     print!("{text}");
     // A terminal that is gone is no reason to stop.
     let _ = std::io::stdout().flush();
 }
 
+/// As much work for the processors as `upgrade` has before hitless takes part in it.
+fn calm(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
+    let script =
+        format!("[ ! -e {NEWER} ] || {{ dpkg-deb --extract {NEWER} /root/nobody && rm -r /root/nobody; }}");
+    Ok(stage.host.shell(&script).into())
+}
+
 /// Adds a route to the service under load, and asks for it: a reload that did nothing would lose nothing.
-fn reload(stage: &Stage) -> Output {
+fn reload(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
     let routes = "[[service.shop.route]]\npath = \"/old\"\nredirect = \"/\"\n\
                   [[service.shop.route]]\npath = \"/*\"\n";
-    stage.host.shell(&format!(
+    let script = format!(
         "printf '%s' '{routes}' >>{SHOP} && systemctl reload hitless || exit\n\
          curl --silent --include --header 'Host: shop.example.com' http://127.0.0.1/old | grep -i '^location:'"
-    ))
+    );
+    Ok(stage.host.shell(&script).into())
 }
 
 /// The file is gone afterwards, the verdict stays.
-fn reload_broken(stage: &Stage) -> Output {
+fn reload_broken(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
     stage.host.write(BROKEN, "[service.broken]\nhots = [\"broken.example.com\"]\nendpoints = \"nowhere\"\n");
     let mut output = stage.host.run(["systemctl", "reload", "hitless"]);
     output.stdout.push_str(&stage.host.show("hitless", "StatusText"));
     stage.host.run(["rm", BROKEN]).ok();
-    output
+    Ok(output.into())
 }
 
 /// Gives the other service one more host, and asks for it.
-fn reload_other(stage: &Stage) -> Output {
-    stage.host.shell(&format!(
+fn reload_other(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
+    let script = format!(
         "sed -i 's/\"blog.example.com\"/\"blog.example.com\", \"www.blog.example.com\"/' {BLOG}\n\
          systemctl reload hitless || exit\n\
          curl --silent --fail --header 'Host: www.blog.example.com' http://127.0.0.1/"
-    ))
+    );
+    Ok(stage.host.shell(&script).into())
 }
 
-fn restart(stage: &Stage) -> Output {
-    stage.host.run(["systemctl", "restart", "hitless"])
+fn restart(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
+    watched(stage, || stage.host.run(["systemctl", "restart", "hitless"]))
+}
+
+/// The package of a newer version. It must be what serves afterwards, and the keeper must be the process that it was:
+/// a restart would lose nothing either.
+fn upgrade(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
+    let script = format!(
+        "main=$(systemctl show --value --property MainPID hitless)\n\
+         dpkg --install {NEWER} || exit\n\
+         {SERVES_WHAT_IS_INSTALLED}\n\
+         [ \"$(systemctl show --value --property MainPID hitless)\" = \"$main\" ] || \
+         {{ echo 'the keeper is another process: that was a restart' >&2; exit 1; }}"
+    );
+    watched(stage, || stage.host.shell(&script))
+}
+
+fn upgrade_by_hand(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
+    upgrade_to(stage, "newer")
+}
+
+const SERVES_WHAT_IS_INSTALLED: &str = "\
+    installed=$(hitless --version) installed=${installed#* }
+    serves=$(hitless status --json | python3 -c 'import json, sys; print(json.load(sys.stdin)[\"version\"])')
+    [ \"$serves\" = \"$installed\" ] || { echo \"installed is $installed, but $serves serves\" >&2; exit 1; }";
+
+/// Puts one of the programs in the place of the installed one, as a package does it, and lets it take over.
+pub fn upgrade_to(stage: &Stage, program: &str) -> anyhow::Result<Deed> {
+    let script = format!("{}\nhitless upgrade || exit\n{SERVES_WHAT_IS_INSTALLED}", installing(program));
+    watched(stage, || stage.host.shell(&script))
+}
+
+fn installing(program: &str) -> String {
+    format!(
+        "cp /root/programs/{program} /usr/sbin/hitless.new && mv /usr/sbin/hitless.new /usr/sbin/hitless || exit"
+    )
+}
+
+/// Three programs that cannot take over: half a file, one that fails its self-test, one that cannot serve. Each is
+/// refused by `systemctl reload` and by `hitless upgrade`. Exit code 0 when one was accepted.
+fn upgrade_broken(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
+    let whole = stage.host.run(["test", "-e", "/root/programs/broken"]).status == 0;
+    anyhow::ensure!(whole, "no broken program; run: cargo build --example broken");
+    let refused = "refused() { \"$@\" 2>/run/said && { echo \"$*: accepted\"; back; exit 0; }; tail -n 1 /run/said; }\n\
+                   back() { mv /usr/sbin/hitless.kept /usr/sbin/hitless; rm -f /run/hitless.fault; }\n\
+                   cp --preserve=all --link /usr/sbin/hitless /usr/sbin/hitless.kept || exit 0\n";
+    let attempts = "refused systemctl reload hitless; refused hitless upgrade";
+    let faults = ["self-test", "gateway"]
+        .map(|fault| format!("echo {fault} >/run/hitless.fault; {}; {attempts}", installing("broken")));
+    let script = format!(
+        "{refused}head -c 65536 /root/programs/first >/root/programs/half; chmod 755 /root/programs/half\n\
+         {}; {attempts}\n{}\nback; exit 1",
+        installing("half"),
+        faults.join("\n")
+    );
+    Ok(stage.host.shell(&script).into())
+}
+
+/// Three kinds of transition in turn, one after the other, with the load's lasting connection from before the first
+/// to after the last.
+fn alternating(stage: &Stage, load: &Load) -> anyhow::Result<Deed> {
+    short_probation(stage)?;
+    let mut slowest = Some(Duration::ZERO);
+    let mut output = stage.host.run(["true"]);
+    for turn in 0..20 {
+        let done = match turn % 3 {
+            0 => stage.host.run(["systemctl", "reload", "hitless"]).into(),
+            1 => upgrade_to(stage, if turn % 2 == 0 { "first" } else { "newer" })?,
+            _ => restart(stage, load)?,
+        };
+        tell(&format!("{} ", ["l", "u", "r"][turn % 3]));
+        if turn % 3 != 0 {
+            slowest = slowest.zip(done.outgoing).map(|(slowest, outgoing)| slowest.max(outgoing));
+        }
+        output = done.output;
+        if output.status != 0 {
+            break;
+        }
+        offer(load, Duration::from_millis(100))?;
+    }
+    Ok(Deed { output, outgoing: slowest })
+}
+
+/// An upgrade waits until the one before it is off probation.
+pub fn short_probation(stage: &Stage) -> anyhow::Result<()> {
+    let script = "grep -q probation /etc/hitless/hitless.toml ||\n\
+                  printf '[upgrade]\\nprobation = \"1s\"\\n' >>/etc/hitless/hitless.toml && systemctl reload hitless";
+    let output = stage.host.shell(script);
+    anyhow::ensure!(output.status == 0, "cannot set upgrade.probation: {}", output.stderr.trim());
+    Ok(())
+}
+
+/// Does it, and waits for the end of the gateway that served before.
+fn watched(stage: &Stage, deed: impl FnOnce() -> Output) -> anyhow::Result<Deed> {
+    let outgoing = stage.outgoing()?;
+    let output = deed();
+    let ended = Instant::now();
+    // One that failed leaves whoever served where it was.
+    let outgoing = if output.status == 0 { outgoing.gone_after(ended) } else { None };
+    Ok(Deed { output, outgoing })
+}
+
+impl From<Output> for Deed {
+    fn from(output: Output) -> Deed {
+        Deed { output, outgoing: None }
+    }
 }
 
 /// Returns when the process is gone, so that whatever begins later met another one.
-fn gateway_kill(stage: &Stage) -> Output {
-    stage.host.shell(
-        "main=$(systemctl show --value --property MainPID hitless) || exit\n\
+fn gateway_kill(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
+    let script = "main=$(systemctl show --value --property MainPID hitless) || exit\n\
          read -r gateway rest </proc/$main/task/$main/children\n\
          [ -n \"$gateway\" ] || { echo 'the keeper has no child' >&2; exit 1; }\n\
          kill -KILL \"$gateway\" || exit\n\
-         while kill -0 \"$gateway\" 2>/dev/null; do :; done",
-    )
+         while kill -0 \"$gateway\" 2>/dev/null; do :; done";
+    Ok(stage.host.shell(script).into())
 }
 
-fn stop_start(stage: &Stage) -> Output {
-    stage.host.shell(
-        "systemctl stop hitless.socket hitless.service && systemctl start hitless.socket hitless.service",
-    )
+fn stop_start(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
+    let script =
+        "systemctl stop hitless.socket hitless.service && systemctl start hitless.socket hitless.service";
+    Ok(stage.host.shell(script).into())
 }

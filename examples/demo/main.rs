@@ -10,17 +10,13 @@
 mod events;
 mod promises;
 mod rows;
+mod soak;
 mod stage;
+mod watch;
 
-#[allow(dead_code, unused_imports, reason = "the load client on the command line uses more of it")]
-#[path = "../load/engine/mod.rs"]
-mod engine;
 #[allow(clippy::duplicate_mod, reason = "one library for the systemd tests and the demo")]
 #[path = "../../tests/lab/mod.rs"]
 mod lab;
-#[allow(dead_code, reason = "the serving half is used by the sample application")]
-#[path = "../wire/mod.rs"]
-mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,6 +25,7 @@ use std::time::Duration;
 use clap::Parser;
 use lab::Release;
 use rows::Row;
+use stage::Props;
 
 /// Shows on a throw-away Debian what clients notice of reloads, restarts and crashes of hitless.
 #[derive(Parser)]
@@ -40,10 +37,25 @@ struct Arguments {
     /// The binary of the sample application; the one built beside this program when not named
     #[arg(long)]
     sample: Option<PathBuf>,
+    /// The package of a newer version; the newest in target/deb/newer when not named
+    #[arg(long)]
+    newer: Option<PathBuf>,
+    /// The broken program; the one built beside this program when not named
+    #[arg(long)]
+    broken: Option<PathBuf>,
+    /// Instead of the events: so many random transitions in one host
+    #[arg(long, value_name = "COUNT")]
+    soak: Option<u32>,
+    /// The order of the random transitions
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The longest that they may take, in minutes
+    #[arg(long, default_value_t = 20)]
+    minutes: u64,
     /// Debian releases to boot: 12, 13
     #[arg(long = "debian", value_delimiter = ',', default_values_t = [12, 13])]
     debian: Vec<u32>,
-    /// Only these events, such as reload or gateway-kill
+    /// Only these events, such as reload or tunnels-4000
     #[arg(long = "event", value_delimiter = ',')]
     events: Vec<String>,
     /// Seconds of load before each event
@@ -69,8 +81,16 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<bool> {
-    let package = arguments.deb.clone().unwrap_or_else(lab::package);
-    let sample = arguments.sample.clone().unwrap_or_else(|| lab::example("sample"));
+    let props = Props {
+        package: arguments.deb.clone().unwrap_or_else(lab::package),
+        sample: arguments.sample.clone().unwrap_or_else(|| lab::example("sample")),
+        newer: arguments.newer.clone().or_else(newer),
+        broken: arguments.broken.clone().or_else(|| beside("broken")),
+    };
+    if let Some(count) = arguments.soak {
+        let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
+        return run_soak(&arguments, &props, count, seed);
+    }
     let events = events::named(&arguments.events)?;
     let pauses = events::Pauses {
         before: Duration::try_from_secs_f64(arguments.before)?,
@@ -87,9 +107,10 @@ fn run(arguments: Arguments) -> anyhow::Result<bool> {
             skipped.push(reason);
             continue;
         }
-        let stage = stage::Stage::set(release, debian, &package, &sample)?;
+        let stage = stage::Stage::set(release, debian, &props)?;
         for event in &events {
-            rows.push(events::perform(event, &stage, pauses)?);
+            let row = events::perform(event, &stage, pauses, &rows)?;
+            rows.push(row);
             rows::write(&arguments.json, &rows)?;
         }
         println!();
@@ -104,6 +125,33 @@ fn run(arguments: Arguments) -> anyhow::Result<bool> {
     let (text, kept) = promises::verdicts(&rows);
     println!("{text}\nThe rows are in {}.", arguments.json.display());
     Ok(kept)
+}
+
+fn run_soak(arguments: &Arguments, props: &Props, count: u32, seed: u64) -> anyhow::Result<bool> {
+    let debian = arguments.debian.last().copied().unwrap_or(13);
+    let release = release(debian)?;
+    if let Some(reason) = lab::unavailable(release) {
+        anyhow::bail!("no host can be booted here: {reason}; run `make soak` as root or with sudo");
+    }
+    let stage = stage::Stage::set(release, debian, props)?;
+    soak::soak(&stage, count, seed, Duration::from_secs(60) * u32::try_from(arguments.minutes)?)
+}
+
+/// What `packaging/deb +SUFFIX` left.
+fn newer() -> Option<PathBuf> {
+    let folder = std::fs::read_dir(lab::tree().join("target/deb/newer")).ok()?;
+    let files = folder.flatten().map(|entry| entry.path());
+    let packages = files.filter(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("hitless_") && name.ends_with(".deb")
+    });
+    packages.max_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok())
+}
+
+/// An example that is built, or nothing: only one event needs it.
+fn beside(example: &str) -> Option<PathBuf> {
+    let path = std::env::current_exe().ok()?.with_file_name(example);
+    path.exists().then_some(path)
 }
 
 fn release(debian: u32) -> anyhow::Result<Release> {

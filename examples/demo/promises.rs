@@ -4,8 +4,8 @@
 
 use std::fmt::Write;
 
-use crate::engine::{Failure, Kind};
 use crate::rows::Row;
+use hitless::prove::{Failure, Kind};
 
 /// Fewer requests prove nothing.
 const ENOUGH: u64 = 1_000;
@@ -16,15 +16,28 @@ pub fn promise(event: &str) -> Option<&'static str> {
         "reload" => "a reload loses no request, no idle connection and no tunnel",
         "reload-broken" => "a broken configuration is refused with a failing exit code, and changes nothing",
         "reload-other-service" => "changing one service touches nobody",
-        "restart" => "a restart loses no request: new connections only wait",
+        "calm" => "nothing is lost when nothing happens",
+        "upgrade" => "an upgrade loses nothing, and nobody waits for it",
+        "upgrade-broken" => {
+            "a program that cannot take over is refused, by reload and by upgrade, and changes nothing"
+        }
+        "restart" => "a restart loses nothing, and nobody waits longer than the longest request",
+        "alternating" => {
+            "twenty reloads, upgrades and restarts lose nothing, and one connection lasts through all"
+        }
+        "tunnels-4000-restart" => "a restart keeps 4,000 tunnels, and every message in its place",
+        "tunnels-4000-upgrade" => "an upgrade keeps 4,000 tunnels, and every message in its place",
         "gateway-kill" => "a killed gateway loses only what was in flight: new connections only wait",
         "stop-start" => "a stop answers what is in flight, and refuses only what comes while it is stopped",
         _ => return None,
     })
 }
 
-/// In which ways a row breaks its promise, each as a clause.
-pub fn broken(row: &Row) -> Vec<String> {
+/// What is within noise of a calm run: the worst stall of a busy machine differs so much from run to run.
+const NOISE_MS: u64 = 50;
+
+/// In which ways a row breaks its promise, each as a clause. `rows` has the calm one of the same release.
+pub fn broken(row: &Row, rows: &[Row]) -> Vec<String> {
     let report = &row.report;
     let mut broken = Vec::new();
     let mut must = |holds: bool, otherwise: String| {
@@ -35,6 +48,12 @@ pub fn broken(row: &Row) -> Vec<String> {
     must(report.requests >= ENOUGH, format!("only {} requests were made", report.requests));
     must(!report.failed_kinds.contains_key(&Kind::Client), "the load client itself failed".to_owned());
     must(report.tunnels_gap == 0, format!("{} messages of tunnels were lost", report.tunnels_gap));
+    let moved = [report.tunnels_doubled, report.tunnels_reordered, report.tunnels_changed];
+    must(moved == [0; 3], format!("messages of tunnels were doubled, reordered, changed: {moved:?}"));
+    match row.ledger_residue {
+        Some(residue) => must(residue == 0, format!("the ledger cannot account for {residue}")),
+        None => must(false, "the ledger could not be asked".to_owned()),
+    }
     match report.duplicate_posts {
         Some(0) => {}
         Some(count) => must(false, format!("{count} POSTs were received twice")),
@@ -42,6 +61,7 @@ pub fn broken(row: &Row) -> Vec<String> {
     }
     match row.event {
         "reload-broken" => must(row.exit_code != 0, "the broken configuration was accepted".to_owned()),
+        "upgrade-broken" => must(row.exit_code != 0, "a broken program was accepted".to_owned()),
         _ => must(row.exit_code == 0, format!("the command failed with {}", row.exit_code)),
     }
     let forgiven: fn(&Row, &Failure) -> bool = match row.event {
@@ -53,11 +73,49 @@ pub fn broken(row: &Row) -> Vec<String> {
     if let Some(first) = lost.first() {
         must(false, format!("{} requests were lost, the first: {}", lost.len(), described(row, first)));
     }
-    if row.event.starts_with("reload") {
+    if !matches!(row.event, "gateway-kill" | "stop-start") {
+        let lasting = report.lasting.iter().find_map(|lasting| lasting.lost.as_deref());
+        must(
+            report.lasting_lost == 0,
+            format!("the connection that was to last did not: {}", lasting.unwrap_or_default()),
+        );
+        let same_port = report.lasting.iter().all(|lasting| lasting.opened_at == lasting.ended_at);
+        must(same_port || report.lasting_lost > 0, "the lasting connection is another one".to_owned());
         must(report.idle_closed == 0, format!("{} idle connections were closed", report.idle_closed));
         must(report.tunnels_dropped == 0, format!("{} tunnels were dropped", report.tunnels_dropped));
     }
+    if let Some(most) = longest_stall(row, rows) {
+        let stall = report.worst_stall_ms;
+        must(stall <= most, format!("a client waited {stall} ms, longer than {most} ms"));
+    }
+    if row.event.contains("upgrade") && row.event != "upgrade-broken" || row.event == "alternating" {
+        let most = row.longest_request_ms + 1_000;
+        match row.outgoing_ms {
+            Some(outgoing) => must(
+                outgoing <= most,
+                format!(
+                    "the outgoing process was gone {outgoing} ms after the command, later than {most} ms"
+                ),
+            ),
+            None => must(false, "the outgoing process stays".to_owned()),
+        }
+    }
     broken
+}
+
+/// How long the event may keep a client waiting, in milliseconds; `None` when that is not promised, or when there is
+/// no calm run to compare with.
+fn longest_stall(row: &Row, rows: &[Row]) -> Option<u64> {
+    match row.event {
+        "restart" => Some(row.longest_request_ms + 100),
+        "upgrade" => {
+            let calm = rows.iter().rev().find(|calm| calm.event == "calm" && calm.debian == row.debian)?;
+            let usual = calm.report.worst_stall_ms;
+            Some((2 * usual).max(usual + NOISE_MS))
+        }
+        "tunnels-4000-upgrade" => Some(250),
+        _ => None,
+    }
 }
 
 /// Begun before the process was gone, and lost with its connection.
@@ -81,7 +139,7 @@ pub fn verdicts(rows: &[Row]) -> (String, bool) {
     let mut text = String::new();
     let mut all_kept = true;
     for row in rows {
-        let broken = broken(row);
+        let broken = broken(row, rows);
         let word = if broken.is_empty() { "kept  " } else { "BROKEN" };
         let promise = promise(row.event).unwrap_or("no promise is known for this event");
         let _ = writeln!(text, "{word}  Debian {}  {promise}", row.debian);
@@ -98,20 +156,28 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::engine::{Report, What};
     use crate::events::EVENTS;
+    use hitless::prove::{Report, What};
 
     fn row(event: &'static str) -> Row {
         let report = Report { requests: 5_000, duplicate_posts: Some(0), ..Report::default() };
-        let exit_code = i32::from(event == "reload-broken");
+        let exit_code = i32::from(event.ends_with("-broken"));
         Row {
             event,
             debian: 13,
             report,
             exit_code,
+            took_ms: 1_000,
+            outgoing_ms: Some(0),
+            longest_request_ms: 560,
+            ledger_residue: Some(0),
             began: Duration::from_secs(2),
             ended: Duration::from_secs(3),
         }
+    }
+
+    fn broken(row: &Row) -> Vec<String> {
+        super::broken(row, &[])
     }
 
     fn lose(row: &mut Row, kind: Kind, reused: bool, began: f64) {
@@ -181,6 +247,58 @@ mod tests {
         let mut row = row("reload-broken");
         row.exit_code = 0;
         assert_eq!(broken(&row).len(), 1);
+    }
+
+    #[test]
+    fn every_other_loss_breaks_the_promise_too() {
+        let losses: [fn(&mut Row); 8] = [
+            |row| row.report.idle_closed = 1,
+            |row| row.report.tunnels_dropped = 1,
+            |row| row.report.tunnels_gap = 1,
+            |row| row.report.tunnels_doubled = 1,
+            |row| row.report.tunnels_reordered = 1,
+            |row| row.report.lasting_lost = 1,
+            |row| row.ledger_residue = Some(1),
+            |row| row.ledger_residue = None,
+        ];
+        for event in ["reload", "upgrade", "upgrade-broken", "restart", "alternating"] {
+            for lose in losses {
+                let mut row = row(event);
+                lose(&mut row);
+                assert_eq!(broken(&row).len(), 1, "{event}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_restart_may_keep_a_client_waiting_for_the_longest_request_and_little_more() {
+        let mut row = row("restart");
+        row.report.worst_stall_ms = 660;
+        assert_eq!(broken(&row).len(), 0);
+        row.report.worst_stall_ms = 661;
+        assert_eq!(broken(&row).len(), 1);
+    }
+
+    #[test]
+    fn an_upgrade_is_compared_with_a_calm_run_of_the_same_release() {
+        let mut calm = row("calm");
+        calm.report.worst_stall_ms = 30;
+        let mut upgrade = row("upgrade");
+        for (stall, kept) in [(80, true), (81, false)] {
+            upgrade.report.worst_stall_ms = stall;
+            assert_eq!(super::broken(&upgrade, &[calm.clone()]).is_empty(), kept, "{stall}");
+        }
+        calm.debian = 12;
+        assert!(super::broken(&upgrade, &[calm]).is_empty(), "nothing to compare with");
+    }
+
+    #[test]
+    fn an_outgoing_process_that_stays_breaks_the_promise() {
+        for (outgoing, kept) in [(Some(1_560), true), (Some(1_561), false), (None, false)] {
+            let mut row = row("upgrade");
+            row.outgoing_ms = outgoing;
+            assert_eq!(broken(&row).is_empty(), kept, "{outgoing:?}");
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::engine::Report;
 use crate::events::EVENTS;
+use hitless::prove::Report;
 
 pub const OPENING: &str = "\
 hitless under load. On each Debian release a throw-away host is booted, the package installed, and two
@@ -24,6 +24,8 @@ tunnels dropped   WebSockets that ended before their client closed them; each is
 duplicate POSTs   POSTs that the application received more than once
 worst stall       the longest that an answer kept a client waiting, beyond what was asked to be slow
 no answer for     the longest time in which no client got any answer
+took              how long the command took
+residue           requests, connections and tunnels that the ledger cannot account for
 exit              exit code of the command
 ";
 
@@ -35,11 +37,23 @@ pub struct Row {
     #[serde(flatten)]
     pub report: Report,
     pub exit_code: i32,
+    /// How long the event's command took.
+    pub took_ms: u64,
+    /// How long after the command the outgoing process was gone.
+    pub outgoing_ms: Option<u64>,
+    /// How long the longest request of the load takes by itself.
+    pub longest_request_ms: u64,
+    /// Requests, connections and tunnels that the ledger cannot account for; `None` when it could not be asked.
+    pub ledger_residue: Option<u64>,
     /// When the event began and when its command ended, since the load began.
     #[serde(skip)]
     pub began: Duration,
     #[serde(skip)]
     pub ended: Duration,
+}
+
+pub fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 pub fn write(path: &Path, rows: &[Row]) -> anyhow::Result<()> {
@@ -64,8 +78,7 @@ pub fn table(rows: &[Row]) -> String {
 }
 
 fn heading(debian: u32) -> String {
-    let columns =
-        "requests  failed  idle closed  tunnels dropped  duplicate POSTs  worst stall  no answer for  exit";
+    let columns = "requests  failed  idle closed  tunnels dropped  duplicate POSTs  worst stall  no answer for      took  residue  exit";
     format!("{:<42}{columns}", format!("Debian {debian}"))
 }
 
@@ -74,13 +87,15 @@ fn line(row: &Row) -> String {
     let title = EVENTS.iter().find(|event| event.name == row.event).map_or(row.event, |event| event.title);
     let duplicates = report.duplicate_posts.map_or("unknown".to_owned(), |count| count.to_string());
     format!(
-        "{title:<42}{:>8}{:>8}{:>13}{:>17}{duplicates:>17}{:>13}{:>15}{:>6}",
+        "{title:<42}{:>8}{:>8}{:>13}{:>17}{duplicates:>17}{:>13}{:>15}{:>10}{:>9}{:>6}",
         thousands(report.requests),
         thousands(report.failed),
         report.idle_closed,
         format!("{} of {}", report.tunnels_dropped, report.tunnels),
         format!("{} ms", thousands(report.worst_stall_ms)),
         format!("{} ms", thousands(report.outage_ms)),
+        format!("{} ms", thousands(row.took_ms)),
+        row.ledger_residue.map_or("unknown".to_owned(), thousands),
         row.exit_code,
     )
 }
@@ -103,6 +118,10 @@ mod tests {
             debian: 12,
             report: Report::default(),
             exit_code: 0,
+            took_ms: 0,
+            outgoing_ms: None,
+            longest_request_ms: 0,
+            ledger_residue: Some(0),
             began: Duration::ZERO,
             ended: Duration::ZERO,
         };
@@ -119,6 +138,15 @@ mod tests {
             "tunnels",
             "tunnels_dropped",
             "tunnels_gap",
+            "tunnels_doubled",
+            "tunnels_reordered",
+            "tunnels_changed",
+            "lasting",
+            "lasting_lost",
+            "took_ms",
+            "outgoing_ms",
+            "longest_request_ms",
+            "ledger_residue",
             "duplicate_posts",
             "worst_stall_ms",
             "outage_ms",

@@ -5,18 +5,12 @@
 
 #![allow(clippy::disallowed_macros, reason = "a program of its own, whose output is for people")]
 
-#[allow(dead_code, unused_imports, reason = "the demo and the tests use more of it")]
-mod engine;
-#[allow(dead_code, reason = "the serving half is used by the sample application")]
-#[path = "../wire/mod.rs"]
-mod wire;
-
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use engine::{Address, Load, Options, Report};
+use hitless::prove::{Address, Load, Options, Report};
 
 /// Offers a steady mixed load over HTTP/1.1, never retries, and reports everything that was lost.
 #[derive(Parser)]
@@ -64,6 +58,9 @@ struct Arguments {
     /// Silent connections, asked again at the end
     #[arg(long, default_value_t = 86)]
     idle: usize,
+    /// Kept-alive connections that must last from the beginning to the end
+    #[arg(long, default_value_t = 1)]
+    lasting: usize,
     /// An answer that takes longer is a failure
     #[arg(long, value_parser = duration, default_value = "30s")]
     patience: Duration,
@@ -77,9 +74,11 @@ fn main() -> ExitCode {
     match measure(&arguments) {
         Ok(report) => {
             print(&report);
-            let sound = report.failed + report.idle_closed + report.tunnels_dropped + report.tunnels_gap == 0
-                && report.duplicate_posts == Some(0);
-            if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if report.lost() == 0 && report.duplicate_posts == Some(0) {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
         Err(error) => {
             eprintln!("cannot measure: {error:#}");
@@ -102,6 +101,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
         streams_per_second: arguments.streams,
         tunnels: arguments.tunnels,
         idle: arguments.idle,
+        lasting: arguments.lasting,
         patience: arguments.patience,
         posts_from: arguments.posts_from.clone(),
         ..Options::new(arguments.target.clone(), arguments.hosts.clone())
@@ -135,9 +135,23 @@ fn print(report: &Report) {
     println!("idle connections closed unannounced: {} {:?}", report.idle_closed, report.details.idle_kinds);
     let tunnels = &report.details.tunnel_kinds;
     println!(
-        "tunnels dropped: {} of {} {tunnels:?}; messages lost: {}",
-        report.tunnels_dropped, report.tunnels, report.tunnels_gap
+        "tunnels dropped: {} of {} {tunnels:?}; messages missing: {}, doubled: {}, reordered: {}, changed: {}",
+        report.tunnels_dropped,
+        report.tunnels,
+        report.tunnels_gap,
+        report.tunnels_doubled,
+        report.tunnels_reordered,
+        report.tunnels_changed
     );
+    for lasting in &report.lasting {
+        match (&lasting.lost, lasting.opened_at) {
+            (Some(how), _) => println!("lasting connection: lost after {} answers: {how}", lasting.answered),
+            (None, Some(at)) => {
+                println!("lasting connection: {} answers, from {at} all the time", lasting.answered)
+            }
+            (None, None) => println!("lasting connection: {} answers", lasting.answered),
+        }
+    }
     match (&report.duplicate_posts, &report.details.posts_unknown) {
         (Some(count), _) => println!("duplicate POSTs: {count}"),
         (None, why) => println!("duplicate POSTs: unknown: {}", why.as_deref().unwrap_or("not asked")),

@@ -8,7 +8,6 @@
 #![allow(clippy::disallowed_macros, reason = "a program of its own, whose output is for people")]
 
 mod service;
-#[allow(dead_code, reason = "the client's half is used by the load client")]
 #[path = "../wire/mod.rs"]
 mod wire;
 

@@ -1,7 +1,7 @@
-//! What the sample application and the load client agree on: WebSocket frames and the bytes of a download.
+//! What the sample application and the load client agree on, which the library has: `src/prove/wire`.
 //!
-//! Promises: no input or output of its own, so both ends and their tests share one truth.
-//! Must not know: sockets, who serves, who asks.
+//! `frames.rs` beside this file, HTTP/2 by hand, is for the floods and the tests.
 
-pub mod pattern;
-pub mod websocket;
+#![allow(unused_imports, reason = "each program uses a part of it")]
+
+pub use hitless::prove::wire::{numbered, pattern, websocket};

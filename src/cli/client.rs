@@ -5,6 +5,7 @@
 //! Must not know: what is asked.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -24,6 +25,13 @@ pub struct Where {
     /// The admin socket [default: admin.socket of the configuration]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+}
+
+impl Where {
+    /// The same, for another command line.
+    pub fn words(&self) -> Vec<OsString> {
+        self.socket.iter().flat_map(|path| ["--socket".into(), path.clone().into()]).collect()
+    }
 }
 
 #[derive(Debug)]

@@ -2,13 +2,15 @@
 //!
 //! Promises: one table of verbs and options ([`Arguments`]) gives the parser, `--help`, the man page
 //! and the completions; what a verb found goes to stdout, what stopped it is returned, to be
-//! printed by `main` and nowhere else. Exit codes are those of sysexits(3), see [`code`].
+//! printed by `main` and nowhere else. Exit codes are those of sysexits(3), see [`code`];
+//! `prove` has codes of its own.
 //! Must not know: how anything is done.
 
 mod check;
 mod client;
 mod completions;
 mod generate;
+mod prove;
 mod reload;
 mod rights;
 mod run;
@@ -54,7 +56,7 @@ pub mod code {
 
 /// Passes HTTP on to applications, and loses no request while things change.
 #[derive(Debug, Parser)]
-#[command(name = "hitless", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "hitless", version = crate::version::text(), disable_help_subcommand = true, max_term_width = 100)]
 pub struct Arguments {
     /// The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]
     #[arg(long, value_name = "DIR", global = true)]
@@ -81,6 +83,8 @@ enum Verb {
     Status(status::Options),
     /// Check a configuration without touching what is running
     Check(check::Options),
+    /// Change what is running, under load, and say what clients noticed
+    Prove(prove::Options),
     /// Print the completions of a shell
     Completions(completions::Options),
     /// Write man pages, completions and the example configuration into a folder
@@ -114,6 +118,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Fatal> {
         Verb::Reload(place) => reload::reload(&place, &directory),
         Verb::Status(options) => status::status(&options, &directory),
         Verb::Check(options) => check::check(&options, &directory),
+        Verb::Prove(options) => prove::prove(&options, &directory),
         Verb::Completions(options) => completions::completions(&options, Arguments::command()),
         Verb::Generate(options) => generate::generate(&options, Arguments::command()),
     }

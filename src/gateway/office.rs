@@ -113,7 +113,7 @@ impl Desk for Office {
         let totals = self.threads.totals();
         let readiness = self.readiness();
         Status {
-            version: env!("CARGO_PKG_VERSION").into(),
+            version: crate::version::text().into(),
             phase: self.phase.borrow().word().into(),
             ready: readiness.is_ok(),
             not_ready: readiness.err().unwrap_or_default(),

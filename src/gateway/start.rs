@@ -93,7 +93,7 @@ async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resourc
     resources.opened("the log", LOG_LIMIT * 2, move || async move {
         to_flush.flush(LOG_LIMIT);
     });
-    tracing::info!(message_id = event::STARTED, version = env!("CARGO_PKG_VERSION"), "gateway started");
+    tracing::info!(message_id = event::STARTED, version = crate::version::text(), "gateway started");
 
     let outbox = Outbox::open(Rc::clone(keeper));
     let to_empty = outbox.clone();

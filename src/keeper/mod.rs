@@ -94,7 +94,7 @@ fn serve(directory: &Path, passed: Vec<Passed>) -> Result<(), Fatal> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    tracing::info!(message_id = event::STARTED, version = env!("CARGO_PKG_VERSION"), "keeper started");
+    tracing::info!(message_id = event::STARTED, version = crate::version::text(), "keeper started");
     notify::status("starting");
     let accepted = Accepted { generation: 1, snapshot: seal(&sources)?, settings };
     let decisions = Decisions::new(!sockets.stored.is_empty());

@@ -18,6 +18,7 @@ mod identity;
 mod limits;
 mod origin;
 mod protocols;
+mod prove;
 mod reload;
 mod routes;
 mod sample;
@@ -27,6 +28,5 @@ mod stop;
 mod streams;
 mod tunnels;
 mod upgrade;
-#[allow(dead_code, reason = "the load client uses more of it")]
 #[path = "../../examples/wire/mod.rs"]
 mod wire;

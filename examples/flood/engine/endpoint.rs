@@ -7,9 +7,7 @@ use std::io::{BufRead, BufReader, Read, Result, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Mutex;
 
-#[path = "../../wire/websocket.rs"]
-#[allow(dead_code, reason = "the tests use more of it")]
-mod websocket;
+use hitless::prove::wire::websocket;
 
 static TUNNELS: Mutex<Vec<TcpStream>> = Mutex::new(Vec::new());
 

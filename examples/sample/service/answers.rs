@@ -55,7 +55,11 @@ async fn ordinary(app: &App, request: Request<Incoming>, leaving: Leaving) -> An
         (_, "/slow") => slow(&request).await,
         (_, "/download") => download(&request),
         (_, "/events") => events(&request),
-        (_, "/ws") => tunnel::open(request, leaving),
+        (_, "/ws") => tunnel::open(request, tunnel::Voice::Echo, leaving),
+        (_, "/numbered") => {
+            let pause = number(&request, "ms").map(Duration::from_millis);
+            tunnel::open(request, tunnel::Voice::numbered(pause), leaving)
+        }
         (&Method::POST, "/upload") => upload(request).await,
         (&Method::POST, "/post") => post(app, request).await,
         (_, "/upload" | "/post") => text(StatusCode::METHOD_NOT_ALLOWED, "POST only\n"),

@@ -1,5 +1,7 @@
-//! WebSockets that send numbered messages and expect every one back, in order, unchanged.
+//! WebSockets that send numbered messages and expect an answer to each, numbered too, in order, unchanged.
 //!
+//! The application numbers what it says, answers and words of its own accord, and says in each what it has noticed
+//! of the messages that it got (`wire::numbered`): so the numbers of both directions are checked, each by who reads.
 //! Promises: a tunnel that ends before the client closes it is dropped, also when it is told 1001; it is
 //! opened anew as any client would, and the new handshake is a request like others.
 
@@ -12,13 +14,19 @@ use tokio::time::MissedTickBehavior;
 use super::Run;
 use super::connection::{Connection, Kind, Loss};
 use super::tally::What;
-use crate::wire::websocket::{Frame, Opcode, accept, base64};
+use super::wire::numbered::{Answer, Faults, Order, number};
+use super::wire::websocket::{Frame, Opcode, accept, base64};
 
 /// What a tunnel has sent and what came back of it.
 #[derive(Default)]
 struct Messages {
     sent: u64,
+    /// Up to the highest one that was answered.
     returned: u64,
+    /// The messages of the application.
+    order: Order,
+    /// What the application has noticed of ours, as it said last.
+    noticed: Faults,
     /// When the oldest message that is still out was sent.
     waiting_since: Option<Instant>,
 }
@@ -31,18 +39,26 @@ enum End {
 }
 
 pub fn spawn(run: &Rc<Run>, clients: &mut JoinSet<()>) {
-    for slot in 0..run.options.tunnels {
-        clients.spawn_local(keep_open(run.clone(), slot as u64));
+    let count = run.options.tunnels;
+    for slot in 0..count {
+        let arrival = Run::arrival(slot, count, Duration::from_millis(10));
+        clients.spawn_local(keep_open(run.clone(), slot as u64, arrival));
     }
 }
 
-async fn keep_open(run: Rc<Run>, slot: u64) {
-    let mut pause = Duration::from_millis(slot * 10);
+async fn keep_open(run: Rc<Run>, slot: u64, arrival: Duration) {
+    let mut pause = arrival;
     while run.goes_on_after(pause).await {
-        if let Some(connection) = shake_hands(&run, slot).await
-            && let End::Dropped(how) = talk(&run, connection, slot).await
-        {
-            run.tally.borrow_mut().tunnel_dropped(how);
+        // Boxed: of thousands that are open, few shake hands.
+        if let Some(mut connection) = Box::pin(shake_hands(&run, slot)).await {
+            run.tally.borrow_mut().tunnel_opened();
+            let mut messages = Messages::default();
+            let end = talk(&run, &mut connection, &mut messages, slot).await;
+            let mut tally = run.tally.borrow_mut();
+            tally.tunnel_faults(messages.order.faults.and(messages.noticed));
+            if let End::Dropped(how) = end {
+                tally.tunnel_dropped(how);
+            }
         }
         pause = Duration::from_millis(100);
     }
@@ -69,8 +85,9 @@ async fn open(run: &Run, slot: u64) -> Result<Connection, Loss> {
     let mut connection = Connection::open(&run.options.address).await?;
     let key = base64(&fastrand::u128(..).to_be_bytes());
     let host = run.host(slot);
+    let pause = run.options.tunnel_pause.as_millis();
     let request = format!(
-        "GET /ws HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET /numbered?ms={pause} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
     );
     connection.send(request.as_bytes()).await?;
@@ -85,15 +102,15 @@ async fn open(run: &Run, slot: u64) -> Result<Connection, Loss> {
 }
 
 /// Sends at each tick and checks what comes back, until the tunnel or the load ends.
-async fn talk(run: &Run, mut connection: Connection, slot: u64) -> End {
+async fn talk(run: &Run, connection: &mut Connection, messages: &mut Messages, slot: u64) -> End {
     let mut ticks = tokio::time::interval(run.options.tunnel_pause);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stopping = run.stopping.clone();
-    let mut messages = Messages::default();
     loop {
-        if let Some(end) = receive(run, &mut connection, &mut messages, slot).await {
+        if let Some(end) = receive(run, connection, messages, slot).await {
             return end;
         }
+        connection.rest();
         tokio::select! {
             _ = ticks.tick() => {
                 let frame = Frame::text(message(slot, messages.sent)).encode(Some(mask()));
@@ -112,10 +129,10 @@ async fn talk(run: &Run, mut connection: Connection, slot: u64) -> End {
 }
 
 /// Waits for what is still out, then closes with 1000 and waits for the answer to that.
-async fn close(run: &Run, mut connection: Connection, mut messages: Messages, slot: u64) -> End {
+async fn close(run: &Run, connection: &mut Connection, messages: &mut Messages, slot: u64) -> End {
     let mut asked = false;
     loop {
-        if let Some(end) = receive(run, &mut connection, &mut messages, slot).await {
+        if let Some(end) = receive(run, connection, messages, slot).await {
             return end;
         }
         if !asked && messages.returned >= messages.sent {
@@ -148,23 +165,29 @@ async fn receive(run: &Run, connection: &mut Connection, messages: &mut Messages
                 let _ = connection.send(&frame.encode(Some(mask()))).await;
                 return Some(if code == 1000 { End::Closed } else { End::Dropped(format!("closed {code}")) });
             }
-            Opcode::Binary | Opcode::Continuation | Opcode::Pong => run.tally.borrow_mut().tunnel_gap(1),
+            Opcode::Binary | Opcode::Continuation | Opcode::Pong => messages.order.faults.changed += 1,
         }
     }
 }
 
 impl Messages {
-    /// Missing messages count each; one that is repeated or changed counts once.
     fn came_back(&mut self, run: &Run, slot: u64, payload: &[u8]) {
-        let mut tally = run.tally.borrow_mut();
-        tally.message(self.waiting_since.take().map(|since| since.elapsed()));
-        let place = number(payload).filter(|place| payload == message(slot, *place).as_bytes());
-        match place {
-            Some(place) if (self.returned..self.sent).contains(&place) => {
-                tally.tunnel_gap(place - self.returned);
-                self.returned = place + 1;
-            }
-            _ => tally.tunnel_gap(1),
+        let Some(answer) = Answer::read(payload) else {
+            self.order.faults.changed += 1;
+            return;
+        };
+        if answer.number >= self.order.reached() {
+            self.noticed = answer.noticed;
+        }
+        self.order.came(answer.number);
+        if answer.answered.is_empty() {
+            return;
+        }
+        run.tally.borrow_mut().message(self.waiting_since.take().map(|since| since.elapsed()));
+        let place = number(answer.answered.as_bytes());
+        match place.filter(|place| *place < self.sent && answer.answered == message(slot, *place)) {
+            Some(place) => self.returned = self.returned.max(place + 1),
+            None => self.order.faults.changed += 1,
         }
         if self.returned < self.sent {
             self.waiting_since = Some(Instant::now());
@@ -176,10 +199,6 @@ impl Messages {
 fn message(slot: u64, place: u64) -> String {
     let padding = if place % 10 == 9 { 4_096 } else { 0 };
     format!("{place} tunnel {slot} {:.<padding$}", "")
-}
-
-fn number(payload: &[u8]) -> Option<u64> {
-    std::str::from_utf8(payload).ok()?.split(' ').next()?.parse().ok()
 }
 
 fn mask() -> [u8; 4] {

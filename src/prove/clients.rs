@@ -11,6 +11,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::Run;
 use super::exchange::{Ask, Content, Proof};
+use super::options::Subject;
 use super::tally::What;
 
 /// Makes the next request of one kind.
@@ -91,11 +92,14 @@ fn fresh(run: &Run) -> Ask {
 /// The start page, or in turn an echo whose number proves that the answer belongs to the request.
 pub fn get(run: &Run, what: What, close: bool) -> Ask {
     let turn = run.next();
+    let fields = if close { "Connection: close\r\n" } else { "" };
+    if let Subject::Page { path, status } = &run.options.subject {
+        return Ask { status: *status, ..plain(run, what, "GET", path, fields, turn) };
+    }
     let (path, proof) = match turn % 2 {
         0 => ("/".to_owned(), Proof::Text("sample application".to_owned())),
         _ => (format!("/echo?turn={turn}x"), Proof::Text(format!("turn={turn}x"))),
     };
-    let fields = if close { "Connection: close\r\n" } else { "" };
     Ask { proof, ..plain(run, what, "GET", &path, fields, turn / 2) }
 }
 
@@ -141,5 +145,6 @@ fn plain(run: &Run, what: What, method: &str, path: &str, fields: &str, turn: u6
     let host = run.host(turn);
     let head =
         format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: hitless-load\r\n{fields}\r\n");
-    Ask { what, head, content: Content::None, proof: Proof::Status, allowance: Duration::ZERO }
+    let (content, proof) = (Content::None, Proof::Status);
+    Ask { what, head, content, status: 200, proof, allowance: Duration::ZERO }
 }

@@ -1,4 +1,7 @@
 //! Silent connections: they ask once, then say nothing until the end, when they are asked whether they still work.
+//!
+//! Promises: one that has rested is never opened anew; while it rests it costs a task and a socket, ten thousand of
+//! them some tens of MiB.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,14 +14,16 @@ use super::connection::Kind;
 use super::tally::What;
 
 pub fn spawn(run: &Rc<Run>, clients: &mut JoinSet<()>) {
-    for _ in 0..run.options.idle {
-        clients.spawn_local(rest(run.clone()));
+    let count = run.options.idle;
+    for place in 0..count {
+        // As thousands of users do not come in the same millisecond either.
+        let arrival = Run::arrival(place, count, Duration::from_millis(5));
+        clients.spawn_local(rest(run.clone(), arrival));
     }
 }
 
-async fn rest(run: Rc<Run>) {
-    // Spread over a moment, as a thousand users do not come in the same millisecond either.
-    let mut pause = Duration::from_millis(fastrand::u64(..500));
+async fn rest(run: Rc<Run>, arrival: Duration) {
+    let mut pause = arrival;
     let mut held = None;
     while held.is_none() {
         if !run.goes_on_after(pause).await {
@@ -30,6 +35,8 @@ async fn rest(run: Rc<Run>) {
         pause = Duration::from_millis(250);
     }
     let Some(connection) = held.as_mut() else { return };
+    connection.rest();
+    run.tally.borrow_mut().rests();
     let mut stopping = run.stopping.clone();
     tokio::select! {
         ended = connection.read() => {

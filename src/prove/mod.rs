@@ -1,22 +1,29 @@
 //! The load-and-loss client: a steady mixed load over HTTP/1.1, and a report of everything that was lost.
 //!
+//! For `hitless prove`, for the demonstration (`examples/demo`), and by itself (`examples/load`). It reads answers
+//! with httparse, not with our own `http1`: an instrument is not made of what it measures.
 //! Promises: it never retries and never forgives. Only what any client must do is silent: a new connection
 //! waits in the kernel, and a connection whose end was announced by `Connection: close` is opened anew.
 //! Everything is bounded: each request by its patience, the run by `finish`.
-//! It needs `crate::wire` beside it (`examples/wire/mod.rs`), in the demo and in tests too.
 //! Must not know: hitless, systemd, or what event the load is to survive.
 
 mod clients;
 mod connection;
 mod exchange;
 mod idle;
+mod lasting;
 mod options;
+mod page;
 mod posts;
 mod tally;
+mod trial;
 mod tunnels;
+mod verdict;
+pub mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -26,8 +33,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use connection::{Kind, Loss};
-pub use options::{Address, Options};
-pub use tally::{Details, Failure, Report, Share, SoFar, What};
+pub use options::{Address, Options, Subject};
+pub use page::Page;
+pub use tally::{Details, Ended, Ending, Failure, Lasting, Report, Share, SoFar, What};
+pub use trial::{Trial, try_out};
+pub use verdict::{Row, Verdict, table};
 
 use connection::Connection;
 use exchange::{Ask, exchange};
@@ -80,6 +90,37 @@ impl Load {
         self.live.read()
     }
 
+    /// Lets it run for so long, and on until answers come again; `each_second` is called while it does.
+    ///
+    /// # Errors
+    /// When no request was answered within `bound`.
+    pub fn offer(
+        &self,
+        period: Duration,
+        bound: Duration,
+        mut each_second: impl FnMut(),
+    ) -> Result<(), String> {
+        let began = Instant::now();
+        let answered = self.so_far().answered;
+        let mut seconds = 0;
+        while began.elapsed() < period || self.so_far().answered == answered {
+            if began.elapsed() >= bound.max(period) {
+                return Err(format!("no request was answered within {} s", bound.as_secs()));
+            }
+            // Why it ended is told when it is finished.
+            if self.ended() {
+                return Ok(());
+            }
+            // The passing of time is what is waited for.
+            std::thread::park_timeout(Duration::from_millis(50));
+            if began.elapsed().as_secs() > seconds {
+                seconds += 1;
+                each_second();
+            }
+        }
+        Ok(())
+    }
+
     /// Whether it ended before it was finished, which only an error does.
     pub fn ended(&self) -> bool {
         self.thread.is_finished()
@@ -110,6 +151,7 @@ async fn run(options: Options, start: Instant, live: Arc<Live>, stopping: watch:
     clients::spawn(&run, &mut clients);
     tunnels::spawn(&run, &mut clients);
     idle::spawn(&run, &mut clients);
+    lasting::spawn(&run, &mut clients);
     // A sender that is gone asks for the end too.
     let _ = stopped.wait_for(|stopping| *stopping).await;
     run.tally.borrow_mut().stop();
@@ -134,8 +176,12 @@ impl Run {
         }
     }
 
-    fn goes_on(&self) -> bool {
-        !*self.stopping.borrow()
+    /// How long the client at this place of so many waits before it comes, so that all have come, one after the other,
+    /// within a moment.
+    fn arrival(place: usize, of: usize, apart: Duration) -> Duration {
+        const MOMENT: Duration = Duration::from_secs(4);
+        apart.min(MOMENT / u32::try_from(of.max(1)).unwrap_or(u32::MAX))
+            * u32::try_from(place).unwrap_or(u32::MAX)
     }
 
     fn next(&self) -> u64 {
@@ -152,7 +198,17 @@ impl Run {
     ///
     /// `held` is left with the connection when it may be used again. One that ended while it rested was closed
     /// unannounced, which is counted, and replaced like every client must.
-    async fn ask(&self, held: &mut Option<Connection>, ask: Ask) -> bool {
+    ///
+    /// Boxed, so that a client that rests is not as large as one that asks.
+    fn ask<'a>(
+        &'a self,
+        held: &'a mut Option<Connection>,
+        ask: Ask,
+    ) -> Pin<Box<dyn Future<Output = bool> + 'a>> {
+        Box::pin(self.ask_now(held, ask))
+    }
+
+    async fn ask_now(&self, held: &mut Option<Connection>, ask: Ask) -> bool {
         if let Some(kind) = held.as_ref().and_then(Connection::ended) {
             self.tally.borrow_mut().idle_closed(kind);
             *held = None;

@@ -6,6 +6,7 @@
 //! Must not know: what is asked for, or how losses are counted.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
@@ -109,6 +110,21 @@ impl Connection {
         };
         let stream = stream.map_err(|error| Loss::of(&error))?;
         Ok(Connection { stream, buffer: BytesMut::new(), reusable: false, longest_wait: began.elapsed() })
+    }
+
+    /// The client's own end, which tells one connection from another; `None` for a Unix socket.
+    pub fn local(&self) -> Option<SocketAddr> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.local_addr().ok(),
+            Stream::Unix(_) => None,
+        }
+    }
+
+    /// Gives back the memory of a buffer that holds nothing: thousands rest at once.
+    pub fn rest(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
     }
 
     /// Whether the last answer was whole and left the connection open.

@@ -4,6 +4,7 @@
 //! Must not know: connections, or who asked.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,9 +12,10 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::connection::{Kind, Loss};
+use super::wire::numbered::Faults;
 
-/// More failures than this are counted, but not kept one by one.
-const KEPT_FAILURES: usize = 20_000;
+/// More failures and endings than this are counted, but not kept one by one.
+const KEPT: usize = 20_000;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -28,6 +30,8 @@ pub enum What {
     Download,
     Upload,
     Stream,
+    /// On a connection that is to last.
+    Lasting,
     /// The handshake of a WebSocket.
     Handshake,
     /// The first request of a connection that is silent from then on.
@@ -50,6 +54,37 @@ pub struct Failure {
     pub ended: Duration,
 }
 
+/// A connection that ended before its client meant it to; the time since the load began.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ending {
+    pub what: Ended,
+    /// `closed 1001`, `reset`, `eof`, …
+    pub how: String,
+    #[serde(skip)]
+    pub at: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// Silent, or resting between two requests.
+    Idle,
+    Tunnel,
+    /// One that was to last.
+    Lasting,
+}
+
+/// A kept-alive connection that was to last from the beginning to the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Lasting {
+    /// The client's end, when it was opened and at the end; `None` for a Unix socket, or when there was none any more.
+    pub opened_at: Option<SocketAddr>,
+    pub ended_at: Option<SocketAddr>,
+    pub answered: u64,
+    /// How it ended, when it did not last.
+    pub lost: Option<String>,
+}
+
 /// Requests and failures of one kind of client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Share {
@@ -68,8 +103,17 @@ pub struct Report {
     pub tunnels: u64,
     /// WebSockets that ended before the client closed them, also when they were closed properly.
     pub tunnels_dropped: u64,
-    /// Messages that came back missing, repeated, out of order or changed.
+    /// Messages that never came, in either direction.
     pub tunnels_gap: u64,
+    /// Messages that came twice.
+    pub tunnels_doubled: u64,
+    /// Messages that came after later ones.
+    pub tunnels_reordered: u64,
+    /// Messages with other content.
+    pub tunnels_changed: u64,
+    /// Connections that were to last, and did not.
+    pub lasting_lost: u64,
+    pub lasting: Vec<Lasting>,
     /// POSTs that the application received more than once; `None` when it could not be asked.
     pub duplicate_posts: Option<u64>,
     /// The longest that an answer kept its client waiting, beyond what was asked to be slow.
@@ -80,12 +124,23 @@ pub struct Report {
     pub details: Details,
 }
 
+impl Report {
+    /// Everything that was lost, of every kind, POSTs apart.
+    pub fn lost(&self) -> u64 {
+        let messages =
+            self.tunnels_gap + self.tunnels_doubled + self.tunnels_reordered + self.tunnels_changed;
+        self.failed + self.idle_closed + self.tunnels_dropped + messages + self.lasting_lost
+    }
+}
+
 /// What the numbers of a report are made of.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Details {
     pub shares: BTreeMap<What, Share>,
     pub failures: Vec<Failure>,
     pub idle_kinds: BTreeMap<Kind, u64>,
+    /// Connections that ended too early, one by one.
+    pub endings: Vec<Ending>,
     /// `closed 1001`, `reset`, `eof`, …
     pub tunnel_kinds: BTreeMap<String, u64>,
     pub duplicates: BTreeMap<String, u64>,
@@ -101,6 +156,9 @@ pub struct Live {
     failed: AtomicU64,
     idle_closed: AtomicU64,
     messages: AtomicU64,
+    resting: AtomicU64,
+    tunnels: AtomicU64,
+    lost: AtomicU64,
 }
 
 /// How far a load has come.
@@ -112,6 +170,12 @@ pub struct SoFar {
     pub idle_closed: u64,
     /// WebSocket messages that came back, right or wrong.
     pub messages: u64,
+    /// Silent connections that have come to rest.
+    pub resting: u64,
+    /// WebSockets that were opened, the first time and anew.
+    pub tunnels: u64,
+    /// Connections of any kind that ended too early.
+    pub lost: u64,
 }
 
 impl Live {
@@ -122,6 +186,9 @@ impl Live {
             failed: self.failed.load(Ordering::Relaxed),
             idle_closed: self.idle_closed.load(Ordering::Relaxed),
             messages: self.messages.load(Ordering::Relaxed),
+            resting: self.resting.load(Ordering::Relaxed),
+            tunnels: self.tunnels.load(Ordering::Relaxed),
+            lost: self.lost.load(Ordering::Relaxed),
         }
     }
 }
@@ -177,7 +244,7 @@ impl Tally {
         *self.report.failed_kinds.entry(loss.kind).or_default() += 1;
         self.report.details.shares.entry(begun.what).or_default().failed += 1;
         self.live.failed.fetch_add(1, Ordering::Relaxed);
-        if self.report.details.failures.len() < KEPT_FAILURES {
+        if self.report.details.failures.len() < KEPT {
             self.report.details.failures.push(Failure {
                 what: begun.what,
                 kind: loss.kind,
@@ -197,6 +264,31 @@ impl Tally {
         self.report.idle_closed += 1;
         self.live.idle_closed.fetch_add(1, Ordering::Relaxed);
         *self.report.details.idle_kinds.entry(kind).or_default() += 1;
+        self.ended(Ended::Idle, format!("{kind:?}").to_lowercase());
+    }
+
+    fn ended(&mut self, what: Ended, how: String) {
+        self.live.lost.fetch_add(1, Ordering::Relaxed);
+        let at = self.start.elapsed();
+        if self.report.details.endings.len() < KEPT {
+            self.report.details.endings.push(Ending { what, how, at });
+        }
+    }
+
+    pub fn rests(&mut self) {
+        self.live.resting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn tunnel_opened(&mut self) {
+        self.live.tunnels.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn lasted(&mut self, lasting: Lasting) {
+        if let Some(how) = &lasting.lost {
+            self.report.lasting_lost += 1;
+            self.ended(Ended::Lasting, how.clone());
+        }
+        self.report.lasting.push(lasting);
     }
 
     /// One message of a tunnel came back after `waited`.
@@ -207,11 +299,16 @@ impl Tally {
 
     pub fn tunnel_dropped(&mut self, how: String) {
         self.report.tunnels_dropped += 1;
-        *self.report.details.tunnel_kinds.entry(how).or_default() += 1;
+        *self.report.details.tunnel_kinds.entry(how.clone()).or_default() += 1;
+        self.ended(Ended::Tunnel, how);
     }
 
-    pub fn tunnel_gap(&mut self, messages: u64) {
-        self.report.tunnels_gap += messages;
+    /// What one tunnel has seen in all its time.
+    pub fn tunnel_faults(&mut self, faults: Faults) {
+        self.report.tunnels_gap += faults.missing;
+        self.report.tunnels_doubled += faults.doubled;
+        self.report.tunnels_reordered += faults.reordered;
+        self.report.tunnels_changed += faults.changed;
     }
 
     /// No more load is offered from now on, so silence means nothing any more.

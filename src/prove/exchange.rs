@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::connection::{Connection, Kind, Loss};
 use super::tally::What;
-use crate::wire::pattern;
+use super::wire::pattern;
 
 /// A request to make.
 pub struct Ask {
@@ -14,6 +14,8 @@ pub struct Ask {
     /// The whole head.
     pub head: String,
     pub content: Content,
+    /// The status that belongs there.
+    pub status: u16,
     pub proof: Proof,
     /// How long the application was asked to take.
     pub allowance: Duration,
@@ -65,7 +67,7 @@ pub async fn exchange(connection: &mut Connection, ask: &Ask) -> Result<(), Loss
             offset += bytes.len() as u64;
         })
         .await?;
-    if head.status != 200 {
+    if head.status != ask.status {
         let text = String::from_utf8_lossy(&seen[..seen.len().min(120)]).into_owned();
         return Err(Loss::new(Kind::BadStatus, format!("{} {}", head.status, text.trim())));
     }

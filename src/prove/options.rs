@@ -1,4 +1,6 @@
 //! What load is offered, and where: every number with its default, in sum about 1,250 requests a second.
+//!
+//! Must not know: how it is offered.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,9 +15,19 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+/// What GETs ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The sample application, whose answers prove that they belong to their requests.
+    Sample,
+    /// One page of any application, whose answer is right when it is whole and has this status.
+    Page { path: String, status: u16 },
+}
+
 #[derive(Clone, Debug)]
 pub struct Options {
     pub address: Address,
+    pub subject: Subject,
     /// The hosts asked for, in turn.
     pub hosts: Vec<String>,
     /// Connections that send one request after the other.
@@ -43,10 +55,13 @@ pub struct Options {
     pub stream_events: u32,
     pub stream_pause: Duration,
     pub tunnels: usize,
-    /// The pause between two messages of a WebSocket.
+    /// The pause between two messages of a WebSocket, and the one after which the application speaks of its own
+    /// accord.
     pub tunnel_pause: Duration,
     /// Connections that ask once and are then silent until the end.
     pub idle: usize,
+    /// Kept-alive connections that ask as often as others, but must last from the beginning to the end.
+    pub lasting: usize,
     /// An answer that takes longer, beside what was asked to be slow, is a failure.
     pub patience: Duration,
     /// The endpoints of the application, asked directly for the POSTs they received; empty: through `address`.
@@ -57,6 +72,7 @@ impl Options {
     pub fn new(address: Address, hosts: Vec<String>) -> Options {
         Options {
             address,
+            subject: Subject::Sample,
             hosts,
             kept_alive: 64,
             think: Duration::from_millis(62),
@@ -77,6 +93,7 @@ impl Options {
             tunnels: 16,
             tunnel_pause: Duration::from_millis(100),
             idle: 86,
+            lasting: 1,
             patience: Duration::from_secs(30),
             posts_from: Vec::new(),
         }
@@ -95,8 +112,21 @@ impl Options {
             streams_per_second: 0,
             tunnels: 0,
             idle: 0,
+            lasting: 0,
             ..Options::new(address, vec!["sample.example".to_owned()])
         }
+    }
+
+    /// How long the longest request on offer takes by its own nature.
+    pub fn longest_request(&self) -> Duration {
+        let upload = self.upload_pause * self.upload_pieces;
+        let stream = self.stream_pause * self.stream_events.saturating_sub(1);
+        let offered = [
+            (self.slow_per_second, self.slow),
+            (self.uploads_per_second, upload),
+            (self.streams_per_second, stream),
+        ];
+        offered.into_iter().filter(|(rate, _)| *rate > 0).map(|(_, lasts)| lasts).max().unwrap_or_default()
     }
 }
 
