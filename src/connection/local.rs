@@ -144,8 +144,9 @@ impl Local {
     /// A connection moves. Not to be called but in `HandingOver`.
     pub(super) fn depart(&self, parcel: Parcel) {
         if let Some(departures) = &*self.departures.borrow() {
-            // The receiver lives as long as the gateway's control loop.
-            let _ = departures.send(parcel);
+            if departures.send(parcel).is_err() {
+                tracing::error!("nobody waits for the connections that depart, closing one");
+            }
         }
     }
 

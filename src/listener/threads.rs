@@ -118,8 +118,8 @@ impl Threads {
         self.tell(|| Command::HandOver(departures.clone()));
     }
 
-    /// Accepts again, and keeps what has not departed. After [`Threads::hand_over`]. HTTP/2 clients that have been told
-    /// to go still go.
+    /// Accepts again, and keeps what has not departed. After [`Threads::hand_over`], whose departures are to be taken until
+    /// they end: one thread knows of this before another one does. HTTP/2 clients that have been told to go still go.
     pub fn take_back(&self) {
         self.tell(|| Command::TakeBack);
     }

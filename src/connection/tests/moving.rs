@@ -398,6 +398,10 @@ pub(super) fn move_all(from: &Gateway, to: &Gateway, mut refuses: impl FnMut() -
     departures.rest().into_iter().for_each(|parcel| to.adopt(parcel));
     assert_eq!(from.threads.totals().connections_open, 0);
     from.take_back();
+    // A newcomer that one thread has accepted again meets another one that does not know yet.
+    while let Some(parcel) = departures.next() {
+        from.adopt(parcel);
+    }
 }
 
 const CROWD: u64 = 2000;
