@@ -240,20 +240,25 @@ fn installing(program: &str) -> String {
 }
 
 /// Three programs that cannot take over: half a file, one that fails its self-test, one that cannot serve. Each is
-/// refused by `systemctl reload` and by `hitless upgrade`. Exit code 0 when one was accepted.
+/// refused by `systemctl reload` and by `hitless upgrade`, with a reason. Exit code 0 when one was accepted.
 fn upgrade_broken(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
     let whole = stage.host.run(["test", "-e", "/root/programs/broken"]).status == 0;
     anyhow::ensure!(whole, "no broken program; run: cargo build --example broken");
-    let refused = "refused() { \"$@\" 2>/run/said && { echo \"$*: accepted\"; back; exit 0; }; tail -n 1 /run/said; }\n\
+    let refused = "refused() { \"$@\" 2>/run/said && { echo \"$*: accepted\"; back; exit 0; }; tail -n 1 /run/said\n\
+                   [ -s /run/said ] || [ ! -e /run/hitless.fault ] || { echo \"$*: no reason\"; back; exit 0; }; }\n\
                    back() { mv /usr/sbin/hitless.kept /usr/sbin/hitless; rm -f /run/hitless.fault; }\n\
                    cp --preserve=all --link /usr/sbin/hitless /usr/sbin/hitless.kept || exit 0\n";
     let attempts = "refused systemctl reload hitless; refused hitless upgrade";
-    let faults = ["self-test", "gateway"]
-        .map(|fault| format!("echo {fault} >/run/hitless.fault; {}; {attempts}", installing("broken")));
+    let faults = ["self-test", "gateway"].map(|fault| {
+        format!(
+            "echo {fault} >/run/hitless.fault; {}; {attempts}",
+            installing("broken").replace("|| exit", "|| exit 0")
+        )
+    });
     let script = format!(
         "{refused}head -c 65536 /root/programs/first >/root/programs/half; chmod 755 /root/programs/half\n\
          {}; {attempts}\n{}\nback; exit 1",
-        installing("half"),
+        installing("half").replace("|| exit", "|| exit 0"),
         faults.join("\n")
     );
     Ok(stage.host.shell(&script).into())

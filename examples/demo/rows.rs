@@ -24,7 +24,7 @@ tunnels dropped   WebSockets that ended before their client closed them; each is
 duplicate POSTs   POSTs that the application received more than once
 worst stall       the longest that an answer kept a client waiting, beyond what was asked to be slow
 no answer for     the longest time in which no client got any answer
-took              how long the command took
+took              how long the command took, and the process that served before, to its end
 residue           requests, connections and tunnels that the ledger cannot account for
 exit              exit code of the command
 ";
@@ -37,7 +37,7 @@ pub struct Row {
     #[serde(flatten)]
     pub report: Report,
     pub exit_code: i32,
-    /// How long the event's command took.
+    /// How long the event took, from its command to the end of the outgoing process.
     pub took_ms: u64,
     /// How long after the command the outgoing process was gone.
     pub outgoing_ms: Option<u64>,
