@@ -190,8 +190,9 @@ fn parse(received: &[u8]) -> Option<Answer> {
     let length = lines.find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok()).flatten()
-    })?;
-    (body.len() == length).then_some(Answer { status, body })
+    });
+    // Without a length it ends with the connection, and whoever reads it sees whether it is whole.
+    (body.len() == length.unwrap_or(body.len())).then_some(Answer { status, body })
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ impl Keeper {
         let longest = deadline::longest(&self.household.accepted.settings.drain, limit);
         self.be_patient(id, Some(longest + DRAIN_MARGIN));
         notify::status("keeping connections for the next start");
-        self.give(id, ToGateway::HandOver { to: Destination::Store, limit: Some(longest) }, &end).await;
+        self.give(id, ToGateway::HandOver { to: Destination::Store, limit }, &end).await;
     }
 
     /// systemd attributes what it reads to the unit by the number of a process that lives.

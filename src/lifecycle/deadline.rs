@@ -40,12 +40,12 @@ pub fn longest(settings: &Drain, unit_limit: Option<Duration>) -> Duration {
 }
 
 /// How long what can move is waited for in a handover, and how long after that what has to end here, until the
-/// rest is cut. Without `seen`, when nobody waits for the end, everything gets the longest that the operator allows.
+/// rest is cut. Without `seen`, when nobody waits for the end, everything gets the whole limit (`upgrade.deadline`).
 pub fn handover(settings: &Drain, seen: Option<Seen>, unit_limit: Option<Duration>) -> (Duration, Duration) {
     let settings = Drain { lame_duck: Duration::ZERO, ..settings.clone() };
     let all = match seen {
         Some(seen) => drain(&settings, seen, unit_limit),
-        None => longest(&settings, unit_limit),
+        None => unit_limit.unwrap_or_else(|| longest(&settings, None)),
     };
     let leaving = settings.idle_grace.max(settings.tunnel_jitter).min(all / 2);
     (all - leaving, leaving)
