@@ -58,7 +58,7 @@ impl Tunnel {
     pub(super) async fn run<C: AsyncRead + AsyncWrite + Unpin>(self: Box<Self>, seat: &Rc<Seat>, client: C) {
         let Tunnel { endpoint, websocket, idle, lease, guard } = *self;
         guard.switch();
-        let _open = seat.local().counters.tunnel();
+        let _open = guard.flight().pen().tunnel();
         seat.tunnel_began(idle);
         let (carried, end) = relay(seat, client, endpoint, websocket).await;
         if end == End::Cut {

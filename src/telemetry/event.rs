@@ -29,9 +29,11 @@ pub const STOPPED: &str = "96b57d5367d5891f51fc765e77bdde45";
 pub const DEADLINE_CONFLICT: &str = "cfd5198d421fa61d558400cae5c9e972";
 /// Log lines were dropped because their reader was too slow.
 pub const LOGS_DROPPED: &str = "00c1eb0704da8e1e3f3aa13be4144060";
+/// A drain or a handover is over: what moved, what was finished, what was cut.
+pub const TRANSITION: &str = "9b15eda0872e3f0789491e412400725c";
 
 /// All of them, by name.
-pub const ALL: [(&str, &str); 12] = [
+pub const ALL: [(&str, &str); 13] = [
     ("started", STARTED),
     ("ready", READY),
     ("reloaded", RELOADED),
@@ -44,6 +46,7 @@ pub const ALL: [(&str, &str); 12] = [
     ("stopped", STOPPED),
     ("deadline_conflict", DEADLINE_CONFLICT),
     ("logs_dropped", LOGS_DROPPED),
+    ("transition", TRANSITION),
 ];
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::connection::{Blueprint, DrainOrder};
 use crate::listener::{Socket, Threads};
 use crate::route::Table;
 use crate::telemetry::counters::Totals;
+use crate::telemetry::ledger::{Fate, Page};
 
 /// Longer than anything that works takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -122,6 +123,8 @@ impl Gateway {
         let totals = self.threads.totals();
         assert_eq!(totals.residue(), 0, "{totals:?}");
         assert_eq!((totals.in_flight, totals.tunnels_open, totals.connections_open), (0, 0, 0), "{totals:?}");
+        let page = Page { fate: Fate::Ended, ..self.threads.page() };
+        assert!(page.residue().is_zero(), "{page:#?}");
         self.threads.join();
         totals
     }
