@@ -5,6 +5,7 @@
 //! | `GET /healthz` | 200 while the process lives |
 //! | `GET /readyz` | 200 when new work should be sent here, otherwise 503 and why not |
 //! | `GET /status` | everything, as JSON ([`Status`]) |
+//! | `GET /ledger` | what became of every request, as JSON ([`Ledger`], with its sums) |
 //! | `POST /reload` | 200 or 422 after the verdict, as JSON ([`Verdict`]); Unix socket only |
 //!
 //! Promises: bounded in connections, time and size; one request per connection; a slow or hostile
@@ -20,11 +21,15 @@ pub use status::{Listener, Reload, Service, Status, Verdict};
 
 use futures_util::future::LocalBoxFuture;
 
+use crate::telemetry::ledger::Ledger;
+
 /// Who answers.
 pub trait Desk {
     /// Why no new work should be sent here, if so.
     fn readiness(&self) -> Result<(), Vec<String>>;
     fn status(&self) -> Status;
+    /// Of this gateway and those before it.
+    fn ledger(&self) -> Ledger;
     /// Ready when there is a verdict.
     fn reload(&self) -> LocalBoxFuture<'static, Verdict>;
 }

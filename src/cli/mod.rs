@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod completions;
 mod generate;
+mod ledger;
 mod reload;
 mod rights;
 mod run;
@@ -71,6 +72,8 @@ enum Verb {
     Reload(client::Where),
     /// Say what is served and how it goes
     Status(status::Options),
+    /// Say what became of every request, and whether any is unaccounted for
+    Ledger(ledger::Options),
     /// Check a configuration without touching what is running
     Check(check::Options),
     /// Print the completions of a shell
@@ -103,6 +106,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Fatal> {
         Verb::Gateway => run::gateway(),
         Verb::Reload(place) => reload::reload(&place, &directory),
         Verb::Status(options) => status::status(&options, &directory),
+        Verb::Ledger(options) => ledger::ledger(&options, &directory),
         Verb::Check(options) => check::check(&options, &directory),
         Verb::Completions(options) => completions::completions(&options, Arguments::command()),
         Verb::Generate(options) => generate::generate(&options, Arguments::command()),

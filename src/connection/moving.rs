@@ -12,7 +12,7 @@ use crate::handover::record::{Parcel, Record};
 /// Serves on what another gateway had.
 pub(crate) fn adopt(local: &Rc<Local>, parcel: Parcel, kept: Kept) {
     match parcel.record {
-        Record::Connection(_) | Record::Tunnel(_) | Record::Unknown => {
+        Record::Connection(_) | Record::Tunnel(_) | Record::Ledger(_) | Record::Unknown => {
             tracing::error!("cannot adopt a connection yet, closing it");
             drop(kept);
             local.depart_in_vain();

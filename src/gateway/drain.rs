@@ -13,7 +13,7 @@ use crate::handover::control::{Drained, Progress, ToKeeper};
 use crate::lifecycle::deadline::{self, Seen};
 use crate::lifecycle::{DrainStage, Event, Phase, Whose};
 use crate::telemetry::counters::Totals;
-use crate::telemetry::event;
+use crate::telemetry::{event, ledger};
 
 /// How often the keeper hears how it goes.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -136,7 +136,8 @@ impl Control {
     /// The report at the end; a gateway that never drained has none.
     pub(super) fn announce_drained(&mut self) {
         let Some(drain) = &self.drain else { return };
-        let report = drain.report(&self.threads.totals());
+        let totals = self.threads.totals();
+        let report = drain.report(&totals);
         let Drained { answered, cut, took } = report;
         tracing::info!(
             message_id = event::DRAINED,
@@ -146,6 +147,7 @@ impl Control {
             "drained in {:.1} s: {answered} answered, {cut} cut",
             took.as_secs_f64()
         );
+        ledger::report(&drain.at_start, &totals, took).announce("drain");
         self.outbox.send(ToKeeper::Drained(report));
     }
 

@@ -19,6 +19,7 @@ use crate::connection::blueprint::Blueprint;
 use crate::handover::control::{Purpose, Start, Summary};
 use crate::lifecycle::Phase;
 use crate::listener::threads::Threads;
+use crate::telemetry::ledger::{Ledger, Lineage};
 use crate::telemetry::log;
 
 /// What control loop and admin sockets share, on one thread.
@@ -27,6 +28,8 @@ pub struct Office {
     pub blueprint: RefCell<Arc<Blueprint>>,
     pub last_reload: RefCell<Option<Reload>>,
     pub log: log::Handle,
+    /// What those before this gateway have left.
+    lineage: RefCell<Lineage>,
     start: StartedWith,
     threads: Rc<Threads>,
     queue: mpsc::UnboundedSender<Input>,
@@ -61,6 +64,13 @@ impl Office {
             blueprint: RefCell::new(blueprint),
             last_reload: RefCell::new(None),
             log,
+            lineage: RefCell::new(Lineage::begin(
+                start.gateway,
+                start.lost,
+                env!("CARGO_PKG_VERSION"),
+                std::process::id(),
+                now(),
+            )),
             threads,
             queue,
             began: Instant::now(),
@@ -79,6 +89,16 @@ impl Office {
         }
         let services = blueprint.settings.services.len();
         Summary { generation: blueprint.number, services, listeners, sockets }
+    }
+
+    /// Goes on with what another gateway has written, which is no more.
+    pub fn inherit(&self, ledger: Ledger) {
+        self.lineage.borrow_mut().inherit(ledger);
+    }
+
+    /// The last word of this gateway, for the one after it: to be asked for when nothing is in flight any more.
+    pub fn close_ledger(&self) -> Ledger {
+        self.lineage.borrow().close(self.threads.page(), now())
     }
 
     /// Data threads are started once; a reload cannot change their number.
@@ -117,6 +137,10 @@ impl Desk for Office {
         }
     }
 
+    fn ledger(&self) -> Ledger {
+        self.lineage.borrow().ledger(self.threads.page())
+    }
+
     fn reload(&self) -> LocalBoxFuture<'static, Verdict> {
         let (answer, verdict) = oneshot::channel();
         let _ = self.queue.send(Input::ReloadAsked(Some(answer)));
@@ -126,6 +150,12 @@ impl Desk for Office {
             verdict.await.unwrap_or_else(|_| stopping(generation))
         })
     }
+}
+
+/// In words for people and programs (RFC 3339).
+pub fn now() -> String {
+    let now = jiff::Timestamp::now();
+    jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
 }
 
 /// The verdict on a reload that will not be.

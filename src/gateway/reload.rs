@@ -201,10 +201,8 @@ impl Control {
     }
 
     fn verdict(&mut self, verdict: Verdict) {
-        let now = jiff::Timestamp::now();
-        let at = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string();
         self.reloads.answer(&verdict);
-        self.office.last_reload.replace(Some(Reload { at, verdict }));
+        self.office.last_reload.replace(Some(Reload { at: office::now(), verdict }));
     }
 }
 

@@ -67,6 +67,8 @@ struct Keeper {
     decisions: Decisions,
     report: Report,
     gateway: Option<Gateway>,
+    /// How many there have been.
+    spawned: u64,
     /// Until the next gateway is spawned.
     pause: Option<Instant>,
     /// Until the gateway must be ready, or gone.
@@ -113,6 +115,7 @@ impl Keeper {
             decisions: Decisions::new(),
             report: Report::default(),
             gateway: None,
+            spawned: 0,
             pause: None,
             patience: None,
             pseudonym: pseudonym(),
@@ -340,6 +343,7 @@ impl Keeper {
     /// Its end as an event, when it did not even begin.
     async fn spawn(&mut self) -> Option<Event> {
         self.patience = Some(Instant::now() + START_LIMIT);
+        self.spawned += 1;
         let gateway = match Gateway::spawn() {
             Ok(gateway) => gateway,
             Err(error) => {
@@ -366,6 +370,8 @@ impl Keeper {
             sockets: sockets.iter().map(|socket| socket.record.clone()).collect(),
             watchdog: household.watchdog,
             replacements: self.report.deaths(),
+            gateway: self.spawned,
+            lost: self.report.deaths(),
             pseudonym: self.pseudonym.clone(),
         };
         let snapshot = household.accepted.snapshot.as_fd();
