@@ -50,16 +50,7 @@ impl Mailbox {
 
     /// Waits while the other side does not read.
     pub async fn send(&self, content: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        if content.is_empty() || content.len() > MOST_BYTES || fds.len() > MOST_FDS {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!(
-                    "a letter of {} bytes with {} descriptors (1 to {MOST_BYTES} bytes and {MOST_FDS} descriptors fit)",
-                    content.len(),
-                    fds.len()
-                ),
-            ));
-        }
+        fits(content, fds)?;
         loop {
             let mut writable = self.socket.writable().await?;
             match writable.try_io(|socket| send(socket.as_fd(), content, fds)) {
@@ -67,6 +58,12 @@ impl Mailbox {
                 Err(_would_block) => continue,
             }
         }
+    }
+
+    /// Sends now, or fails with [`io::ErrorKind::WouldBlock`]: for a reader that may never come.
+    pub fn try_send(&self, content: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        fits(content, fds)?;
+        send(self.socket.as_fd(), content, fds)
     }
 
     /// The next letter; `None` when the other side is gone. May be cancelled without losing one.
@@ -79,6 +76,20 @@ impl Mailbox {
             }
         }
     }
+}
+
+fn fits(content: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    if content.is_empty() || content.len() > MOST_BYTES || fds.len() > MOST_FDS {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "a letter of {} bytes with {} descriptors (1 to {MOST_BYTES} bytes and {MOST_FDS} descriptors fit)",
+                content.len(),
+                fds.len()
+            ),
+        ));
+    }
+    Ok(())
 }
 
 fn send(socket: BorrowedFd<'_>, content: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -96,12 +107,16 @@ fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Letter>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut content = vec![0; MOST_BYTES];
-    let received = rustix::net::recvmsg(
-        socket,
-        &mut [IoSliceMut::new(&mut content)],
-        &mut ancillary,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
+    let mut read = || {
+        let mut into = [IoSliceMut::new(&mut content)];
+        rustix::net::recvmsg(socket, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+    };
+    let received = match read() {
+        // The other side went and left letters of ours unread. The kernel says so once, ahead of what it
+        // had sent itself.
+        Err(rustix::io::Errno::CONNRESET) => read()?,
+        result => result?,
+    };
     let fds: Vec<OwnedFd> = ancillary.drain().filter_map(rights).flatten().collect();
     if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
         // What did arrive is closed here: half a letter is worse than none.
@@ -169,6 +184,33 @@ mod tests {
             assert_eq!(receiver.receive().await.unwrap().unwrap().content, b"last words");
             assert!(receiver.receive().await.unwrap().is_none());
             assert!(receiver.send(b"anybody?", &[]).await.is_err());
+        });
+    }
+
+    #[test]
+    fn an_end_that_left_letters_unread_is_not_an_error_and_what_it_sent_arrives() {
+        run(async {
+            let (sender, receiver) = mailboxes();
+            receiver.send(b"never read", &[]).await.unwrap();
+            sender.send(b"last words", &[]).await.unwrap();
+            drop(sender);
+            assert_eq!(receiver.receive().await.unwrap().unwrap().content, b"last words");
+            assert!(receiver.receive().await.unwrap().is_none());
+        });
+    }
+
+    #[test]
+    fn a_letter_that_finds_no_room_now_can_be_refused_instead_of_waiting() {
+        run(async {
+            let (sender, receiver) = mailboxes();
+            let full = loop {
+                if let Err(error) = sender.try_send(&[0; 10_000], &[]) {
+                    break error;
+                }
+            };
+            assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+            receiver.receive().await.unwrap().unwrap();
+            sender.try_send(&[0; 10_000], &[]).unwrap();
         });
     }
 

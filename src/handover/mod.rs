@@ -2,11 +2,14 @@
 //!
 //! [`mailbox`] carries datagrams, [`control`] is what keeper and gateway say over one,
 //! in `words` for people; [`snapshot`] is the configuration they agree on; [`record`] is what moves to another
-//! gateway, or into systemd's fd store, over a mailbox of its own.
+//! gateway, or into systemd's fd store, and [`post`] moves it over a mailbox of its own; both put what is
+//! long into a `sealed` memory file.
 //! Must not know: who is at the other end, or HTTP.
 
 pub mod control;
 pub mod mailbox;
+pub mod post;
 pub mod record;
+mod sealed;
 pub mod snapshot;
 mod words;

@@ -39,6 +39,17 @@ pub enum Record {
     Unknown,
 }
 
+impl Record {
+    /// How many descriptors a parcel of this kind has.
+    pub fn descriptors(&self) -> Option<usize> {
+        match self {
+            Record::Connection(_) => Some(1),
+            Record::Tunnel(_) => Some(2),
+            Record::Unknown => None,
+        }
+    }
+}
+
 /// The client's side of what moves.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Connection {
