@@ -24,7 +24,7 @@ use super::wire::Wire;
 const SILENCE: Duration = Duration::from_secs(5);
 /// In all.
 const TIME: Duration = Duration::from_secs(30);
-/// In all while the thread drains.
+/// In all while the thread drains or hands over.
 const HURRY: Duration = Duration::from_secs(1);
 
 pub(super) async fn close(mut wire: Wire, seat: &Rc<Seat>) {
@@ -39,7 +39,7 @@ async fn discard(wire: &mut Wire, seat: &Seat) {
     let mut heard = began;
     let mut alarm = std::pin::pin!(tokio::time::sleep_until(began + SILENCE));
     let work = std::future::poll_fn(|cx| {
-        // A drain that begins meanwhile shortens the time.
+        // A drain or a handover that begins meanwhile shortens the time.
         seat.attend(cx);
         while let Poll::Ready(read) = poll_discard(wire, cx) {
             if read == 0 {
@@ -48,7 +48,7 @@ async fn discard(wire: &mut Wire, seat: &Seat) {
             heard = Instant::now();
         }
         let until =
-            if seat.local().is_leaving() { began + HURRY } else { (heard + SILENCE).min(began + TIME) };
+            if seat.local().is_serving() { (heard + SILENCE).min(began + TIME) } else { began + HURRY };
         if Instant::now() >= until {
             return Poll::Ready(());
         }

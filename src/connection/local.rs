@@ -4,8 +4,9 @@
 //!   Serving ⇄ HandingOver ──drain──▶ Draining ──cut──▶ Cut
 //! ```
 //! In `Serving` connections are kept. In `HandingOver` each connection that can move departs as a parcel as
-//! soon as no request of its own is in flight, and what cannot move is ended without haste. In `Draining` each answer is its connection's last, and a
-//! connection goes when it has been idle for the grace. In `Cut` everything goes at once.
+//! soon as no request of its own is in flight, and what cannot move is ended without haste; so is what departed
+//! and came back meanwhile, because nobody else wanted it. In `Draining` each answer is its connection's last,
+//! and a connection goes when it has been idle for the grace. In `Cut` everything goes at once.
 //!
 //! Promises: a change of stage wakes everyone whom it concerns, once; nothing here runs while
 //! nothing happens, except [`Local::sweep`], which its owner calls about once a second while
@@ -112,27 +113,30 @@ impl Local {
         self.stage.get()
     }
 
-    /// Whether answers are the last ones of their connections.
-    pub(super) fn is_leaving(&self) -> bool {
-        matches!(self.stage(), Stage::Draining { .. } | Stage::Cut { .. })
+    /// Whether connections are kept here.
+    pub(super) fn is_serving(&self) -> bool {
+        self.stage() == Stage::Serving
     }
 
-    /// From now on whoever can move departs.
+    /// From now on whoever can move departs. Nobody departs any more when `departures` has been dropped,
+    /// which is at [`Local::take_back`], [`Local::drain`] or [`Local::cut`].
     pub(crate) fn hand_over(&self, departures: UnboundedSender<Parcel>) {
-        if self.stage() == Stage::Serving {
+        if self.is_serving() {
             *self.departures.borrow_mut() = Some(departures);
             self.stage.set(Stage::HandingOver { since: Instant::now() });
             self.seats.each(|seat| seat.wake());
         }
     }
 
-    /// Whoever has not departed stays.
-    pub(crate) fn take_back(&self) {
-        if matches!(self.stage(), Stage::HandingOver { .. }) {
+    /// Whoever has not departed stays; whether there was a handover.
+    pub(crate) fn take_back(&self) -> bool {
+        let handing_over = matches!(self.stage(), Stage::HandingOver { .. });
+        if handing_over {
             self.departures.take();
             self.stage.set(Stage::Serving);
             self.seats.each(|seat| seat.wake());
         }
+        handing_over
     }
 
     /// A connection that counted here could not be adopted.
@@ -158,6 +162,7 @@ impl Local {
 
     pub(crate) fn cut(&self) {
         if !matches!(self.stage(), Stage::Cut { .. }) {
+            self.departures.take();
             self.stage.set(Stage::Cut { since: Instant::now() });
             self.flights.each(|flight| flight.cut());
             self.seats.each(|seat| seat.wake());

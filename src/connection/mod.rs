@@ -54,25 +54,25 @@ use wire::Wire;
 
 /// Begins to serve a connection; its end is known to `local`.
 pub(crate) fn begin(local: &Rc<Local>, accepted: Accepted) {
-    tokio::task::spawn_local(life(local, accepted));
+    let Accepted { socket, address, listener, kept } = accepted;
+    let seat = Seat::take(local, address, listener);
+    seat.keep(kept);
+    match Wire::new(socket, Vec::new(), Rc::clone(&seat)) {
+        Ok(wire) => drop(tokio::task::spawn_local(life(seat, wire))),
+        Err(error) => tracing::debug!("cannot serve an accepted connection: {error}"),
+    }
 }
 
 /// All of a connection. Its size is what every idle one costs.
-fn life(local: &Rc<Local>, mut accepted: Accepted) -> impl Future<Output = ()> + use<> {
-    let seat = Seat::take(local, accepted.address, accepted.listener.clone());
-    seat.keep(accepted.kept.take());
+fn life(seat: Seated, wire: Wire) -> impl Future<Output = ()> {
     async move {
-        if let Err(panic) = AssertUnwindSafe(serve(&seat, accepted)).catch_unwind().await {
+        if let Err(panic) = AssertUnwindSafe(serve(&seat, wire)).catch_unwind().await {
             tracing::error!("a panic while serving a connection, closing it: {}", words_of(&*panic));
         }
     }
 }
 
-async fn serve(seat: &Seated, accepted: Accepted) {
-    let wire = match Wire::new(accepted, Rc::clone(seat)) {
-        Ok(wire) => wire,
-        Err(error) => return tracing::debug!("cannot serve an accepted connection: {error}"),
-    };
+async fn serve(seat: &Seated, wire: Wire) {
     // What is seldom, or large, is boxed when it comes: an idle connection pays for none of it.
     if let Some(wire) = http1::serve(wire, seat).await {
         Box::pin(http2::serve(wire, seat)).await;

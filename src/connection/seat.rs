@@ -1,7 +1,8 @@
 //! The place of one connection on its data thread: what others may know of it, and tell it.
 //!
 //! Promises: belongs to the thread's registry from accept until it is dropped; whoever wants the
-//! connection's attention sets something here and wakes it. Idle means: no request in flight.
+//! connection's attention sets something here and wakes it. Idle means: no request in flight. What is
+//! known of a connection that moves goes with it, as ages.
 //! Must not know: protocols.
 
 use std::any::Any;
@@ -12,10 +13,11 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use super::local::Local;
+use super::local::{Local, Stage};
 use super::tunnel::Tunnel;
 use super::wire::Kept;
 use crate::config::settings::Limits;
+use crate::handover::record;
 use crate::telemetry::counters::Open;
 
 /// How long a tunnel that has been asked to close may be silent: a client that vanished without a word
@@ -40,6 +42,9 @@ pub(super) struct Seat {
     key: Cell<usize>,
     address: Option<IpAddr>,
     listener: Arc<str>,
+    accepted_at: Instant,
+    /// When another gateway gave it to this one.
+    adopted_at: Option<Instant>,
     waker: RefCell<Option<Waker>>,
     /// When the head now being read began.
     head_since: Cell<Option<Instant>>,
@@ -76,6 +81,36 @@ impl Seat {
         Seat::reserve(local, address, listener, open, None)
     }
 
+    /// A place for the client's side of what another gateway had. Its listener is called `listener`.
+    pub(super) fn adopt(local: &Rc<Local>, client: &record::Connection, listener: Arc<str>) -> Seated {
+        let now = Instant::now();
+        // A clock that does not reach back so far makes it younger.
+        let ago = |ms| now.checked_sub(Duration::from_millis(ms)).unwrap_or(now);
+        let open = Some(local.counters.adopted_connection());
+        let mut seat = Seat::new(local, client.address, listener, open, None, now);
+        seat.accepted_at = ago(client.age_ms);
+        seat.adopted_at = Some(now);
+        seat.requests.set(client.requests);
+        let since = ago(client.idle_ms);
+        seat.idle_since.set(since);
+        let awaits_head = client.requests == 0 || !client.unread.is_empty();
+        seat.head_since.set(awaits_head.then_some(since));
+        Seat::register(seat)
+    }
+
+    /// What there is to say of it to whoever adopts it, with what was read and not used.
+    pub(super) fn record(&self, unread: Vec<u8>) -> record::Connection {
+        let ms = |since: Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        record::Connection {
+            listener: self.listener.as_ref().into(),
+            address: self.address,
+            unread,
+            requests: self.requests.get(),
+            age_ms: ms(self.accepted_at),
+            idle_ms: ms(self.head_since.get().unwrap_or(self.idle_since.get())),
+        }
+    }
+
     /// A place for a tunnel that is one stream of the connection `carrier`, which is not idle
     /// meanwhile.
     pub(super) fn beside(carrier: &Rc<Seat>) -> Seated {
@@ -91,12 +126,24 @@ impl Seat {
         open: Option<Open>,
         carrier: Option<Rc<Seat>>,
     ) -> Seated {
-        let now = Instant::now();
-        let seat = Rc::new(Seat {
+        Seat::register(Seat::new(local, address, listener, open, carrier, Instant::now()))
+    }
+
+    fn new(
+        local: &Rc<Local>,
+        address: Option<IpAddr>,
+        listener: Arc<str>,
+        open: Option<Open>,
+        carrier: Option<Rc<Seat>>,
+        now: Instant,
+    ) -> Seat {
+        Seat {
             local: Rc::clone(local),
             key: Cell::new(0),
             address,
             listener,
+            accepted_at: now,
+            adopted_at: None,
             waker: RefCell::new(None),
             head_since: Cell::new(carrier.is_none().then_some(now)),
             in_flight: Cell::new(0),
@@ -113,8 +160,12 @@ impl Seat {
             open: Cell::new(open),
             kept: RefCell::new(None),
             carrier,
-        });
-        seat.key.set(local.seat_taken(&seat));
+        }
+    }
+
+    fn register(seat: Seat) -> Seated {
+        let seat = Rc::new(seat);
+        seat.key.set(seat.local.seat_taken(&seat));
         Seated(seat)
     }
 
@@ -130,6 +181,32 @@ impl Seat {
 
     pub(super) fn local(&self) -> &Rc<Local> {
         &self.local
+    }
+
+    /// Whether the connection shall depart.
+    pub(super) fn shall_move(&self) -> bool {
+        matches!(self.local.stage(), Stage::HandingOver { since } if self.came_back(since).is_none())
+    }
+
+    /// While the thread hands over since then: when this connection, which had departed, came back.
+    pub(super) fn came_back(&self, since: Instant) -> Option<Instant> {
+        self.adopted_at.filter(|at| *at >= since)
+    }
+
+    /// Whether answers on it are the last ones.
+    pub(super) fn is_leaving(&self) -> bool {
+        match self.local.stage() {
+            Stage::Serving => false,
+            Stage::HandingOver { since } => self.came_back(since).is_some(),
+            Stage::Draining { .. } | Stage::Cut { .. } => true,
+        }
+    }
+
+    /// It goes on in another gateway: from now on it counts as moved.
+    pub(super) fn moved(&self) {
+        if let Some(open) = self.open.take() {
+            open.moved();
+        }
     }
 
     pub(super) fn address(&self) -> Option<IpAddr> {

@@ -76,17 +76,30 @@ pub(super) enum Gulp {
 }
 
 impl Wire {
-    /// Registers the socket with this thread's reactor.
-    pub(super) fn new(accepted: Accepted, seat: Rc<Seat>) -> io::Result<Wire> {
-        let stream = if accepted.address.is_some() {
-            let socket = std::net::TcpStream::from(accepted.socket);
+    /// Registers the socket, from which `unread` has been read, with this thread's reactor.
+    pub(super) fn new(socket: OwnedFd, unread: Vec<u8>, seat: Rc<Seat>) -> io::Result<Wire> {
+        let stream = if seat.address().is_some() {
+            let socket = std::net::TcpStream::from(socket);
             socket.set_nodelay(true)?;
             Stream::Tcp(TcpStream::from_std(socket)?)
         } else {
-            Stream::Unix(UnixStream::from_std(accepted.socket.into())?)
+            Stream::Unix(UnixStream::from_std(socket.into())?)
         };
-        let (stream, unread) = (RefCell::new(stream), RefCell::default());
+        let (stream, unread) = (RefCell::new(stream), RefCell::new(BytesMut::from(&unread[..])));
         Ok(Wire(Rc::new(Socket { stream, unread, seat })))
+    }
+
+    /// The socket, of which this thread's reactor knows nothing any more, and what is unread.
+    pub(super) fn give_up(self) -> io::Result<(OwnedFd, Vec<u8>)> {
+        // Who reads a request's content has let go of the socket when the request has ended.
+        let Some(Socket { stream, unread, .. }) = Rc::into_inner(self.0) else {
+            return Err(io::Error::other("somebody still reads from it"));
+        };
+        let socket = match stream.into_inner() {
+            Stream::Tcp(stream) => stream.into_std()?.into(),
+            Stream::Unix(stream) => stream.into_std()?.into(),
+        };
+        Ok((socket, unread.into_inner().into()))
     }
 
     pub(super) fn share(&self) -> Rc<Socket> {

@@ -45,7 +45,17 @@ impl Record {
         match self {
             Record::Connection(_) => Some(1),
             Record::Tunnel(_) => Some(2),
+            Record::Ledger(_) => Some(0),
             Record::Unknown => None,
+        }
+    }
+
+    /// The client's side; `None` of what has none, or is not known.
+    pub fn client(&self) -> Option<&Connection> {
+        match self {
+            Record::Connection(client) => Some(client),
+            Record::Tunnel(tunnel) => Some(&tunnel.client),
+            Record::Ledger(_) | Record::Unknown => None,
         }
     }
 }

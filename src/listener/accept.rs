@@ -10,6 +10,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// One listening socket, registered with this thread's reactor.
 pub(super) struct Acceptor {
     name: Arc<str>,
-    socket: AsyncFd<OwnedFd>,
+    socket: AsyncFd<Rc<OwnedFd>>,
     capacity: Arc<Capacity>,
     counters: Arc<Counters>,
 }
@@ -53,14 +54,14 @@ pub(super) enum Remedy {
 impl Acceptor {
     pub(super) fn new(
         name: Arc<str>,
-        socket: OwnedFd,
+        socket: Rc<OwnedFd>,
         capacity: Arc<Capacity>,
         counters: Arc<Counters>,
     ) -> io::Result<Acceptor> {
-        rustix::io::ioctl_fionbio(&socket, true)?;
+        rustix::io::ioctl_fionbio(&*socket, true)?;
         keep_alive(&socket);
-        // SAFETY: the descriptor is owned, open, and neither replaced nor closed while the AsyncFd
-        // owns it: nothing here takes it out again.
+        // SAFETY: the descriptor is open, and neither replaced nor closed while the AsyncFd shares
+        // it: nothing here takes it out again.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? };
         Ok(Acceptor { name, socket, capacity, counters })
     }

@@ -226,6 +226,12 @@ impl Slot {
         true
     }
 
+    /// It is for a connection of this address, however many there are.
+    pub(super) fn adopt(&mut self, address: Option<IpAddr>) {
+        self.address = address.map(network_of);
+        self.count();
+    }
+
     /// Counts for its address from now on, when it was taken while there was no such limit.
     pub(super) fn count(&mut self) {
         if self.counted || self.capacity.each.load(SeqCst) == UNLIMITED {

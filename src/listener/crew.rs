@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{Notify, oneshot};
 
 use super::capacity::Capacity;
@@ -157,6 +158,21 @@ impl Crew {
         loads.min().map(|(_, index)| index)
     }
 
+    /// A connection of another gateway, for the thread with the fewest; it comes back when there is none.
+    pub(super) fn adopt(&self, mut parcel: Parcel) -> Result<(), Parcel> {
+        while let Some(index) = self.least_loaded() {
+            self.joined(index);
+            match self.members[index].commands.send(Command::Adopt(parcel)) {
+                Err(SendError(Command::Adopt(back))) => parcel = back,
+                _ => return Ok(()),
+            }
+            // It is dying just now, and about to say so.
+            self.left(index);
+            self.died(index);
+        }
+        Err(parcel)
+    }
+
     /// Resolves when `holds`, which is asked again after each change.
     pub(super) async fn until(&self, holds: impl Fn(&Crew) -> bool) {
         loop {
@@ -205,7 +221,13 @@ fn choose(own: usize, loads: impl Iterator<Item = Option<usize>>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::SeqCst;
+
+    use tokio::sync::mpsc::unbounded_channel;
+
     use super::*;
+    use crate::config::settings::Limits;
+    use crate::handover::record::{Connection, Record};
 
     fn chosen(own: usize, loads: &[Option<usize>]) -> usize {
         choose(own, loads.iter().copied())
@@ -223,5 +245,19 @@ mod tests {
     fn a_dead_thread_is_not_chosen() {
         assert_eq!(chosen(0, &[Some(9), None, Some(1)]), 2);
         assert_eq!(chosen(0, &[Some(9), None]), 0);
+    }
+
+    #[test]
+    fn what_is_adopted_goes_to_a_thread_that_lives_or_comes_back() {
+        let (alive, mut commands) = unbounded_channel();
+        let (dead, _) = unbounded_channel();
+        let members = vec![Member::new(dead), Member::new(alive)];
+        let crew = Crew::of(members, Capacity::new(&Limits::default(), 1, 0));
+        let parcel = || Parcel { record: Record::Connection(Connection::default()), fds: Vec::new() };
+        assert!(crew.adopt(parcel()).is_ok() && crew.one_died());
+        assert!(matches!(commands.try_recv(), Ok(Command::Adopt(_))));
+        assert_eq!((crew.members[0].load.load(SeqCst), crew.members[1].load.load(SeqCst)), (0, 1));
+        drop(commands);
+        assert!(crew.adopt(parcel()).is_err() && crew.is_over());
     }
 }

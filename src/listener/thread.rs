@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::accept::Acceptor;
@@ -67,6 +67,7 @@ async fn live(beginning: Beginning) {
         move || crew.left(index)
     };
     let local = Local::new(blueprint, counters, Arc::clone(&crew.places), on_leave);
+    let sockets = sockets.into_iter().map(|(name, socket)| (name, Rc::new(socket))).collect();
     let thread = Rc::new(Thread { index, crew, local, sockets });
     let mut accepting = match thread.accept() {
         Ok(accepting) => accepting,
@@ -91,11 +92,7 @@ async fn live(beginning: Beginning) {
             }
             Command::Beat(beat) => thread.crew.members[index].beat(beat),
             Command::Adopt(parcel) => thread.adopt(parcel),
-            Command::HandOver(departures) => {
-                accepting.shutdown().await;
-                thread.local.hand_over(departures);
-                thread.crew.drains(index);
-            }
+            Command::HandOver(departures) => thread.hand_over(departures, &mut accepting).await,
             Command::TakeBack => thread.take_back(&mut accepting),
             Command::Drain(order) => thread.drain(order, &mut accepting).await,
             Command::Cut => thread.local.cut(),
@@ -131,15 +128,15 @@ struct Thread {
     index: usize,
     crew: Arc<Crew>,
     local: Rc<Local>,
-    /// Where it accepts.
-    sockets: Vec<(Arc<str>, OwnedFd)>,
+    /// Where it accepts, by the names of the listeners.
+    sockets: Vec<(Arc<str>, Rc<OwnedFd>)>,
 }
 
 impl Thread {
     fn accept(self: &Rc<Self>) -> io::Result<JoinSet<()>> {
         let acceptors = self.sockets.iter().map(|(name, socket)| {
             let capacity = Arc::clone(&self.crew.capacity);
-            Acceptor::new(Arc::clone(name), socket.try_clone()?, capacity, Arc::clone(&self.local.counters))
+            Acceptor::new(Arc::clone(name), Rc::clone(socket), capacity, Arc::clone(&self.local.counters))
         });
         let acceptors = acceptors.collect::<io::Result<Vec<_>>>()?;
         let mut accepting = JoinSet::new();
@@ -165,15 +162,33 @@ impl Thread {
         self.crew.drains(self.index);
     }
 
-    /// Not a newcomer, so that no limit keeps it out; but it takes its place.
-    fn adopt(&self, parcel: Parcel) {
-        let slot = self.crew.capacity.take_beyond();
-        connection::adopt(&self.local, parcel, Box::new(slot));
+    /// As a drain begins; but whoever can departs.
+    async fn hand_over(&self, departures: UnboundedSender<Parcel>, accepting: &mut JoinSet<()>) {
+        accepting.shutdown().await;
+        self.local.hand_over(departures);
+        self.crew.drains(self.index);
     }
 
-    /// Accepts again after a handover that came to nothing.
+    /// Not a newcomer, so that no limit keeps it out; but it takes its place.
+    fn adopt(&self, parcel: Parcel) {
+        let mut slot = self.crew.capacity.take_beyond();
+        let client = parcel.record.client();
+        slot.adopt(client.and_then(|client| client.address));
+        let listener = self.name(client.map_or("", |client| &client.listener));
+        connection::adopt(&self.local, parcel, listener, Box::new(slot));
+    }
+
+    /// A name of a listener, shared if there is still one of that name.
+    fn name(&self, name: &str) -> Arc<str> {
+        let known = self.sockets.iter().find(|(known, _)| **known == *name);
+        known.map_or_else(|| name.into(), |(known, _)| Arc::clone(known))
+    }
+
+    /// Accepts again after a handover that came to nothing: whoever came meanwhile waits in the kernel.
     fn take_back(self: &Rc<Self>, accepting: &mut JoinSet<()>) {
-        self.local.take_back();
+        if !self.local.take_back() {
+            return;
+        }
         self.crew.serves_on(self.index);
         match self.accept() {
             Ok(again) => *accepting = again,

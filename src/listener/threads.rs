@@ -23,7 +23,7 @@ use super::crew::{Command, Crew, Member};
 use super::refusal::{self, Arriving, Gate};
 use super::thread::{self, Beginning};
 use crate::connection::{Blueprint, DrainOrder};
-use crate::handover::record::{Parcel, Record};
+use crate::handover::record::Parcel;
 use crate::telemetry::counters::Totals;
 use crate::telemetry::ledger::Page;
 
@@ -111,24 +111,28 @@ impl Threads {
         self.crew.members.iter().all(|member| member.has_beaten(beat))
     }
 
-    /// Stops accepting; every connection that can move goes to `departures` when no request of it is in flight.
+    /// Stops accepting; every connection that can move goes to `departures` when no request of it is in flight. What
+    /// cannot move ends there: HTTP/2 connections as in a drain. When all is [`finished`](Threads::finished), `departures`
+    /// has everything; after [`Threads::take_back`], [`Threads::drain`] or [`Threads::cut`] it has when it ends, which is when
+    /// nobody but the threads keeps a sender.
     pub fn hand_over(&self, departures: &UnboundedSender<Parcel>) {
         self.tell(|| Command::HandOver(departures.clone()));
     }
 
-    /// Accepts again, and keeps what has not departed. After [`Threads::hand_over`].
+    /// Accepts again, and keeps what has not departed. After [`Threads::hand_over`]. HTTP/2 clients that have been told
+    /// to go still go.
     pub fn take_back(&self) {
         self.tell(|| Command::TakeBack);
     }
 
     /// Serves what another gateway had, or what has departed in vain. It comes back when no thread is left, or
-    /// when it is of a kind that nobody here knows.
+    /// when it is of a kind that nobody here knows. On a thread that hands over it stays, and goes as in a drain; a
+    /// later handover moves it again.
     pub fn adopt(&self, parcel: Parcel) -> Result<(), Parcel> {
-        let known = matches!(parcel.record, Record::Connection(_) | Record::Tunnel(_));
-        let Some(index) = self.crew.least_loaded().filter(|_| known) else { return Err(parcel) };
-        self.crew.joined(index);
-        self.crew.members[index].tell(Command::Adopt(parcel));
-        Ok(())
+        if parcel.record.client().is_none() {
+            return Err(parcel);
+        }
+        self.crew.adopt(parcel)
     }
 
     /// Stops accepting; everything here comes to its end in its own time.

@@ -6,8 +6,9 @@
 //!   │    │                      │                ├──▶ closed, lingering
 //!   │    │                      │                └──▶ tunnel                          101, CONNECT
 //!   │    │                      └─client gone, cut, answer broke off──▶ closed or reset
-//!   │    └─idle for too long ─▶ last look ─┬─ nothing is there ──▶ closed
-//!   └──────────────────────────────────────┴─ a request is there
+//!   │    ├─idle for too long ─▶ last look ─┬─ nothing is there ──▶ closed
+//!   └────│─────────────────────────────────┴─ a request is there
+//!        └─the thread hands over ─▶ moved, with what is unread
 //! ```
 //! All of a connection is one future, polled by one task: it reads heads, runs the exchange of one
 //! request, writes its answer. The request's content is read by its consumer (`reading`), beside the
@@ -16,8 +17,9 @@
 //! Promises: one request at a time, answered in order; what comes behind one waits, bounded; nothing of a
 //! content is ever taken for a request. What is refused is a request too: it has an id, is
 //! logged and counted, and is answered like every failure. An idle connection is not closed while a
-//! request waits in it, and in a drain each answer says `Connection: close`. An answer that broke off
-//! never looks complete. An idle connection holds no buffer.
+//! request waits in it, and in a drain each answer says `Connection: close`. In a handover a connection
+//! moves in `Head`, whatever of a head is there, unless its client has sent its end; nothing is read after
+//! that is decided. An answer that broke off never looks complete. An idle connection holds no buffer.
 //! Must not know: what a request is answered with.
 
 mod reading;
@@ -35,6 +37,7 @@ use self::reading::Reading;
 use self::request::Request;
 use super::linger;
 use super::local::Stage;
+use super::moving;
 use super::preface::{Protocol, protocol};
 use super::seat::{Eviction, Seat};
 use super::tunnel::Tunnel;
@@ -57,6 +60,8 @@ enum End {
     /// There is nobody any more.
     Gone,
     Tunnel(Box<Tunnel>),
+    /// Not here: it goes on in another gateway.
+    Moved,
     /// It speaks HTTP/2 instead.
     Http2,
 }
@@ -72,6 +77,7 @@ pub(super) async fn serve(wire: Wire, seat: &Rc<Seat>) -> Option<Wire> {
         End::Gone => {}
         End::Reset => wire.reset_on_close(),
         End::Closed => Box::pin(linger::close(wire, seat)).await,
+        End::Moved => moving::depart(wire, seat),
         End::Tunnel(tunnel) => Box::pin(tunnel.run(seat, wire)).await,
     }
     None
@@ -101,6 +107,9 @@ impl Connection<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         self.seat.attend(cx);
         loop {
+            if self.departs() {
+                return Poll::Ready(End::Moved);
+            }
             if let Err(end) = self.heed_eviction() {
                 return Poll::Ready(end);
             }
@@ -122,6 +131,11 @@ impl Connection<'_> {
                 return Poll::Ready(end);
             }
         }
+    }
+
+    /// Whether it goes on elsewhere, as it is. For who has sent its end, all that is left to do is done here.
+    fn departs(&self) -> bool {
+        matches!(self.phase, Phase::Head(_)) && !self.seat.has_ended() && self.seat.shall_move()
     }
 
     /// Reads until a request begins, or what was to be one is refused.
@@ -256,6 +270,11 @@ impl Connection<'_> {
         match self.seat.local().stage() {
             Stage::Draining { since, order } if idle => {
                 ready!(self.poll_at(since.max(self.seat.idle_since()) + order.idle_grace, cx));
+                Poll::Ready(self.last_look())
+            }
+            Stage::HandingOver { since } if idle && let Some(at) = self.seat.came_back(since) => {
+                let grace = self.seat.local().generation().blueprint.settings.drain.idle_grace;
+                ready!(self.poll_at(at.max(self.seat.idle_since()) + grace, cx));
                 Poll::Ready(self.last_look())
             }
             Stage::Serving | Stage::HandingOver { .. } | Stage::Draining { .. } => Poll::Pending,

@@ -227,7 +227,7 @@ impl Request {
         found
             && !asked_for_tunnel
             && !self.flight.ends_connection()
-            && !seat.local().is_leaving()
+            && !seat.is_leaving()
             && limits.keep_alive != Some(Duration::ZERO)
             && limits.keep_alive_requests.is_none_or(|limit| seat.requests() < limit)
     }

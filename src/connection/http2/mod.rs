@@ -3,10 +3,10 @@
 //! ```text
 //!   wire ─▶ metered ─▶ h2 ─▶ admitted ─▶ stream     a task per stream, which ends with its request
 //!              │ calm             └─ head           what is refused at once
-//!   Served ──a drain, too old, idle──▶ two GOAWAY ──everything answered──▶ closed
+//!   Served ──a drain, a handover, too old, idle──▶ two GOAWAY ──everything answered──▶ closed
 //!     └──an offence, a head that does not come──▶ GOAWAY, closed
 //! ```
-//! Promises: in a drain the client learns by a GOAWAY for all streams that it shall not begin
+//! Promises: in a drain, and in a handover, the client learns by a GOAWAY for all streams that it shall not begin
 //! another, one round trip later by a second one which were taken (RFC 9113, section 6.8; h2 sends
 //! both); everything taken is answered, and a client that still reads is not cut off. A tunnel is one
 //! stream among the others (RFC 8441). What one connection can make us hold is bounded:
@@ -179,7 +179,8 @@ impl Future for Served<'_> {
             Some(Eviction::SlowHead) => this.refuse_slow_head(),
             Some(_) => return Poll::Ready(End::Dropped),
         }
-        if this.seat.local().is_leaving() {
+        // It cannot move: in a handover it goes as in a drain.
+        if !this.seat.local().is_serving() {
             this.leave();
         }
         this.gauge.begin_turn();

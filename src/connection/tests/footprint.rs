@@ -1,5 +1,6 @@
 //! What an idle connection costs.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,13 +9,14 @@ use super::world::*;
 use crate::connection::local::Local;
 use crate::connection::seat::Seat;
 use crate::connection::wire::{Gulp, Wire};
-use crate::connection::{Accepted, Places, life};
+use crate::connection::{Places, life};
+use crate::handover::record;
 use crate::telemetry::counters::Counters;
 
-fn accepted() -> (UnixStream, Accepted) {
+fn pair() -> (UnixStream, OwnedFd) {
     let (client, server) = UnixStream::pair().unwrap();
     server.set_nonblocking(true).unwrap();
-    (client, Accepted { socket: server.into(), address: None, listener: Arc::from("http"), kept: None })
+    (client, server.into())
 }
 
 fn local() -> Rc<Local> {
@@ -24,21 +26,36 @@ fn local() -> Rc<Local> {
 /// Everything beside the future is a socket in the reactor, a seat and a shared pointer.
 #[test]
 fn the_future_of_a_connection_is_small() {
-    let local = local();
-    let (_client, accepted) = accepted();
-    let life = life(&local, accepted);
-    let size = std::mem::size_of_val(&life);
-    assert!(size <= 512, "{size} bytes");
+    block_on(async {
+        let (_client, socket) = pair();
+        let seat = Seat::take(&local(), None, Arc::from("http"));
+        let wire = Wire::new(socket, Vec::new(), Rc::clone(&seat)).unwrap();
+        let size = std::mem::size_of_val(&life(seat, wire));
+        assert!(size <= 448, "{size} bytes");
+    });
     assert!(std::mem::size_of::<Seat>() <= 320, "{} bytes", std::mem::size_of::<Seat>());
+}
+
+/// Its future is of the same type, too.
+#[test]
+fn an_adopted_connection_keeps_nothing_that_an_accepted_one_does_not() {
+    block_on(async {
+        let (local, listener) = (local(), Arc::<str>::from("http"));
+        let record = record::Connection { listener: "http".into(), ..record::Connection::default() };
+        let seat = Seat::adopt(&local, &record, Arc::clone(&listener));
+        let wire = Wire::new(pair().1, record.unread, Rc::clone(&seat)).unwrap();
+        assert!(Arc::ptr_eq(seat.listener(), &listener));
+        assert_eq!(wire.unread().capacity(), 0);
+    });
 }
 
 #[test]
 fn a_connection_whose_bytes_are_all_taken_holds_no_buffer() {
     block_on(async {
         let local = local();
-        let (mut client, accepted) = accepted();
-        let seat = Seat::take(&local, None, accepted.listener.clone());
-        let wire = Wire::new(accepted, Rc::clone(&seat)).unwrap();
+        let (mut client, socket) = pair();
+        let seat = Seat::take(&local, None, Arc::from("http"));
+        let wire = Wire::new(socket, Vec::new(), Rc::clone(&seat)).unwrap();
         for gulp in [Gulp::Small, Gulp::Bulk] {
             std::io::Write::write_all(&mut client, GET.as_bytes()).unwrap();
             let read = std::future::poll_fn(|cx| wire.poll_fill(gulp, cx)).await.unwrap();

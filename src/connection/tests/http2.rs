@@ -67,6 +67,27 @@ fn a_drain_says_goaway_in_two_steps_and_answers_what_was_taken() {
     assert_eq!(gateway.finish().answered, 2);
 }
 
+/// It cannot move.
+#[test]
+fn a_handover_ends_http2_as_a_drain_does() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = begin(&gateway);
+    client.send(request(1));
+    let (mut endpoint, _) = origin.request();
+    let mut departures = gateway.hand_over();
+    assert_eq!(next(&mut client, GOAWAY).1, [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+    let (_, ping) = next(&mut client, PING);
+    client.send(frame(PING, ACK, 0, &ping));
+    assert_eq!(next(&mut client, GOAWAY).1, [0, 0, 0, 1, 0, 0, 0, 0]);
+    endpoint.send(OK);
+    assert_eq!(next(&mut client, DATA), (1, b"ok".to_vec()));
+    assert_eq!(client.rest().1, End::Closed);
+    let totals = gateway.finish();
+    assert_eq!((totals.answered, totals.connections_closed, totals.connections_moved), (1, 1, 0));
+    assert!(departures.rest().is_empty());
+}
+
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;

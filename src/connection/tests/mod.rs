@@ -11,6 +11,7 @@ mod footprint;
 mod framing;
 mod http2;
 mod limits;
+mod moving;
 mod reload;
 mod requests;
 mod stress;

@@ -2,7 +2,7 @@
 //!
 //! Each request has a number, in its path and all over its content; an endpoint answers with that number
 //! and otherwise as it likes: early, in pieces, with bytes too many, not to the end, not at all. Clients
-//! send many requests at once and leave when they like.
+//! send many requests at once and leave when they like, and connections move from gateway to gateway.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,23 +11,32 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
+use super::moving::move_all;
 use super::world::*;
-use crate::config::settings::Address;
+use crate::config::settings::{Address, Settings};
 
 const CLIENTS: u64 = 6;
 const CONNECTIONS: u64 = 20;
 
 /// What endpoints and clients have seen.
-#[derive(Default)]
 struct Seen {
+    settings: Settings,
     posts: Mutex<HashMap<u64, u32>>,
     wrong: Mutex<Vec<String>>,
     right: AtomicU64,
+    /// Clients that have come to their end.
+    over: AtomicU64,
     /// From here on a connection may end without a word.
     cut: AtomicBool,
 }
 
 impl Seen {
+    fn of(settings: Settings) -> Seen {
+        let (posts, wrong) = (Mutex::default(), Mutex::default());
+        let (right, over, cut) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+        Seen { settings, posts, wrong, right, over, cut }
+    }
+
     fn wrong(&self, what: String) {
         self.wrong.lock().unwrap().push(what);
     }
@@ -35,29 +44,64 @@ impl Seen {
 
 #[test]
 fn every_answer_is_the_answer_to_its_request() {
-    let seen = storm(None);
+    let seen = storm(|gateway, _| vec![gateway]);
+    assert!(seen.right.load(Relaxed) > CLIENTS * CONNECTIONS / 2, "nothing was tested");
+}
+
+/// Also when some of those who have departed come back.
+#[test]
+fn every_answer_is_the_answer_to_its_request_wherever_its_connection_has_moved() {
+    let mut random = fastrand::Rng::with_seed(seed() ^ 0x6d6f_7665);
+    let seen = storm(|gateway, seen| {
+        let gateways = vec![gateway, Gateway::start(2, seen.settings.clone(), false)];
+        let (mut from, mut to, mut moves) = (0, 1, 0);
+        while seen.over.load(SeqCst) < CLIENTS {
+            let until = seen.right.load(Relaxed) + random.u64(..30);
+            while seen.right.load(Relaxed) < until && seen.over.load(SeqCst) < CLIENTS {
+                gateways[from].settle();
+            }
+            move_all(&gateways[from], &gateways[to], || random.u8(..8) == 0);
+            (from, to, moves) = (to, from, moves + 1);
+        }
+        println!("{moves} moves");
+        gateways
+    });
     assert!(seen.right.load(Relaxed) > CLIENTS * CONNECTIONS / 2, "nothing was tested");
 }
 
 #[test]
 fn a_cut_in_the_middle_of_everything_leaves_nothing_behind() {
     for answers in [1, 20, 100] {
-        storm(Some(answers));
+        storm(|gateway, seen| {
+            // Who waits in the queue is refused when the gateway has gone.
+            gateway.until(|totals| totals.answered >= answers);
+            seen.cut.store(true, SeqCst);
+            gateway.drain(GRACE);
+            gateway.cut();
+            gateway.finish();
+            Vec::new()
+        });
     }
 }
 
-/// Cut after so many answers, if at all.
-fn storm(cut: Option<u64>) -> Arc<Seen> {
-    let seed = std::env::var("HITLESS_SEED").map_or(7, |seed| seed.parse().unwrap());
-    let seen = Arc::new(Seen::default());
+fn seed() -> u64 {
+    std::env::var("HITLESS_SEED").map_or(7, |seed| seed.parse().unwrap())
+}
+
+/// What happens to the gateway meanwhile is up to `event`; which gateways are left when the clients have gone.
+fn storm(event: impl FnOnce(Gateway, &Seen) -> Vec<Gateway>) -> Arc<Seen> {
+    let seed = seed();
     let endpoint = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut service = service("app", &Origin::start());
     service.endpoints = vec![Address::Ip(endpoint.local_addr().unwrap())];
+    let mut settings = settings(vec![service]);
+    // Whoever comes back from a move may have sent a part of its requests.
+    settings.drain.idle_grace = GRACE.idle_grace;
+    let seen = Arc::new(Seen::of(settings.clone()));
     serve(endpoint, seed, &seen);
-    let gateway = Gateway::start(2, settings(vec![service]), false);
+    let gateway = Gateway::start(2, settings, false);
     let address = gateway.address();
-    let mut gateway = Some(gateway);
-    std::thread::scope(|scope| {
+    let left = std::thread::scope(|scope| {
         for number in 0..CLIENTS {
             let seen = &seen;
             scope.spawn(move || {
@@ -66,18 +110,12 @@ fn storm(cut: Option<u64>) -> Arc<Seen> {
                     let first = (number * CONNECTIONS + connection) * 16 + 1_000_000;
                     visit(address, first, &mut random, seen);
                 }
+                seen.over.fetch_add(1, SeqCst);
             });
         }
-        // Who waits in the queue is refused when the gateway has gone.
-        if let Some((answers, gateway)) = cut.and_then(|answers| Some((answers, gateway.take()?))) {
-            gateway.until(|totals| totals.answered >= answers);
-            seen.cut.store(true, SeqCst);
-            gateway.drain(GRACE);
-            gateway.cut();
-            gateway.finish();
-        }
+        event(gateway, &seen)
     });
-    if let Some(gateway) = gateway {
+    for gateway in left {
         gateway.drain(AT_ONCE);
         gateway.finish();
     }

@@ -7,18 +7,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
 use crate::config::settings::{
     self, AccessLog, AccessSink, Action, Address, Admin, Daemon, Drain, DrainDeadline, HostPattern, Listener,
     LogLevel, PathPattern, Pool, Protocol, Settings, Timeout,
 };
 use crate::connection::{Blueprint, DrainOrder};
+use crate::handover::record::Parcel;
 use crate::listener::{Socket, Threads};
 use crate::route::Table;
 use crate::telemetry::counters::Totals;
 use crate::telemetry::ledger::{Fate, Page};
 
 /// Longer than anything that works takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One data thread in front of one service, unless told otherwise.
 pub(super) struct Gateway {
@@ -108,6 +111,26 @@ impl Gateway {
         self.settle();
     }
 
+    /// From now on whoever can move departs.
+    pub(super) fn hand_over(&self) -> Departures {
+        let (sender, departures) = unbounded_channel();
+        self.threads.hand_over(&sender);
+        self.settle();
+        Departures(departures)
+    }
+
+    pub(super) fn take_back(&self) {
+        self.threads.take_back();
+        self.settle();
+    }
+
+    /// As it comes from another process.
+    pub(super) fn adopt(&self, parcel: Parcel) {
+        let text = serde_json::to_string(&parcel.record).unwrap();
+        let record = serde_json::from_str(&text).unwrap();
+        self.threads.adopt(Parcel { record, fds: parcel.fds }).unwrap();
+    }
+
     pub(super) fn cut(&self) {
         self.threads.cut();
         self.settle();
@@ -140,6 +163,21 @@ impl Gateway {
             }
             assert!(began.elapsed() < PATIENCE, "{totals:?}");
         }
+    }
+}
+
+/// What departs from a gateway.
+pub(super) struct Departures(pub(super) UnboundedReceiver<Parcel>);
+
+impl Departures {
+    /// Waits for the next one; `None` when nobody hands over any more.
+    pub(super) fn next(&mut self) -> Option<Parcel> {
+        block_on(self.0.recv())
+    }
+
+    /// What has departed and was not taken.
+    pub(super) fn rest(&mut self) -> Vec<Parcel> {
+        std::iter::from_fn(|| self.0.try_recv().ok()).collect()
     }
 }
 
@@ -285,6 +323,10 @@ impl Peer {
             Stream::Unix(stream) => stream.set_read_timeout(Some(PATIENCE)).unwrap(),
         }
         Peer { stream, read: Vec::new() }
+    }
+
+    pub(super) fn of(stream: UnixStream) -> Peer {
+        Peer::new(Stream::Unix(stream))
     }
 
     pub(super) fn connect(address: SocketAddr) -> Peer {
