@@ -20,6 +20,7 @@
 mod changes;
 mod control;
 mod drain;
+mod handover;
 mod office;
 mod reload;
 mod resources;

@@ -45,6 +45,9 @@ pub enum Access {
 
 /// The open doors. Dropped: closed, with whatever was being answered.
 pub struct Doors {
+    sockets: Vec<(OwnedFd, Access)>,
+    desk: Rc<dyn Desk>,
+    head_limit: Duration,
     accepting: JoinSet<()>,
     talking: Arc<Semaphore>,
 }
@@ -60,25 +63,40 @@ impl Doors {
         desk: Rc<dyn Desk>,
         head_limit: Duration,
     ) -> io::Result<Doors> {
+        let (accepting, talking) = (JoinSet::new(), Arc::new(Semaphore::new(MOST_CONNECTIONS)));
+        let mut doors = Doors { sockets, desk, head_limit, accepting, talking };
+        doors.open_again()?;
+        Ok(doors)
+    }
+
+    /// Accepts no more for now; who is in is answered. Others can accept from the same sockets.
+    pub fn shut(&mut self) {
+        self.accepting.abort_all();
+    }
+
+    /// After [`Doors::shut`].
+    pub fn open_again(&mut self) -> io::Result<()> {
         let mut accepting = JoinSet::new();
-        let talking = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-        for (fd, access) in sockets {
-            let visitor = Visitor { desk: Rc::clone(&desk), access, head_limit };
-            let socket = socket2::Socket::from(fd);
+        for (fd, access) in &self.sockets {
+            let visitor =
+                Visitor { desk: Rc::clone(&self.desk), access: *access, head_limit: self.head_limit };
+            let talking = Arc::clone(&self.talking);
+            let socket = socket2::Socket::from(fd.try_clone()?);
             socket.set_nonblocking(true)?;
             if socket.local_addr()?.is_unix() {
                 let listener = UnixListener::from_std(OwnedFd::from(socket).into())?;
                 let accept = async move || Ok(listener.accept().await?.0);
-                accepting.spawn_local(answer_all(accept, visitor, Arc::clone(&talking)));
+                accepting.spawn_local(answer_all(accept, visitor, talking));
             } else {
                 let listener = TcpListener::from_std(OwnedFd::from(socket).into())?;
                 let accept = async move || Ok(listener.accept().await?.0);
                 // Whoever reaches a TCP port has shown nothing about who they are.
                 let visitor = Visitor { access: Access::ReadOnly, ..visitor };
-                accepting.spawn_local(answer_all(accept, visitor, Arc::clone(&talking)));
+                accepting.spawn_local(answer_all(accept, visitor, talking));
             }
         }
-        Ok(Doors { accepting, talking })
+        self.accepting = accepting;
+        Ok(())
     }
 
     /// Accepts no more, and waits until what was asked is answered.
@@ -284,6 +302,26 @@ mod tests {
             assert!(get("GET /").await.starts_with("HTTP/1.1 404 "));
             doors.close().await;
             assert!(UnixStream::connect(&path).await.is_err());
+        });
+    }
+
+    #[test]
+    fn shut_doors_leave_their_sockets_to_others_and_open_again() {
+        run(async {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("admin.sock");
+            let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+            let other = listener.try_clone().unwrap();
+            let desk = || fixed(Ok(()), vec![]);
+            let mut doors = Doors::open(vec![(listener.into(), Access::Everything)], desk()).unwrap();
+            doors.shut();
+            let waiting = UnixStream::connect(&path).await.unwrap();
+            let others = Doors::open(vec![(other.into(), Access::ReadOnly)], desk()).unwrap();
+            assert!(ask(waiting, "POST /reload").await.starts_with("HTTP/1.1 403 "));
+            others.close().await;
+            let waiting = UnixStream::connect(&path).await.unwrap();
+            doors.open_again().unwrap();
+            assert!(ask(waiting, "GET /healthz").await.starts_with("HTTP/1.1 200 "));
         });
     }
 

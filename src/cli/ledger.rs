@@ -44,7 +44,7 @@ fn describe(ledger: &Ledger) -> String {
     let mut text = String::new();
     for page in &ledger.gateways {
         text.push_str(&head(page));
-        if page.fate != Fate::Lost || page.folded > 0 && !page.services.is_empty() {
+        if page.fate != Fate::Lost || !page.services.is_empty() {
             text.push_str(&requests(page));
             text.push_str(&passages(page));
         }
@@ -70,6 +70,9 @@ fn head(page: &Page) -> String {
     let story = match (page.fate, page.ended.as_deref()) {
         (Fate::Lost, _) if page.services.is_empty() => {
             "ended without a report: what was in flight is lost".to_owned()
+        }
+        (Fate::Lost, _) if *folded == 0 => {
+            format!("hitless {version}, from {began}; what became of what it had in flight is not known")
         }
         (Fate::Lost, _) => "some of which ended without a report".to_owned(),
         (Fate::Alive, _) => format!("hitless {version}, process {pid}, since {began}"),

@@ -53,7 +53,7 @@ impl Generation {
         Generation { blueprint, upstreams, pens }
     }
 
-    fn upstream_of(&self, name: &str) -> Option<&Rc<Upstream>> {
+    pub(super) fn upstream_of(&self, name: &str) -> Option<&Rc<Upstream>> {
         let services = &self.blueprint.settings.services;
         let index = services.binary_search_by(|service| service.name.as_str().cmp(name)).ok()?;
         self.upstreams.get(index)

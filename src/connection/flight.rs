@@ -19,7 +19,9 @@ use super::local::{Local, Stage};
 use super::meter::{Meter, Pace};
 use super::places::Place;
 use super::seat::{self, Eviction, Seat};
+use super::story::Story;
 use crate::config::settings::{ErrorPages, Service};
+use crate::handover::record;
 use crate::http1::Glimpse;
 use crate::policy::identity::Identity;
 use crate::response::{Failure, Fault};
@@ -249,7 +251,7 @@ impl Flight {
         *self.place.borrow_mut() = Some(place);
     }
 
-    /// It has not become a tunnel, or that has ended.
+    /// It has not become a tunnel.
     pub(super) fn leave_place(&self) {
         self.place.take();
     }
@@ -416,16 +418,6 @@ impl Flight {
         );
     }
 
-    pub(super) fn warn_of_cut_tunnel(&self) {
-        tracing::warn!(
-            message_id = crate::telemetry::event::CUT,
-            request_id = self.identity.get().map_or("-", |identity| text(&identity.request_id)),
-            service = self.service().unwrap_or("-"),
-            age_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "cut a tunnel at the deadline of the drain",
-        );
-    }
-
     pub(super) fn service(&self) -> Option<&str> {
         Some(&self.service_settings()?.name)
     }
@@ -443,8 +435,29 @@ impl Flight {
         }
     }
 
-    /// Writes the access log. `carried` are the bytes of a tunnel, to and from the client.
-    fn tell(&self, failure: Option<&Failure>, carried: (u64, u64)) {
+    /// What the log will say when the tunnel has ended that it became.
+    fn story(&self) -> Story {
+        let trace = self.identity.get().map(|identity| identity.trace.trace_id());
+        let told = record::Story {
+            request_id: text(&self.request_id()).to_owned(),
+            trace_id: trace.unwrap_or("-").to_owned(),
+            service: self.service().map(str::to_owned),
+            route: self.route().map(|route| route.settings.id.clone()),
+            endpoint: self.endpoint.borrow().as_deref().map(str::to_owned),
+            method: self.method.as_str().to_owned(),
+            authority: self.authority().unwrap_or("").to_owned(),
+            path: self.path_told().to_owned(),
+            protocol: protocol(self.version).to_owned(),
+            status: self.status.get(),
+            age_ms: 0,
+            sent: self.sent.get(),
+            received: self.content_received(),
+        };
+        Story::begin(told, self.began, self.place.take())
+    }
+
+    /// Writes the access log.
+    fn tell(&self, failure: Option<&Failure>) {
         let access = &self.generation.blueprint.access;
         let verdict = failure.map(Failure::verdict);
         if !access.wants(verdict.is_some_and(|verdict| verdict.fault != Fault::Client)) {
@@ -469,8 +482,8 @@ impl Flight {
             fault: verdict.map(|verdict| verdict.fault.word()),
             phase: verdict.map(|verdict| verdict.phase.word()),
             error: error.as_deref(),
-            sent: self.sent.get() + carried.0,
-            received: self.content_received() + carried.1,
+            sent: self.sent.get(),
+            received: self.content_received(),
             duration: self.began.elapsed(),
         });
     }
@@ -541,17 +554,10 @@ impl Guard {
         self.planned = None;
     }
 
-    /// The request has ended as a request: a tunnel begins. It is told when that has ended.
-    pub(super) fn switch(&self) {
+    /// The request has ended as a request: a tunnel begins, and with it a story that is told at its end.
+    pub(super) fn switch(self) -> Story {
         self.flight.end(Ending::Answered, None);
-    }
-
-    /// The tunnel has ended after these bytes to and from the client.
-    pub(super) fn tell_tunnel(mut self, carried: (u64, u64)) {
-        self.flight.local().counters.sent(carried.0);
-        self.flight.local().counters.received(carried.1);
-        self.flight.tell(None, carried);
-        self.planned = None;
+        self.flight.story()
     }
 
     fn unplanned(&self) -> (Ending, Option<Failure>) {
@@ -578,7 +584,7 @@ impl Drop for Guard {
             tracing::debug!(request_id = text(&request_id), "a request failed: {failure}");
         }
         self.flight.end(ending, failure.as_ref());
-        self.flight.tell(failure.as_ref(), (0, 0));
+        self.flight.tell(failure.as_ref());
     }
 }
 

@@ -15,6 +15,7 @@
 mod arriving;
 pub mod blueprint;
 mod body;
+mod direction;
 mod exchange;
 mod flight;
 mod http1;
@@ -29,6 +30,7 @@ mod presence;
 mod registry;
 mod scratch;
 mod seat;
+mod story;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -65,11 +67,16 @@ pub(crate) fn begin(local: &Rc<Local>, accepted: Accepted) {
 
 /// All of a connection. Its size is what every idle one costs.
 fn life(seat: Seated, wire: Wire) -> impl Future<Output = ()> {
-    async move {
-        if let Err(panic) = AssertUnwindSafe(serve(&seat, wire)).catch_unwind().await {
+    async move { contained(serve(&seat, wire)).await }
+}
+
+/// A panic in `serving` ends no more than that.
+fn contained(serving: impl Future<Output = ()>) -> impl Future<Output = ()> {
+    AssertUnwindSafe(serving).catch_unwind().map(|ended| {
+        if let Err(panic) = ended {
             tracing::error!("a panic while serving a connection, closing it: {}", words_of(&*panic));
         }
-    }
+    })
 }
 
 async fn serve(seat: &Seated, wire: Wire) {

@@ -12,12 +12,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::life;
 use super::local::Local;
 use super::seat::Seat;
 use super::wire::{Kept, Wire};
+use super::{contained, life, tunnel};
 use crate::handover::record::{self, Parcel, Record};
+use crate::upstream::Upgraded;
 
 /// The connection goes on in another gateway. It leaves its seat after that, so that a thread that is empty
 /// has handed over everything.
@@ -36,8 +38,9 @@ pub(super) fn depart(wire: Wire, seat: &Seat) {
 pub(crate) fn adopt(local: &Rc<Local>, parcel: Parcel, listener: Arc<str>, kept: Kept) {
     match parcel.record {
         Record::Connection(client) => adopt_connection(local, client, parcel.fds, listener, kept),
-        Record::Tunnel(_) | Record::Ledger(_) | Record::Unknown => {
-            tracing::error!("cannot adopt a connection yet, closing it");
+        Record::Tunnel(tunnel) => adopt_tunnel(local, *tunnel, parcel.fds, listener, kept),
+        Record::Ledger(_) | Record::Unknown => {
+            tracing::error!("cannot adopt what another version gave away, closing it");
             drop(kept);
             local.depart_in_vain();
         }
@@ -54,16 +57,38 @@ fn adopt_connection(
     let seat = Seat::adopt(local, &client, listener);
     seat.keep(Some(kept));
     let unread = std::mem::take(&mut client.unread);
-    match only(fds).and_then(|socket| revive(socket, unread, &seat)) {
+    match exactly(fds).and_then(|[socket]| revive(socket, unread, &seat)) {
         Ok(wire) => drop(tokio::task::spawn_local(life(seat, wire))),
         Err(error) => tracing::error!("cannot adopt a connection, closing it: {error}"),
     }
 }
 
-fn only(fds: Vec<OwnedFd>) -> io::Result<OwnedFd> {
-    let [socket] = <[OwnedFd; 1]>::try_from(fds)
-        .map_err(|fds| io::Error::other(format!("it came with {} descriptors", fds.len())))?;
-    Ok(socket)
+fn adopt_tunnel(
+    local: &Rc<Local>,
+    mut record: record::Tunnel,
+    fds: Vec<OwnedFd>,
+    listener: Arc<str>,
+    kept: Kept,
+) {
+    let seat = Seat::adopt(local, &record.client, listener);
+    seat.keep(Some(kept));
+    let unread = std::mem::take(&mut record.client.unread);
+    let ahead = std::mem::take(&mut record.ahead);
+    let sides = exactly(fds).and_then(|[client, endpoint]| {
+        Ok((revive(client, unread, &seat)?, Upgraded::adopt(endpoint, ahead)?))
+    });
+    match sides {
+        Ok((client, endpoint)) => {
+            let life = async move { contained(tunnel::resume(&seat, record, client, endpoint)).await };
+            tokio::task::spawn_local(life);
+        }
+        Err(error) => tracing::error!("cannot adopt a tunnel, closing it: {error}"),
+    }
+}
+
+fn exactly<const COUNT: usize>(fds: Vec<OwnedFd>) -> io::Result<[OwnedFd; COUNT]> {
+    fds.try_into()
+        .map_err(|fds: Vec<OwnedFd>| io::Error::other(format!("it came with {} descriptors", fds.len())))
 }
 
 /// The client's socket in this thread's reactor.
@@ -71,4 +96,15 @@ fn revive(socket: OwnedFd, unread: Vec<u8>, seat: &Rc<Seat>) -> io::Result<Wire>
     // Reading from one that waits would stop the whole thread.
     rustix::io::ioctl_fionbio(&socket, true)?;
     Wire::new(socket, unread, Rc::clone(seat))
+}
+
+/// How long ago that was, as records say it.
+pub(super) fn age(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The moment that is so long ago; a clock that does not reach back so far makes it later.
+pub(super) fn ago(age_ms: u64) -> Instant {
+    let now = Instant::now();
+    now.checked_sub(Duration::from_millis(age_ms)).unwrap_or(now)
 }

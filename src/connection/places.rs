@@ -22,6 +22,12 @@ impl Places {
         let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         taken.is_ok().then(|| Place(Arc::clone(self)))
     }
+
+    /// For a tunnel that there is already: no limit keeps it out.
+    pub(super) fn take_beyond(self: &Arc<Places>) -> Place {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Place(Arc::clone(self))
+    }
 }
 
 impl Drop for Place {
@@ -41,6 +47,16 @@ mod tests {
         let _two = places.take(Some(2)).unwrap();
         assert!(places.take(Some(2)).is_none() && places.take(Some(1)).is_none());
         drop(one);
+        assert!(places.take(Some(2)).is_some());
+    }
+
+    #[test]
+    fn a_tunnel_that_moves_here_takes_its_place_whatever_the_limit() {
+        let places = Arc::new(Places::default());
+        let _one = places.take(Some(1)).unwrap();
+        let moved = places.take_beyond();
+        assert!(places.take(Some(2)).is_none());
+        drop(moved);
         assert!(places.take(Some(2)).is_some());
     }
 }

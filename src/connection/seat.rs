@@ -14,6 +14,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use super::local::{Local, Stage};
+use super::moving::{age, ago};
 use super::tunnel::Tunnel;
 use super::wire::Kept;
 use crate::config::settings::Limits;
@@ -84,8 +85,6 @@ impl Seat {
     /// A place for the client's side of what another gateway had. Its listener is called `listener`.
     pub(super) fn adopt(local: &Rc<Local>, client: &record::Connection, listener: Arc<str>) -> Seated {
         let now = Instant::now();
-        // A clock that does not reach back so far makes it younger.
-        let ago = |ms| now.checked_sub(Duration::from_millis(ms)).unwrap_or(now);
         let open = Some(local.counters.adopted_connection());
         let mut seat = Seat::new(local, client.address, listener, open, None, now);
         seat.accepted_at = ago(client.age_ms);
@@ -100,14 +99,13 @@ impl Seat {
 
     /// What there is to say of it to whoever adopts it, with what was read and not used.
     pub(super) fn record(&self, unread: Vec<u8>) -> record::Connection {
-        let ms = |since: Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         record::Connection {
             listener: self.listener.as_ref().into(),
             address: self.address,
             unread,
             requests: self.requests.get(),
-            age_ms: ms(self.accepted_at),
-            idle_ms: ms(self.head_since.get().unwrap_or(self.idle_since.get())),
+            age_ms: age(self.accepted_at),
+            idle_ms: age(self.head_since.get().unwrap_or(self.idle_since.get())),
         }
     }
 
@@ -302,11 +300,11 @@ impl Seat {
         self.tunnel.borrow_mut().take()
     }
 
-    /// From now on bytes through a tunnel are what is expected here, instead of heads.
-    pub(super) fn tunnel_began(&self, idle: Option<Duration>) {
+    /// Bytes through a tunnel are what is expected here, instead of heads, since this moment.
+    pub(super) fn tunnels(&self, idle: Option<Duration>, since: Instant) {
         self.head_since.set(None);
         self.is_tunnel.set(true);
-        self.wrote_at.set(Instant::now());
+        self.wrote_at.set(since);
         self.tunnel_idle.set(idle);
     }
 

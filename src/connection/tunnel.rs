@@ -2,32 +2,38 @@
 //! and 9.3.6).
 //!
 //! ```text
-//!   each direction:  Relaying ──asked──▶ at the end of a frame ──▶ Closing ──▶ over
-//!                        └────────────────── end of stream ──────────────────────▲
+//!   101, 2xx to CONNECT ──▶ relaying ──┬─ both ends, an error, silence, a goodbye, a cut ──▶ told
+//!             record ──────────▶       └─ handed over, both sides are whole connections ───▶ record
 //! ```
 //! Both directions are relayed until both have ended; an end is passed on as an end, an error ends
 //! both. During a drain a WebSocket is asked to close at a random moment: each side gets a close
 //! frame 1001 where a frame of that direction ends, then each side's own close is waited for, as long as
 //! neither is silent for [`seat::GOODBYE`](super::seat::GOODBYE).
 //!
-//! Promises: holds at most [`scratch::SIZE`] bytes per direction, and none while nothing flows.
+//! Promises: holds what its two [directions](super::direction) hold. A tunnel that goes to another process leaves
+//! nothing behind: what was read and not passed on goes with it, and nothing is read after that was decided.
 //! Must not know: routes, the configuration: a tunnel lives on when its service is gone.
 
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
+use super::direction::Direction;
 use super::flight::Guard;
-use super::local::Stage;
-use super::scratch;
+use super::local::{Local, Stage};
+use super::moving::{age, ago};
 use super::seat::Seat;
-use super::websocket::{self, Frames};
+use super::story::{Carried, Story};
+use super::websocket;
+use super::wire::Wire;
+use crate::handover::record::{self, Parcel, Record};
+use crate::telemetry::counters::OpenTunnel;
+use crate::telemetry::ledger::UNROUTED;
 use crate::upstream::{Lease, Upgraded};
 
 /// A tunnel that begins when the client's connection has been given up by HTTP.
@@ -38,6 +44,16 @@ pub(super) struct Tunnel {
     pub(super) idle: Option<Duration>,
     pub(super) lease: Lease,
     pub(super) guard: Guard,
+}
+
+/// What there is of a tunnel beside its bytes.
+struct Passage {
+    websocket: bool,
+    idle: Option<Duration>,
+    story: Story,
+    open: OpenTunnel,
+    /// `None`: its endpoint is not known here.
+    _lease: Option<Lease>,
 }
 
 /// How a tunnel ended, for the log.
@@ -51,39 +67,112 @@ enum End {
     Idle,
     /// The drain's deadline came.
     Cut,
+    /// It has not: it goes on in another process.
+    Departed,
 }
 
 impl Tunnel {
-    /// Relays until the tunnel ends, for whatever reason.
-    pub(super) async fn run<C: AsyncRead + AsyncWrite + Unpin>(self: Box<Self>, seat: &Rc<Seat>, client: C) {
+    /// Relays between the endpoint and the client's connection until the tunnel ends, for whatever reason, or
+    /// departs.
+    pub(super) async fn run(self: Box<Self>, seat: &Rc<Seat>, client: Wire) {
+        let (passage, endpoint) = self.begin(seat);
+        let relay = Relay::new(client, endpoint, passage.websocket);
+        passage.follow(seat, relay).await;
+    }
+
+    /// Relays between the endpoint and one stream of the client's connection.
+    pub(super) async fn run_beside<C>(self: Box<Self>, seat: &Rc<Seat>, client: C)
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (passage, endpoint) = self.begin(seat);
+        let mut relay = Relay::new(client, endpoint, passage.websocket);
+        let end = std::future::poll_fn(|cx| relay.poll(seat, cx)).await;
+        passage.end(end, relay.carried(), seat);
+    }
+
+    fn begin(self: Box<Self>, seat: &Seat) -> (Passage, Upgraded) {
         let Tunnel { endpoint, websocket, idle, lease, guard } = *self;
-        guard.switch();
-        let _open = guard.flight().pen().tunnel();
-        seat.tunnel_began(idle);
-        let (carried, end) = relay(seat, client, endpoint, websocket).await;
-        if end == End::Cut {
-            guard.flight().warn_of_cut_tunnel();
-        }
-        drop(lease);
-        guard.tell_tunnel(carried);
+        let pen = guard.flight().pen().clone();
+        let (story, open) = (guard.switch(), pen.tunnel());
+        seat.tunnels(idle, Instant::now());
+        (Passage { websocket, idle, story, open, _lease: Some(lease) }, endpoint)
     }
 }
 
-/// Returns the bytes to and from the client, and how it ended.
-async fn relay<C, E>(seat: &Rc<Seat>, client: C, endpoint: E, websocket: bool) -> ((u64, u64), End)
-where
-    C: AsyncRead + AsyncWrite + Unpin,
-    E: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut relay = Relay {
-        up: Direction::new(client_close(websocket)),
-        down: Direction::new(server_close(websocket)),
-        client,
-        endpoint,
-        farewell: None,
+/// Goes on with a tunnel that another process had, until it ends or departs again.
+pub(super) fn resume(
+    seat: &Rc<Seat>,
+    record: record::Tunnel,
+    client: Wire,
+    endpoint: Upgraded,
+) -> impl Future<Output = ()> {
+    let record::Tunnel { client: before, up, down, websocket, idle_ms, story, .. } = record;
+    let local = seat.local();
+    let pen = local.counters.service(story.service.as_deref().unwrap_or(UNROUTED));
+    let carried = Carried { to_client: down.carried, from_client: up.carried };
+    let passage = Passage {
+        websocket,
+        idle: idle_ms.map(Duration::from_millis),
+        _lease: lease(local, &story),
+        story: Story::resume(story, carried, local),
+        open: pen.adopted_tunnel(),
     };
-    let end = std::future::poll_fn(|cx| relay.poll(seat, cx)).await;
-    ((relay.down.carried, relay.up.carried), end)
+    seat.tunnels(passage.idle, ago(before.idle_ms));
+    let relay = Relay {
+        up: Direction::resume(up, client_close(websocket)),
+        down: Direction::resume(down, server_close(websocket)),
+        ..Relay::new(client, endpoint, websocket)
+    };
+    passage.follow(seat, relay)
+}
+
+/// One in flight at its endpoint, if its service and that are still here.
+fn lease(local: &Local, story: &record::Story) -> Option<Lease> {
+    let generation = local.generation();
+    generation.upstream_of(story.service.as_deref()?)?.occupy(story.endpoint.as_deref()?)
+}
+
+impl Passage {
+    /// Until it ends or departs.
+    async fn follow(self, seat: &Rc<Seat>, mut relay: Relay<Wire, Upgraded>) {
+        relay.departs = relay.client.is_sole() && relay.endpoint.is_whole();
+        match std::future::poll_fn(|cx| relay.poll(seat, cx)).await {
+            End::Departed => self.depart(relay, seat),
+            end => self.end(end, relay.carried(), seat),
+        }
+    }
+
+    fn end(self, end: End, carried: Carried, seat: &Seat) {
+        if end == End::Cut {
+            self.story.warn_of_cut();
+        }
+        self.story.end(carried, seat);
+    }
+
+    fn depart(self, relay: Relay<Wire, Upgraded>, seat: &Seat) {
+        let carried = relay.carried();
+        let parts = relay.client.give_up().and_then(|client| Ok((client, relay.endpoint.give_up()?)));
+        let ((client, unread), (endpoint, ahead)) = match parts {
+            Ok(parts) => parts,
+            Err(error) => {
+                tracing::error!("cannot hand a tunnel over, closing it: {error}");
+                return self.story.end(carried, seat);
+            }
+        };
+        seat.moved();
+        self.open.moved();
+        let record = record::Tunnel {
+            client: record::Connection { idle_ms: age(seat.wrote_at()), ..seat.record(unread) },
+            ahead,
+            up: relay.up.record(),
+            down: relay.down.record(),
+            websocket: self.websocket,
+            idle_ms: self.idle.map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX)),
+            story: self.story.depart(carried, seat.local()),
+        };
+        seat.local().depart(Parcel { record: Record::Tunnel(Box::new(record)), fds: vec![client, endpoint] });
+    }
 }
 
 /// The close frame for the endpoint, to which we are the client.
@@ -95,31 +184,52 @@ fn server_close(websocket: bool) -> Option<Vec<u8>> {
     websocket.then(|| websocket::close_from_server().to_vec())
 }
 
+/// What goes between the two sides.
 struct Relay<C, E> {
     client: C,
     endpoint: E,
     /// From the client to the endpoint.
     up: Direction,
     down: Direction,
+    /// Both sides are whole connections, so that it may go elsewhere.
+    departs: bool,
     /// The moment at which a WebSocket says goodbye in a drain.
     farewell: Option<Pin<Box<Sleep>>>,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin, E: AsyncRead + AsyncWrite + Unpin> Relay<C, E> {
+    fn new(client: C, endpoint: E, websocket: bool) -> Relay<C, E> {
+        Relay {
+            client,
+            endpoint,
+            up: Direction::new(client_close(websocket)),
+            down: Direction::new(server_close(websocket)),
+            departs: false,
+            farewell: None,
+        }
+    }
+
+    fn carried(&self) -> Carried {
+        Carried { to_client: self.down.carried(), from_client: self.up.carried() }
+    }
+
     fn poll(&mut self, seat: &Seat, cx: &mut Context<'_>) -> Poll<End> {
         seat.attend(cx);
         if seat.eviction().is_some() {
             return Poll::Ready(End::Idle);
         }
         match seat.local().stage() {
+            Stage::HandingOver { .. } if seat.shall_move() && self.may_depart() => {
+                return Poll::Ready(End::Departed);
+            }
             Stage::Serving | Stage::HandingOver { .. } => {}
             Stage::Draining { since, order } => self.poll_farewell(since, order.tunnel_jitter, seat, cx),
             Stage::Cut { .. } => return Poll::Ready(End::Cut),
         }
-        let before = self.up.carried + self.down.carried;
+        let before = self.carried();
         let up = self.up.poll(Pin::new(&mut self.client), Pin::new(&mut self.endpoint), cx);
         let down = self.down.poll(Pin::new(&mut self.endpoint), Pin::new(&mut self.client), cx);
-        if self.up.carried + self.down.carried > before {
+        if self.carried() != before {
             seat.wrote();
         }
         match (up, down) {
@@ -128,6 +238,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin, E: AsyncRead + AsyncWrite + Unpin> Relay
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(End::Closed),
             _ => Poll::Pending,
         }
+    }
+
+    /// Not in the middle of a goodbye.
+    fn may_depart(&self) -> bool {
+        self.departs && !self.up.leaves() && !self.down.leaves()
     }
 
     fn poll_farewell(&mut self, since: Instant, jitter: Duration, seat: &Seat, cx: &mut Context<'_>) {
@@ -141,179 +256,5 @@ impl<C: AsyncRead + AsyncWrite + Unpin, E: AsyncRead + AsyncWrite + Unpin> Relay
         if self.up.ask() | self.down.ask() {
             seat.tunnel_leaves();
         }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leave {
-    No,
-    /// The next end of a frame is the last.
-    Asked,
-    /// Our close frame is on its way; what else comes is not relayed.
-    Closing,
-}
-
-struct Direction {
-    /// Read and not yet written; empty, without memory, unless the writing side is slow.
-    pending: Vec<u8>,
-    /// How much of it has been written.
-    written: usize,
-    carried: u64,
-    ended: bool,
-    shut: bool,
-    frames: Frames,
-    /// The frame to close with; `None` for a protocol that we do not know.
-    close: Option<Vec<u8>>,
-    leave: Leave,
-}
-
-impl Direction {
-    fn new(close: Option<Vec<u8>>) -> Direction {
-        Direction {
-            pending: Vec::new(),
-            written: 0,
-            carried: 0,
-            ended: false,
-            shut: false,
-            frames: Frames::default(),
-            close,
-            leave: Leave::No,
-        }
-    }
-
-    /// Whether it was asked just now.
-    fn ask(&mut self) -> bool {
-        let asked = self.close.is_some() && self.leave == Leave::No;
-        if asked {
-            self.leave = Leave::Asked;
-        }
-        asked
-    }
-
-    /// The other end knows that we go, and this one has said that it goes.
-    fn said_goodbye(&self) -> bool {
-        self.leave == Leave::Closing && self.pending.is_empty() && (self.ended || self.frames.closed())
-    }
-
-    /// Ready when the end of `from` has been passed on to `to`.
-    fn poll<F: AsyncRead, T: AsyncWrite>(
-        &mut self,
-        mut from: Pin<&mut F>,
-        mut to: Pin<&mut T>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        while !self.shut {
-            ready!(self.poll_pending(to.as_mut(), cx))?;
-            self.close_at_boundary();
-            if !self.pending.is_empty() {
-                continue;
-            }
-            if self.ended {
-                ready!(to.as_mut().poll_shutdown(cx))?;
-                self.shut = true;
-            } else {
-                ready!(self.poll_some(from.as_mut(), to.as_mut(), cx))?;
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_pending<T: AsyncWrite>(
-        &mut self,
-        mut to: Pin<&mut T>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        while self.written < self.pending.len() {
-            self.written += ready!(to.as_mut().poll_write(cx, &self.pending[self.written..]))?;
-        }
-        if !self.pending.is_empty() {
-            self.pending = Vec::new();
-            self.written = 0;
-            ready!(to.poll_flush(cx))?;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Everything read has been written: if a frame ends here, ours may come now.
-    fn close_at_boundary(&mut self) {
-        if self.leave == Leave::Asked && (self.frames.at_boundary() || self.ended) {
-            self.leave = Leave::Closing;
-            // After a close frame or the end nothing may follow, not even another close.
-            if !self.frames.closed() && !self.ended {
-                self.pending = self.close.take().unwrap_or_default();
-            }
-        }
-    }
-
-    /// Reads once, and writes as much of it as goes.
-    fn poll_some<F: AsyncRead, T: AsyncWrite>(
-        &mut self,
-        from: Pin<&mut F>,
-        to: Pin<&mut T>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        scratch::with(|space| {
-            let mut buffer = ReadBuf::new(space);
-            ready!(from.poll_read(cx, &mut buffer))?;
-            let read = buffer.filled();
-            self.ended = read.is_empty();
-            let passed = self.follow(read);
-            self.carried += passed as u64;
-            self.pass(&read[..passed], to, cx)
-        })
-    }
-
-    /// How much of what was read is to be passed on.
-    fn follow(&mut self, read: &[u8]) -> usize {
-        if self.close.is_none() && self.leave == Leave::No {
-            return read.len();
-        }
-        match self.leave {
-            Leave::No => {
-                self.frames.follow(read);
-                read.len()
-            }
-            Leave::Asked => {
-                let passed = self.frames.follow_frame(read);
-                self.frames_after_goodbye(&read[passed..]);
-                passed
-            }
-            Leave::Closing => {
-                self.frames.follow(read);
-                0
-            }
-        }
-    }
-
-    /// What follows the last frame that is passed on is not relayed, but may be a close.
-    fn frames_after_goodbye(&mut self, rest: &[u8]) {
-        if !rest.is_empty() && !self.frames.closed() {
-            self.leave = Leave::Closing;
-            self.pending = self.close.take().unwrap_or_default();
-            self.frames.follow(rest);
-        }
-    }
-
-    /// Writes without a copy when the other side has room; keeps the rest.
-    fn pass<T: AsyncWrite>(
-        &mut self,
-        bytes: &[u8],
-        mut to: Pin<&mut T>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut written = 0;
-        while written < bytes.len() {
-            match to.as_mut().poll_write(cx, &bytes[written..]) {
-                Poll::Ready(Ok(count)) => written += count,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => break,
-            }
-        }
-        if written < bytes.len() {
-            let close = std::mem::take(&mut self.pending);
-            self.pending.extend_from_slice(&bytes[written..]);
-            self.pending.extend_from_slice(&close);
-        }
-        Poll::Ready(Ok(()))
     }
 }

@@ -33,6 +33,28 @@ pub(super) struct Frames {
 }
 
 impl Frames {
+    /// Follows on where another process stopped; see [`Frames::header`] and [`Frames::left`].
+    pub(super) fn resume(header: &[u8], left: u64, closed: bool) -> Frames {
+        let mut frames = Frames::default();
+        frames.follow_header(header);
+        if left > 0 {
+            frames.header_read = 0;
+        }
+        Frames { left, closed, ..frames }
+    }
+
+    /// What has been read of the current header; in the middle of a payload, the first byte of its frame's
+    /// header, which says what it is.
+    pub(super) fn header(&self) -> &[u8] {
+        let length = if self.left > 0 { 1 } else { usize::from(self.header_read) };
+        &self.header[..length]
+    }
+
+    /// Payload of the current frame still to come.
+    pub(super) fn left(&self) -> u64 {
+        self.left
+    }
+
     /// Whether the last byte followed was the last one of a frame, or none has come yet.
     pub(super) fn at_boundary(&self) -> bool {
         self.header_read == 0 && self.left == 0
@@ -171,6 +193,34 @@ mod tests {
                 frames.follow(chunk);
             }
             assert!(frames.at_boundary(), "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn it_is_followed_elsewhere_from_any_byte_on_as_if_nothing_had_been() {
+        let close = close_from_client([1, 2, 3, 4]);
+        let mut frames = conversation();
+        frames.insert(2, frame(0x88, None, b"\x03\xe9 and why"));
+        let bytes = [frames.concat(), close.to_vec()].concat();
+        let (mut here, mut elsewhere) = (Frames::default(), Frames::default());
+        for byte in bytes {
+            let known = |frames: &Frames| (frames.at_boundary(), frames.closed(), frames.left());
+            elsewhere = Frames::resume(elsewhere.header(), elsewhere.left(), elsewhere.closed());
+            assert_eq!(known(&here), known(&elsewhere));
+            here.follow(&[byte]);
+            elsewhere.follow(&[byte]);
+            assert_eq!(known(&here), known(&elsewhere));
+        }
+        assert!(elsewhere.closed());
+    }
+
+    #[test]
+    fn no_record_however_wrong_brings_it_down() {
+        for length in [1, 2, 13, 14, 15, 100] {
+            for left in [0, 1, u64::MAX] {
+                let mut frames = Frames::resume(&vec![0xff; length], left, false);
+                frames.follow(&[0xff; 1000]);
+            }
         }
     }
 

@@ -89,6 +89,11 @@ impl Wire {
         Ok(Wire(Rc::new(Socket { stream, unread, seat })))
     }
 
+    /// Whether nobody else reads from it or watches it, so that it can be given up.
+    pub(super) fn is_sole(&self) -> bool {
+        Rc::strong_count(&self.0) == 1
+    }
+
     /// The socket, of which this thread's reactor knows nothing any more, and what is unread.
     pub(super) fn give_up(self) -> io::Result<(OwnedFd, Vec<u8>)> {
         // Who reads a request's content has let go of the socket when the request has ended.

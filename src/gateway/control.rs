@@ -3,7 +3,8 @@
 //! Promises: inputs are taken one at a time, in order; what [`crate::lifecycle`] decides is carried
 //! out before the next one; nothing here waits for a client, a disk or the keeper, so that the
 //! watchdog's beat is late only when something is wrong.
-//! Must not know: how a generation is built ([`super::reload`]), what a drain needs ([`super::drain`]).
+//! Must not know: how a generation is built ([`super::reload`]), what a drain needs ([`super::drain`]), how
+//! connections leave and come ([`super::handover`]).
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,10 +17,11 @@ use tokio::task::JoinSet;
 use super::Fatal;
 use super::changes::Changes;
 use super::drain::Drain;
-use super::office::{self, Office};
+use super::handover::Handovers;
+use super::office::Office;
 use super::reload::{Loaded, Reloads};
 use crate::admin::{Doors, Verdict};
-use crate::handover::control::{self, Start, ToGateway, ToKeeper};
+use crate::handover::control::{self, Moved, Start, ToGateway, ToKeeper};
 use crate::handover::mailbox::Mailbox;
 use crate::lifecycle::{Blocker, Effect, Event, Phase};
 use crate::listener::threads::Threads;
@@ -28,8 +30,14 @@ use crate::telemetry::event;
 /// Everything that can happen to a gateway.
 pub enum Input {
     BlockerGone(Blocker),
-    Keeper(ToGateway),
+    Keeper(ToGateway, Vec<OwnedFd>),
     KeeperGone,
+    /// What was to be kept for the next start does not all fit.
+    MailboxFull,
+    /// Nothing of a handover is left here, or all of it is back.
+    Departed,
+    /// Nothing more comes from another gateway.
+    Adopted(Moved),
     /// With whoever waits for the verdict.
     ReloadAsked(Option<oneshot::Sender<Verdict>>),
     FilesChanged,
@@ -46,10 +54,11 @@ pub enum Input {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
     LameDuckOver,
-    Deadline,
+    /// By its number: an earlier one counts no more.
+    Deadline(u64),
     CutLimit,
-    /// To say how the drain goes.
-    Progress,
+    /// To say how the drain, or the handover, goes; by its number.
+    Progress(u64),
     /// To see whether everything has made progress.
     Beat,
 }
@@ -63,13 +72,22 @@ pub struct Control {
     pub(super) start: Start,
     pub(super) reloads: Reloads,
     pub(super) drain: Option<Drain>,
-    queue: mpsc::UnboundedSender<Input>,
+    pub(super) handovers: Handovers,
+    pub(super) armed: Armed,
+    pub(super) queue: mpsc::UnboundedSender<Input>,
     /// Timers and waiting, ended with the loop.
     pub(super) tasks: JoinSet<()>,
     changes: Option<Changes>,
     beat: u64,
     /// It ends because a data thread has died, and is to be replaced.
     pub(super) broken: bool,
+}
+
+/// The numbers of the timers that count.
+#[derive(Default)]
+pub struct Armed {
+    pub deadline: u64,
+    pub progress: u64,
 }
 
 impl Control {
@@ -90,6 +108,8 @@ impl Control {
             start,
             reloads,
             drain: None,
+            handovers: Handovers::default(),
+            armed: Armed::default(),
             queue,
             tasks: JoinSet::new(),
             changes: None,
@@ -109,7 +129,7 @@ impl Control {
         tokio::task::spawn_local(async move {
             loop {
                 let input = match control::receive(&keeper).await {
-                    Ok(Some((message, _))) => Input::Keeper(message),
+                    Ok(Some((message, fds))) => Input::Keeper(message, fds),
                     Ok(None) | Err(control::Error::Socket(_)) => Input::KeeperGone,
                     Err(error) => {
                         tracing::warn!("{error}, ignoring it");
@@ -146,14 +166,10 @@ impl Control {
     fn take(&mut self, input: Input) {
         match input {
             Input::BlockerGone(blocker) => self.step(Event::BlockerGone(blocker)),
-            Input::Keeper(ToGateway::Drain { limit }) => self.drain_asked(limit),
-            Input::Keeper(ToGateway::SocketsClosing) => self.step(Event::SocketsClosing),
-            Input::Keeper(ToGateway::End) => self.step(Event::EndRequested),
-            Input::Keeper(ToGateway::Reload) => self.reload_asked(None),
-            Input::Keeper(ToGateway::Adopt | ToGateway::HandOver { .. } | ToGateway::TakeBack) => {
-                tracing::warn!("the keeper asked for a handover, which is not built yet");
-            }
-            Input::Keeper(ToGateway::Start(_)) => tracing::warn!("the keeper said Start twice, ignoring it"),
+            Input::Keeper(message, fds) => self.told(message, fds),
+            Input::MailboxFull => self.mailbox_full(),
+            Input::Departed => self.departed(),
+            Input::Adopted(moved) => self.adopted(moved),
             Input::KeeperGone => {
                 tracing::error!("the keeper is gone, draining");
                 // The next hitless binds the same path, and must not find this one alive behind it.
@@ -170,12 +186,26 @@ impl Control {
         }
     }
 
+    fn told(&mut self, message: ToGateway, fds: Vec<OwnedFd>) {
+        match message {
+            ToGateway::Drain { limit } => self.drain_asked(limit),
+            ToGateway::SocketsClosing => self.step(Event::SocketsClosing),
+            ToGateway::End => self.step(Event::EndRequested),
+            ToGateway::Reload => self.reload_asked(None),
+            ToGateway::Adopt => self.adopt_asked(fds),
+            ToGateway::HandOver { to, limit } => self.hand_over_asked(to, limit, fds),
+            ToGateway::TakeBack => self.take_back_asked(),
+            ToGateway::Start(_) => tracing::warn!("the keeper said Start twice, ignoring it"),
+        }
+    }
+
     fn due(&mut self, due: Due) {
         match due {
             Due::LameDuckOver => self.step(Event::LameDuckOver),
-            Due::Deadline => self.step(Event::DeadlinePassed),
+            Due::Deadline(number) if number == self.armed.deadline => self.deadline_passed(),
             Due::CutLimit => self.step(Event::CutLimitPassed),
-            Due::Progress => self.progress(),
+            Due::Progress(number) if number == self.armed.progress => self.progress(),
+            Due::Deadline(_) | Due::Progress(_) => {}
             Due::Beat => self.beat(),
         }
     }
@@ -198,15 +228,22 @@ impl Control {
             Effect::AnnounceReloaded { generation } => self.announce_reloaded(generation),
             Effect::AnnounceRefused { generation } => self.announce_refused(generation),
             Effect::AbandonReload => self.abandon_reload(),
+            Effect::AnnounceHandingOver => self.announce_handing_over(),
+            Effect::HandOver => self.hand_over(),
+            Effect::TakeBack => self.take_back(),
             Effect::AnnounceDraining => self.announce_draining(),
             Effect::ArmLameDuck => self.arm_lame_duck(),
             Effect::StopAccepting => self.stop_accepting(),
             Effect::Refuse(whose) => self.refuse(whose),
             Effect::ArmDeadline => self.arm_deadline(),
+            Effect::DisarmDeadline => self.disarm_deadline(),
             Effect::Cut => self.cut(),
             Effect::ArmCutLimit => self.arm_cut_limit(),
             // The loop ends, and with it everything is closed.
-            Effect::Close => self.announce_drained(),
+            Effect::Close => {
+                self.announce_drained();
+                self.announce_handed_over();
+            }
         }
     }
 
@@ -271,16 +308,32 @@ impl Control {
     fn files_changed(&mut self) {
         self.changes = None;
         self.watch_files();
-        self.step(Event::ReloadRequested);
+        if !self.misses_change() {
+            self.step(Event::ReloadRequested);
+        }
+    }
+
+    /// Another gateway answers there from here on.
+    pub(super) fn shut_doors(&self) {
+        if let Some(doors) = &mut *self.doors.borrow_mut() {
+            doors.shut();
+        }
+    }
+
+    pub(super) fn open_doors(&self) {
+        let opened = self.doors.borrow_mut().as_mut().map_or(Ok(()), Doors::open_again);
+        if let Err(error) = opened {
+            tracing::error!("cannot open the admin sockets again after a handover: {error}");
+        }
     }
 
     fn reload_asked(&mut self, waiting: Option<oneshot::Sender<Verdict>>) {
+        let by_signal = waiting.is_none();
         self.reloads.asked(waiting);
         self.step(Event::ReloadRequested);
         let reloading = matches!(*self.office.phase.borrow(), Phase::Reloading { .. });
         if !reloading {
-            let generation = self.office.blueprint.borrow().number;
-            self.reloads.answer_everybody(&office::stopping(generation));
+            self.refuse_reload(by_signal);
         }
     }
 }

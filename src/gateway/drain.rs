@@ -1,4 +1,4 @@
-//! What a drain needs beside the decisions: its deadline, its progress, its report.
+//! What a drain needs beside the decisions: its deadline, its progress, its report. A handover has the first two.
 //!
 //! Promises: the deadline lies within what configuration and unit allow; with `drain.extend` a
 //! drain goes beyond the unit's limit only while something moves.
@@ -28,8 +28,9 @@ const AFTER_DEATH: Duration = Duration::from_secs(5);
 /// "Nearly all requests": for an adaptive deadline.
 const NEARLY_ALL: f64 = 0.999;
 
-/// A drain under way.
+/// A drain under way, or a handover.
 pub struct Drain {
+    handing_over: bool,
     began: Instant,
     deadline: Duration,
     unit_limit: Option<Duration>,
@@ -52,19 +53,23 @@ impl Control {
     /// What it had is lost. The others finish, and the keeper replaces all of them at once: what a
     /// panic has left of a process is not to be trusted for long.
     pub(super) fn thread_died(&mut self) {
-        if self.drain.is_none() {
-            tracing::error!("a data thread is gone: finishing what the others have, to be replaced");
-            self.broken = true;
-            let deadline = deadline::drain(&self.drain_settings(), Seen::default(), None);
-            self.drain_begins(deadline.min(AFTER_DEATH), None);
+        if matches!(*self.office.phase.borrow(), Phase::HandingOver(_)) {
+            tracing::error!("a data thread is gone: handing over what the others have");
+        } else if self.drain.is_none() {
+            self.drain_of_the_others_begins();
         }
         self.step(Event::ThreadDied);
     }
 
-    fn drain_begins(&mut self, deadline: Duration, unit_limit: Option<Duration>) {
-        let (totals, now) = (self.threads.totals(), Instant::now());
-        let (at_start, last) = (totals.clone(), totals);
-        self.drain = Some(Drain { began: now, deadline, unit_limit, at_start, last, moved: now });
+    pub(super) fn drain_of_the_others_begins(&mut self) {
+        tracing::error!("a data thread is gone: finishing what the others have, to be replaced");
+        self.broken = true;
+        let deadline = deadline::drain(&self.drain_settings(), Seen::default(), None);
+        self.drain_begins(deadline.min(AFTER_DEATH), None);
+    }
+
+    pub(super) fn drain_begins(&mut self, deadline: Duration, unit_limit: Option<Duration>) {
+        self.drain = Some(Drain::begin(deadline, unit_limit, self.threads.totals()));
     }
 
     pub(super) fn announce_draining(&mut self) {
@@ -80,12 +85,41 @@ impl Control {
         );
         self.outbox.send(ToKeeper::Draining { deadline: drain.deadline });
         self.outbox.send(ToKeeper::Progress(progress));
-        self.after(PROGRESS, Due::Progress);
+        self.arm_progress();
+    }
+
+    pub(super) fn arm_progress(&mut self) {
+        self.disarm_progress();
+        self.after(PROGRESS, Due::Progress(self.armed.progress));
+    }
+
+    pub(super) fn disarm_progress(&mut self) {
+        self.armed.progress += 1;
     }
 
     pub(super) fn arm_deadline(&mut self) {
-        let Some(drain) = &self.drain else { return };
-        self.after(drain.deadline, Due::Deadline);
+        self.disarm_deadline();
+        let Some(deadline) = self.course().map(|course| course.deadline) else { return };
+        self.after(deadline, Due::Deadline(self.armed.deadline));
+    }
+
+    pub(super) fn disarm_deadline(&mut self) {
+        self.armed.deadline += 1;
+    }
+
+    /// Of the drain, or else of the handover.
+    fn course(&mut self) -> Option<&mut Drain> {
+        match &mut self.drain {
+            Some(drain) => Some(drain),
+            None => self.handovers.course(),
+        }
+    }
+
+    pub(super) fn deadline_passed(&mut self) {
+        if matches!(*self.office.phase.borrow(), Phase::HandingOver(_)) {
+            self.handover_overdue();
+        }
+        self.step(Event::DeadlinePassed);
     }
 
     pub(super) fn arm_lame_duck(&mut self) {
@@ -97,6 +131,13 @@ impl Control {
         let settings = self.drain_settings();
         self.threads
             .drain(DrainOrder { idle_grace: settings.idle_grace, tunnel_jitter: settings.tunnel_jitter });
+        self.handovers.give_no_more();
+        if !self.handovers.are_departing() {
+            self.await_idle();
+        }
+    }
+
+    pub(super) fn await_idle(&mut self) {
         let threads = std::rc::Rc::clone(&self.threads);
         self.then(async move {
             threads.finished().await;
@@ -120,16 +161,19 @@ impl Control {
     pub(super) fn progress(&mut self) {
         let totals = self.threads.totals();
         let extend = self.drain_settings().extend;
-        let Some(drain) = &mut self.drain else { return };
-        drain.look(totals);
-        self.outbox.send(ToKeeper::Progress(drain.progress()));
-        let over = extend && drain.stands_still_beyond_the_unit();
-        self.after(PROGRESS, Due::Progress);
-        let waiting =
-            matches!(*self.office.phase.borrow(), Phase::Draining { stage: DrainStage::Finishing, .. });
+        let Some(course) = self.course() else { return };
+        course.look(totals);
+        let progress = course.progress();
+        let over = extend && course.stands_still_beyond_the_unit();
+        self.outbox.send(ToKeeper::Progress(progress));
+        self.arm_progress();
+        let waiting = matches!(
+            *self.office.phase.borrow(),
+            Phase::HandingOver(_) | Phase::Draining { stage: DrainStage::Finishing, .. }
+        );
         if over && waiting {
             tracing::warn!("nothing has moved for {STANDSTILL:?}, not asking systemd for more time");
-            self.step(Event::DeadlinePassed);
+            self.deadline_passed();
         }
     }
 
@@ -147,16 +191,34 @@ impl Control {
             "drained in {:.1} s: {answered} answered, {cut} cut",
             took.as_secs_f64()
         );
-        ledger::report(&drain.at_start, &totals, took).announce("drain");
+        drain.account(&totals).announce("drain");
         self.outbox.send(ToKeeper::Drained(report));
     }
 
-    fn drain_settings(&self) -> settings::Drain {
+    pub(super) fn drain_settings(&self) -> settings::Drain {
         self.office.blueprint.borrow().settings.drain.clone()
     }
 }
 
 impl Drain {
+    pub(super) fn begin(deadline: Duration, unit_limit: Option<Duration>, totals: Totals) -> Drain {
+        let began = Instant::now();
+        let (at_start, last) = (totals.clone(), totals);
+        Drain { handing_over: false, began, deadline, unit_limit, at_start, last, moved: began }
+    }
+
+    pub(super) fn of_a_handover(self) -> Drain {
+        Drain { handing_over: true, ..self }
+    }
+
+    pub(super) fn took(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    pub(super) fn left(&self) -> Duration {
+        self.deadline.saturating_sub(self.took())
+    }
+
     fn look(&mut self, totals: Totals) {
         if movement(&totals) != movement(&self.last) {
             self.moved = Instant::now();
@@ -164,19 +226,25 @@ impl Drain {
         self.last = totals;
     }
 
-    fn progress(&self) -> Progress {
+    pub(super) fn progress(&self) -> Progress {
         Progress {
+            handing_over: self.handing_over,
             requests: self.last.in_flight.saturating_sub(self.last.tunnels_open),
             tunnels: self.last.tunnels_open,
             connections: self.last.connections_open,
             oldest: Duration::from_millis(self.last.oldest_ms),
-            left: self.deadline.saturating_sub(self.began.elapsed()),
+            left: self.left(),
             moved: self.moved.elapsed() < PROGRESS * 2,
         }
     }
 
     fn stands_still_beyond_the_unit(&self) -> bool {
         self.unit_limit.is_some_and(|limit| self.began.elapsed() > limit) && self.moved.elapsed() > STANDSTILL
+    }
+
+    /// For the journal: what has happened since it began.
+    pub(super) fn account(&self, end: &Totals) -> ledger::Report {
+        ledger::report(&self.at_start, end, self.took())
     }
 
     fn report(&self, end: &Totals) -> Drained {
@@ -193,7 +261,7 @@ fn movement(totals: &Totals) -> (u64, u64, u64, u64) {
     (totals.in_flight, totals.connections_open, totals.bytes_received, totals.bytes_sent)
 }
 
-fn seen(totals: &Totals) -> Seen {
+pub(super) fn seen(totals: &Totals) -> Seen {
     Seen {
         usual: totals.durations.quantile(NEARLY_ALL).unwrap_or_default(),
         oldest: Duration::from_millis(totals.oldest_ms),

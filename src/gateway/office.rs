@@ -19,7 +19,7 @@ use crate::connection::blueprint::Blueprint;
 use crate::handover::control::{Purpose, Start, Summary};
 use crate::lifecycle::Phase;
 use crate::listener::threads::Threads;
-use crate::telemetry::ledger::{Ledger, Lineage};
+use crate::telemetry::ledger::{Fate, Ledger, Lineage};
 use crate::telemetry::log;
 
 /// What control loop and admin sockets share, on one thread.
@@ -96,9 +96,21 @@ impl Office {
         self.lineage.borrow_mut().inherit(ledger);
     }
 
-    /// The last word of this gateway, for the one after it: to be asked for when nothing is in flight any more.
-    pub fn close_ledger(&self) -> Ledger {
-        self.lineage.borrow().close(self.threads.page(), now())
+    /// The last word of this gateway, for the one after it. It has ended well when nothing is in flight any more.
+    pub fn close_ledger(&self, fate: Fate) -> Ledger {
+        self.lineage.borrow().close(self.threads.page(), fate, now())
+    }
+
+    /// The verdict on a reload that will not be, because of what this gateway does now.
+    pub fn no_reload(&self) -> Verdict {
+        let generation = self.blueprint.borrow().number;
+        match *self.phase.borrow() {
+            Phase::HandingOver(_) => {
+                let messages = vec!["cannot reload: hitless is handing over, ask again".into()];
+                Verdict { messages, ..stopping(generation) }
+            }
+            _ => stopping(generation),
+        }
     }
 
     /// Data threads are started once; a reload cannot change their number.

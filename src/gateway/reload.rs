@@ -19,7 +19,7 @@ use crate::config::{self, Sources};
 use crate::connection::blueprint::Blueprint;
 use crate::handover::control::ToKeeper;
 use crate::handover::snapshot;
-use crate::lifecycle::Event;
+use crate::lifecycle::{Event, Phase};
 use crate::route::Table;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::{event, log};
@@ -76,16 +76,27 @@ impl Reloads {
         self.wanted = true;
     }
 
-    pub fn answer_everybody(&mut self, verdict: &Verdict) {
-        self.now.append(&mut self.next);
+    /// Whoever has asked now is told that there will be none; one under way goes on.
+    pub fn refuse(&mut self, verdict: &Verdict) {
+        self.wanted = false;
+        tell(&mut self.next, verdict);
+    }
+
+    fn abandon(&mut self, verdict: &Verdict) {
+        self.step = Step::None;
         self.answer(verdict);
+        self.refuse(verdict);
     }
 
     fn answer(&mut self, verdict: &Verdict) {
-        for waiting in self.now.drain(..) {
-            // A client that left does not want to know.
-            let _ = waiting.send(verdict.clone());
-        }
+        tell(&mut self.now, verdict);
+    }
+}
+
+fn tell(waiting: &mut Vec<oneshot::Sender<Verdict>>, verdict: &Verdict) {
+    for waiting in waiting.drain(..) {
+        // A client that left does not want to know.
+        let _ = waiting.send(verdict.clone());
     }
 }
 
@@ -131,7 +142,9 @@ impl Control {
     }
 
     pub(super) fn loaded(&mut self, loaded: Loaded) {
-        if loaded.sources.is_some() {
+        // Otherwise nobody looks at them: what was seen must not keep the next reload from happening.
+        let looked_at = matches!(*self.office.phase.borrow(), Phase::Reloading { .. });
+        if looked_at && loaded.sources.is_some() {
             self.reloads.seen = loaded.sources;
         }
         let (step, event) = match loaded.result {
@@ -195,9 +208,23 @@ impl Control {
         self.verdict(Verdict { accepted: false, generation, messages, stopping: false });
     }
 
+    /// What this gateway does now is no time for one.
+    pub(super) fn refuse_reload(&mut self, by_signal: bool) {
+        let verdict = self.office.no_reload();
+        self.reloads.refuse(&verdict);
+        // Otherwise it stops, and nobody looks at its status any more.
+        if by_signal && matches!(*self.office.phase.borrow(), Phase::HandingOver(_)) {
+            let Verdict { generation, messages, .. } = verdict;
+            let reason = messages.into_iter().next().unwrap_or_default();
+            tracing::warn!("{reason}");
+            self.outbox.send(ToKeeper::Refused { generation, reason, messages: 1 });
+        }
+    }
+
     pub(super) fn abandon_reload(&mut self) {
-        let generation = self.office.blueprint.borrow().number;
-        self.reloads.answer_everybody(&office::stopping(generation));
+        let verdict = self.office.no_reload();
+        self.reloads.abandon(&verdict);
+        self.misses_change();
     }
 
     fn verdict(&mut self, verdict: Verdict) {

@@ -165,9 +165,12 @@ pub struct Summary {
     pub sockets: usize,
 }
 
-/// What a drain still waits for.
+/// What a drain, or a handover, still waits for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
+    /// It is a handover's.
+    #[serde(default)]
+    pub handing_over: bool,
     pub requests: u64,
     pub tunnels: u64,
     pub connections: u64,

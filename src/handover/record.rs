@@ -107,7 +107,8 @@ pub struct Direction {
     pub ended: bool,
     /// The end has been passed on.
     pub shut: bool,
-    /// The part of a frame's header that has been read (RFC 6455, section 5.2).
+    /// The part of a frame's header that has been read (RFC 6455, section 5.2). In the middle of its payload the
+    /// first byte, which says whether it is a close frame.
     #[serde(with = "hex", default)]
     pub header: Vec<u8>,
     /// Bytes of the current frame still to come.

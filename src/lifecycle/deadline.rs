@@ -39,6 +39,18 @@ pub fn longest(settings: &Drain, unit_limit: Option<Duration>) -> Duration {
     }
 }
 
+/// How long what can move is waited for in a handover, and how long after that what has to end here, until the
+/// rest is cut. Without `seen`, when nobody waits for the end, everything gets the longest that the operator allows.
+pub fn handover(settings: &Drain, seen: Option<Seen>, unit_limit: Option<Duration>) -> (Duration, Duration) {
+    let settings = Drain { lame_duck: Duration::ZERO, ..settings.clone() };
+    let all = match seen {
+        Some(seen) => drain(&settings, seen, unit_limit),
+        None => longest(&settings, unit_limit),
+    };
+    let leaving = settings.idle_grace.max(settings.tunnel_jitter).min(all / 2);
+    (all - leaving, leaving)
+}
+
 /// What is left of the unit's TimeoutStopSec for the drain.
 pub fn unit_limit(timeout_stop: Duration) -> Duration {
     // A very short timeout still leaves half of itself for the drain.
@@ -126,6 +138,16 @@ mod tests {
         settings.lame_duck = s(10);
         assert_eq!(drain(&settings, Seen::default(), None), s(30));
         assert_eq!(drain(&settings, Seen::default(), Some(s(25))), s(25));
+    }
+
+    #[test]
+    fn a_handover_leaves_time_to_end_what_cannot_move() {
+        let mut settings = settings(DrainDeadline::Adaptive { least: s(5), most: s(75) });
+        assert_eq!(handover(&settings, None, None), (s(74), s(1)));
+        assert_eq!(handover(&settings, Some(Seen::default()), None), (s(4), s(1)));
+        settings.lame_duck = s(20);
+        settings.tunnel_jitter = s(60);
+        assert_eq!(handover(&settings, None, Some(s(30))), (s(15), s(15)));
     }
 
     #[test]

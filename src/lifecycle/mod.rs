@@ -9,17 +9,22 @@
 //!     │                      Draining: LameDuck ──▶ Finishing ──▶ Cutting
 //!     ▼                                                │ idle       │ idle, or its limit
 //!  Stopped ◀───────────────────────────────────────────┴────────────┘
+//!
+//!  Serving,  ──HandOverRequested──▶              ──idle───────────────────▶ Stopped
+//!  Reloading ◀──TakeBackRequested── HandingOver  ──deadline, DrainRequested,
+//!                                                  MailboxFull────────────▶ Draining: Finishing
 //! ```
 //!
 //! Happy path: every blocker goes, the gateway serves, reloads, and at the end drains until it is
-//! idle. Failure paths: a start that fails stops; a refused reload goes back to Serving with the
-//! same generation; a deadline cuts what is left; a data thread that died drains the others, to be
-//! replaced; `EndRequested` stops from anywhere at once.
+//! idle, or hands over until nothing is left. Failure paths: a start that fails stops; a refused
+//! reload goes back to Serving with the same generation; a deadline cuts what is left; a data thread
+//! that died drains the others, to be replaced, or lets them hand over. A handover whose incoming
+//! gateway is gone is taken back, and all goes on where it was, a reload too; one that takes too
+//! long, or that is told to drain, ends as a drain. `EndRequested` stops from anywhere at once.
 //!
 //! Promises: never ready while a blocker is left; a refused reload has no effect but its report;
-//! every drain ends; newcomers are refused only on sockets that nobody will accept from again;
-//! nothing happens after Stopped. Handing connections over (a phase between
-//! Serving and Draining) will be added here.
+//! every drain and every handover ends; newcomers are refused only on sockets that nobody will
+//! accept from again; nothing happens after Stopped.
 //! Must not know: tokio, sockets, clocks. A caller carries out the effects in order.
 
 pub mod deadline;
@@ -36,8 +41,31 @@ pub enum Phase {
     Starting { generation: u64, waiting_for: BTreeSet<Blocker> },
     Serving { generation: u64 },
     Reloading { generation: u64, step: ReloadStep, again: bool },
+    HandingOver(HandingOver),
     Draining { generation: u64, stage: DrainStage, why: Why, closing: bool },
     Stopped,
+}
+
+/// What a gateway that hands over remembers, to end in either way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandingOver {
+    pub generation: u64,
+    pub to: Incoming,
+    /// Under way when it began, and asked for again: it goes on if this is taken back.
+    pub reload: Option<(ReloadStep, bool)>,
+    /// A data thread has died meanwhile.
+    pub broken: bool,
+    /// systemd is about to close the sockets that it passed.
+    pub closing: bool,
+}
+
+/// Who takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// A gateway that accepts newcomers already.
+    Here,
+    /// The next start: what moves is kept until then.
+    Later,
 }
 
 /// Why a gateway drains.
@@ -47,6 +75,8 @@ pub enum Why {
     Told,
     /// It is to be replaced: newcomers wait for the next one.
     ThreadDied,
+    /// This is what is left of a handover.
+    HandedOver(Incoming),
 }
 
 /// Whose listening sockets.
@@ -98,6 +128,13 @@ pub enum Event {
     DrainRequested {
         lame_duck: bool,
     },
+    HandOverRequested {
+        to: Incoming,
+    },
+    /// The incoming gateway is gone.
+    TakeBackRequested,
+    /// What is to be kept for the next start takes no more.
+    MailboxFull,
     /// systemd is about to close the sockets that it passed.
     SocketsClosing,
     /// A data thread is gone, with what it had.
@@ -130,13 +167,20 @@ pub enum Effect {
     },
     /// Tell whoever waits for a reload that there will be none.
     AbandonReload,
+    AnnounceHandingOver,
+    /// Accept nothing from here on; whatever can move departs as soon as it can.
+    HandOver,
+    /// Accept again, and serve on with everything that was not taken.
+    TakeBack,
     AnnounceDraining,
     ArmLameDuck,
     /// From here on new connections wait in the kernel; idle ones are closed after their grace.
     StopAccepting,
     /// Accept what waits already, and refuse whoever comes from here on.
     Refuse(Whose),
+    /// In the place of one that is armed.
     ArmDeadline,
+    DisarmDeadline,
     Cut,
     ArmCutLimit,
     /// Close every resource in reverse order of opening and exit.
@@ -162,6 +206,7 @@ impl Phase {
             (Phase::Reloading { generation, step, again }, event) => {
                 reloading(generation, step, again, event)
             }
+            (Phase::HandingOver(handing_over), event) => handing_over.next(event),
             (Phase::Draining { generation, stage, why, closing }, event) => {
                 draining(generation, stage, why, closing, event)
             }
@@ -175,6 +220,7 @@ impl Phase {
             Phase::Starting { waiting_for, .. } => {
                 Err(waiting_for.iter().map(|blocker| format!("waiting for {blocker}")).collect())
             }
+            Phase::HandingOver(_) => Err(vec!["handing over".into()]),
             Phase::Draining { .. } => Err(vec!["draining".into()]),
             Phase::Stopped => Err(vec!["stopped".into()]),
         }
@@ -186,6 +232,7 @@ impl Phase {
             Phase::Starting { .. } => "starting",
             Phase::Serving { .. } => "serving",
             Phase::Reloading { .. } => "reloading",
+            Phase::HandingOver(_) => "handing-over",
             Phase::Draining { stage: DrainStage::LameDuck, .. } => "lame-duck",
             Phase::Draining { .. } => "draining",
             Phase::Stopped => "stopped",
@@ -216,6 +263,7 @@ fn serving(generation: u64, event: Event) -> (Phase, Vec<Effect>) {
         Event::ReloadRequested => {
             (Phase::Reloading { generation, step: ReloadStep::Loading, again: false }, vec![Effect::Load])
         }
+        Event::HandOverRequested { to } => hand_over(generation, to, None),
         Event::DrainRequested { lame_duck } => drain(generation, lame_duck, vec![]),
         Event::ThreadDied => drain_to_be_replaced(generation, vec![]),
         _ => (Phase::Serving { generation }, vec![]),
@@ -237,6 +285,7 @@ fn reloading(generation: u64, step: ReloadStep, again: bool, event: Event) -> (P
             let generation = generation + 1;
             settle(generation, again, Effect::AnnounceReloaded { generation })
         }
+        (_, Event::HandOverRequested { to }) => hand_over(generation, to, Some((step, again))),
         (_, Event::DrainRequested { lame_duck }) => drain(generation, lame_duck, vec![Effect::AbandonReload]),
         (_, Event::ThreadDied) => drain_to_be_replaced(generation, vec![Effect::AbandonReload]),
         _ => (Phase::Reloading { generation, step, again }, vec![]),
@@ -250,6 +299,78 @@ fn settle(generation: u64, again: bool, verdict: Effect) -> (Phase, Vec<Effect>)
         (Phase::Reloading { generation, step, again: false }, vec![verdict, Effect::Load])
     } else {
         (Phase::Serving { generation }, vec![verdict])
+    }
+}
+
+fn hand_over(generation: u64, to: Incoming, reload: Option<(ReloadStep, bool)>) -> (Phase, Vec<Effect>) {
+    let mut effects = vec![Effect::AnnounceHandingOver, Effect::ArmDeadline, Effect::HandOver];
+    if to == Incoming::Later {
+        effects.push(Effect::Refuse(Whose::Own));
+    }
+    let handing_over = HandingOver { generation, to, reload, broken: false, closing: false };
+    (Phase::HandingOver(handing_over), effects)
+}
+
+impl HandingOver {
+    fn next(mut self, event: Event) -> (Phase, Vec<Effect>) {
+        let effects = match event {
+            Event::Idle => return (Phase::Stopped, [self.abandoned(), vec![Effect::Close]].concat()),
+            Event::DeadlinePassed | Event::DrainRequested { .. } => return self.drain(),
+            Event::MailboxFull if self.to == Incoming::Later => return self.drain(),
+            Event::TakeBackRequested if self.to == Incoming::Here => return self.take_back(),
+            Event::ThreadDied => {
+                self.broken = true;
+                vec![]
+            }
+            Event::SocketsClosing if self.to == Incoming::Later && !self.closing => {
+                self.closing = true;
+                vec![Effect::Refuse(Whose::Passed)]
+            }
+            event => self.reload_went_on(event),
+        };
+        (Phase::HandingOver(self), effects)
+    }
+
+    /// What was only read is abandoned; what the threads swap to already is there.
+    fn reload_went_on(&mut self, event: Event) -> Vec<Effect> {
+        match (self.reload, event) {
+            (Some((ReloadStep::Loading, _)), Event::ReloadLoaded | Event::ReloadRefused) => {
+                self.reload = None;
+                vec![Effect::AbandonReload]
+            }
+            (Some((ReloadStep::Installing, again)), Event::ReloadInstalled) => {
+                self.reload = None;
+                self.generation += 1;
+                let announced = Effect::AnnounceReloaded { generation: self.generation };
+                [vec![announced], again.then_some(Effect::AbandonReload).into_iter().collect()].concat()
+            }
+            _ => vec![],
+        }
+    }
+
+    fn abandoned(&self) -> Vec<Effect> {
+        self.reload.map(|_| Effect::AbandonReload).into_iter().collect()
+    }
+
+    /// Newcomers are somebody else's: nobody more is refused than was already.
+    fn drain(self) -> (Phase, Vec<Effect>) {
+        let begin = vec![Effect::AnnounceDraining, Effect::ArmDeadline, Effect::StopAccepting];
+        let effects = [self.abandoned(), begin].concat();
+        let HandingOver { generation, to, closing, .. } = self;
+        let (stage, why) = (DrainStage::Finishing, Why::HandedOver(to));
+        (Phase::Draining { generation, stage, why, closing }, effects)
+    }
+
+    fn take_back(self) -> (Phase, Vec<Effect>) {
+        let generation = self.generation;
+        if self.broken {
+            return drain_to_be_replaced(generation, self.abandoned());
+        }
+        let phase = match self.reload {
+            Some((step, again)) => Phase::Reloading { generation, step, again },
+            None => Phase::Serving { generation },
+        };
+        (phase, vec![Effect::DisarmDeadline, Effect::TakeBack])
     }
 }
 
@@ -300,6 +421,8 @@ fn draining(
         // Idle in the lame-duck stage is a quiet moment, not the end: it still accepts.
         (DrainStage::Finishing | DrainStage::Cutting, Event::Idle)
         | (DrainStage::Cutting, Event::CutLimitPassed) => (Phase::Stopped, vec![Effect::Close]),
+        // The incoming gateway sees to it.
+        (_, Event::SocketsClosing) if why == Why::HandedOver(Incoming::Here) => (at(stage), vec![]),
         (_, Event::SocketsClosing) if !closing => {
             let now = stage != DrainStage::LameDuck;
             let effects = now.then_some(Effect::Refuse(Whose::Passed)).into_iter().collect();
@@ -324,6 +447,9 @@ fn end(phase: &Phase) -> (Phase, Vec<Effect>) {
         Phase::Serving { .. } => vec![Effect::StopAccepting, Effect::Cut, Effect::Close],
         Phase::Reloading { .. } => {
             vec![Effect::AbandonReload, Effect::StopAccepting, Effect::Cut, Effect::Close]
+        }
+        Phase::HandingOver(handing_over) => {
+            [handing_over.abandoned(), vec![Effect::Cut, Effect::Close]].concat()
         }
         Phase::Draining { stage: DrainStage::LameDuck, .. } => {
             vec![Effect::StopAccepting, Effect::Cut, Effect::Close]

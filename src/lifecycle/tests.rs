@@ -18,6 +18,14 @@ fn draining(stage: DrainStage) -> Phase {
     Phase::Draining { generation: 1, stage, why: Why::Told, closing: false }
 }
 
+fn handing_over(to: Incoming) -> HandingOver {
+    HandingOver { generation: 1, to, reload: None, broken: false, closing: false }
+}
+
+fn left_over(to: Incoming) -> Phase {
+    Phase::Draining { generation: 1, stage: DrainStage::Finishing, why: Why::HandedOver(to), closing: false }
+}
+
 #[test]
 fn each_event_leads_where_the_diagram_says() {
     use DrainStage::*;
@@ -117,6 +125,87 @@ fn newcomers_are_refused_only_where_nobody_will_accept_them_again() {
 }
 
 #[test]
+fn a_handover_ends_empty_or_taken_back_or_as_a_drain() {
+    use Incoming::*;
+    let asked = |to| Event::HandOverRequested { to };
+    let here = || Phase::HandingOver(handing_over(Here));
+    let later = || Phase::HandingOver(handing_over(Later));
+    let begun = vec![Effect::AnnounceHandingOver, Effect::ArmDeadline, Effect::HandOver];
+    let refusing = [begun.clone(), vec![Effect::Refuse(Whose::Own)]].concat();
+    let drains = vec![Effect::AnnounceDraining, Effect::ArmDeadline, Effect::StopAccepting];
+    let back = vec![Effect::DisarmDeadline, Effect::TakeBack];
+    let drain = Event::DrainRequested { lame_duck: true };
+    let table = [
+        (serving(1), asked(Here), here(), begun),
+        (serving(1), asked(Later), later(), refusing),
+        (here(), Event::Idle, Phase::Stopped, vec![Effect::Close]),
+        (here(), Event::TakeBackRequested, serving(1), back),
+        (here(), Event::DeadlinePassed, left_over(Here), drains.clone()),
+        (here(), drain, left_over(Here), drains.clone()),
+        (here(), Event::MailboxFull, here(), vec![]),
+        (here(), Event::ReloadRequested, here(), vec![]),
+        (here(), asked(Here), here(), vec![]),
+        (here(), Event::SocketsClosing, here(), vec![]),
+        (here(), Event::EndRequested, Phase::Stopped, vec![Effect::Cut, Effect::Close]),
+        (later(), Event::MailboxFull, left_over(Later), drains.clone()),
+        (later(), Event::DeadlinePassed, left_over(Later), drains.clone()),
+        (later(), Event::TakeBackRequested, later(), vec![]),
+        (left_over(Here), Event::SocketsClosing, left_over(Here), vec![]),
+        (left_over(Here), drain, left_over(Here), vec![]),
+        (left_over(Here), Event::TakeBackRequested, left_over(Here), vec![]),
+        (left_over(Here), Event::Idle, Phase::Stopped, vec![Effect::Close]),
+        (draining(DrainStage::Finishing), asked(Here), draining(DrainStage::Finishing), vec![]),
+    ];
+    for (before, event, after, effects) in table {
+        assert_eq!(before.clone().next(event), (after, effects), "{before:?} on {event:?}");
+    }
+    assert_eq!(here().readiness(), Err(vec!["handing over".into()]));
+}
+
+#[test]
+fn passed_sockets_refuse_in_a_handover_when_systemd_closes_them_and_only_once() {
+    let (phase, _) = serving(1).next(Event::HandOverRequested { to: Incoming::Later });
+    let (phase, effects) = phase.next(Event::SocketsClosing);
+    assert_eq!(effects, [Effect::Refuse(Whose::Passed)]);
+    assert_eq!(phase.clone().next(Event::SocketsClosing).1, []);
+    let (phase, _) = phase.next(Event::DeadlinePassed);
+    assert_eq!(phase.next(Event::SocketsClosing).1, []);
+}
+
+#[test]
+fn a_thread_that_died_in_a_handover_is_replaced_only_when_it_is_taken_back() {
+    let (phase, effects) = Phase::HandingOver(handing_over(Incoming::Here)).next(Event::ThreadDied);
+    assert_eq!(effects, []);
+    let (phase, effects) = phase.next(Event::TakeBackRequested);
+    let stage = DrainStage::Finishing;
+    assert_eq!(phase, Phase::Draining { generation: 1, stage, why: Why::ThreadDied, closing: false });
+    assert_eq!(effects, [Effect::AnnounceDraining, Effect::ArmDeadline, Effect::StopAccepting]);
+}
+
+#[test]
+fn a_reload_under_way_in_a_handover_goes_on_when_it_is_taken_back() {
+    let asked = Event::HandOverRequested { to: Incoming::Here };
+    for reload in [loading(1), installing(1)] {
+        let (phase, _) = reload.clone().next(asked);
+        assert_eq!(phase.next(Event::TakeBackRequested).0, reload);
+    }
+    let (phase, _) = loading(1).next(asked);
+    let (phase, effects) = phase.next(Event::ReloadLoaded);
+    assert_eq!((phase.clone(), effects), (handed_over(1), vec![Effect::AbandonReload]));
+    assert_eq!(phase.next(Event::TakeBackRequested).0, serving(1));
+    let (phase, _) = installing(1).next(asked);
+    let (phase, effects) = phase.next(Event::ReloadInstalled);
+    assert_eq!(effects, [Effect::AnnounceReloaded { generation: 2 }]);
+    assert_eq!(phase.next(Event::TakeBackRequested).0, serving(2));
+    let (phase, _) = loading(1).next(asked);
+    assert_eq!(phase.next(Event::Idle).1, [Effect::AbandonReload, Effect::Close]);
+}
+
+fn handed_over(generation: u64) -> Phase {
+    Phase::HandingOver(HandingOver { generation, ..handing_over(Incoming::Here) })
+}
+
+#[test]
 fn a_gateway_is_ready_only_when_its_last_blocker_is_gone() {
     let (phase, effects) = Phase::starting(4).next(Event::BlockerGone(Blocker::Configuration));
     assert_eq!(effects, vec![]);
@@ -151,7 +240,9 @@ struct World {
     deadline: bool,
     cut_limit: bool,
     closed: bool,
-    stopped_accepting: bool,
+    accepts_not: bool,
+    hands_over: Option<Incoming>,
+    drains: bool,
     refused: Vec<Whose>,
     ready: usize,
 }
@@ -164,12 +255,29 @@ impl World {
             Effect::Install { .. } => self.installs += 1,
             Effect::ArmLameDuck => self.lame_duck = true,
             Effect::ArmDeadline => self.deadline = true,
+            Effect::DisarmDeadline => {
+                assert!(self.deadline, "disarms what is not armed");
+                self.deadline = false;
+            }
             Effect::ArmCutLimit => self.cut_limit = true,
             Effect::AnnounceReady => self.ready += 1,
             Effect::Close => self.closed = true,
-            Effect::StopAccepting => self.stopped_accepting = true,
+            Effect::StopAccepting => {
+                assert!(!self.drains, "drains twice");
+                (self.accepts_not, self.drains) = (true, true);
+            }
+            Effect::HandOver => {
+                assert!(!self.accepts_not, "hands over what it does not serve");
+                self.accepts_not = true;
+            }
+            Effect::TakeBack => {
+                assert!(self.accepts_not && !self.drains, "takes back what it has not handed over");
+                assert!(self.refused.is_empty(), "serves where it has refused");
+                self.accepts_not = false;
+            }
             Effect::Refuse(whose) => {
-                assert!(self.stopped_accepting, "refuses {whose:?} while it accepts");
+                assert!(self.hands_over != Some(Incoming::Here), "refuses who is another gateway's");
+                assert!(self.accepts_not, "refuses {whose:?} while it accepts");
                 assert!(!self.refused.contains(&whose), "refuses {whose:?} twice");
                 self.refused.push(whose);
             }
@@ -185,7 +293,12 @@ impl World {
             Event::BlockerGone(Blocker::Listeners),
             Event::BlockerGone(Blocker::Admin),
         ];
-        if random.u8(..) < 8 {
+        if random.u8(..) < 16 {
+            let to = if random.u8(..) < 64 { Incoming::Later } else { Incoming::Here };
+            can = vec![Event::HandOverRequested { to }];
+        } else if self.hands_over.is_some() && random.u8(..) < 64 {
+            can = vec![Event::TakeBackRequested, Event::MailboxFull];
+        } else if random.u8(..) < 8 {
             can = vec![Event::DrainRequested { lame_duck: random.bool() }];
         } else if random.u8(..) < 2 {
             can = vec![Event::EndRequested];
@@ -231,8 +344,18 @@ fn generation_of(phase: &Phase) -> Option<u64> {
         Phase::Starting { generation, .. }
         | Phase::Serving { generation }
         | Phase::Reloading { generation, .. }
+        | Phase::HandingOver(HandingOver { generation, .. })
         | Phase::Draining { generation, .. } => Some(*generation),
         Phase::Stopped => None,
+    }
+}
+
+/// To whom, also in the drain that a handover ends as.
+fn hands_over(phase: &Phase) -> Option<Incoming> {
+    match phase {
+        Phase::HandingOver(handing_over) => Some(handing_over.to),
+        Phase::Draining { why: Why::HandedOver(to), .. } => Some(*to),
+        _ => None,
     }
 }
 
@@ -252,9 +375,17 @@ fn hold_invariants(before: &Phase, event: Event, after: &Phase, effects: &[Effec
     if matches!(before, Phase::Draining { .. }) {
         assert!(matches!(after, Phase::Draining { .. } | Phase::Stopped), "a drain went back");
     }
-    if matches!(after, Phase::Draining { .. }) {
+    if matches!(after, Phase::Draining { .. } | Phase::HandingOver(_)) {
         assert!(after.readiness().is_err());
         assert!(world.timers().next().is_some(), "a drain without a timer never ends");
+    } else {
+        assert!(!world.deadline || *after == Phase::Stopped, "a deadline without a drain");
+    }
+    if let Phase::HandingOver(_) = after {
+        assert!(world.accepts_not && world.deadline);
+    }
+    if let Phase::Serving { .. } | Phase::Reloading { .. } = after {
+        assert!(!world.accepts_not, "serves without accepting");
     }
     assert_eq!(*after == Phase::Stopped, world.closed);
 }
@@ -279,6 +410,7 @@ fn walk(seed: u64) {
         world.happened(event);
         let before = phase.clone();
         let (after, effects) = phase.next(event);
+        world.hands_over = hands_over(&after).or_else(|| hands_over(&before));
         effects.iter().for_each(|effect| world.carry_out(*effect));
         way.0.push(format!("step {step}: {before:?} on {event:?} -> {after:?}, {effects:?}"));
         hold_invariants(&before, event, &after, &effects, &world);
@@ -287,9 +419,16 @@ fn walk(seed: u64) {
     end_by_timers_alone(phase, world);
 }
 
-/// Whatever the clients do, the timers alone end a drain.
+/// Whatever the clients do, the timers alone end a drain, and a handover.
 fn end_by_timers_alone(phase: Phase, mut world: World) {
-    let (mut phase, effects) = phase.next(Event::DrainRequested { lame_duck: true });
+    world.hands_over = hands_over(&phase);
+    let (phase, effects) = phase.next(Event::HandOverRequested { to: Incoming::Later });
+    world.hands_over = hands_over(&phase);
+    effects.iter().for_each(|effect| world.carry_out(*effect));
+    let (mut phase, effects) = match phase {
+        Phase::HandingOver(_) => (phase, vec![]),
+        phase => phase.next(Event::DrainRequested { lame_duck: true }),
+    };
     effects.iter().for_each(|effect| world.carry_out(*effect));
     while phase != Phase::Stopped {
         let event = world.timers().last().expect("a drain without a timer never ends");

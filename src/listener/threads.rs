@@ -135,6 +135,11 @@ impl Threads {
         self.crew.adopt(parcel)
     }
 
+    /// As long as this lives somebody may call [`Threads::adopt`], and nothing is finished.
+    pub fn arriving(&self) -> impl Send + use<> {
+        Arriving::at(&self.crew)
+    }
+
     /// Stops accepting; everything here comes to its end in its own time.
     pub fn drain(&self, order: DrainOrder) {
         self.tell(|| Command::Drain(order));

@@ -31,9 +31,17 @@ pub const DEADLINE_CONFLICT: &str = "cfd5198d421fa61d558400cae5c9e972";
 pub const LOGS_DROPPED: &str = "00c1eb0704da8e1e3f3aa13be4144060";
 /// A drain or a handover is over: what moved, what was finished, what was cut.
 pub const TRANSITION: &str = "9b15eda0872e3f0789491e412400725c";
+/// The gateway process gives its connections to another one, or keeps them for the next start.
+pub const HANDING_OVER: &str = "e0b1e87ad42e4b46a8c5e0dd79e4372e";
+/// Nothing is left in the gateway process that has handed over.
+pub const HANDED_OVER: &str = "9798382462dd47babc598476f81df031";
+/// The gateway process has taken over connections of another one.
+pub const ADOPTED: &str = "69019115d6994dedacfb792a2888ad14";
+/// The other process of a handover is gone: the gateway serves on.
+pub const TAKEN_BACK: &str = "b580e41a9e844f7f86cc00f312189400";
 
 /// All of them, by name.
-pub const ALL: [(&str, &str); 13] = [
+pub const ALL: [(&str, &str); 17] = [
     ("started", STARTED),
     ("ready", READY),
     ("reloaded", RELOADED),
@@ -47,6 +55,10 @@ pub const ALL: [(&str, &str); 13] = [
     ("deadline_conflict", DEADLINE_CONFLICT),
     ("logs_dropped", LOGS_DROPPED),
     ("transition", TRANSITION),
+    ("handing_over", HANDING_OVER),
+    ("handed_over", HANDED_OVER),
+    ("adopted", ADOPTED),
+    ("taken_back", TAKEN_BACK),
 ];
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ pub enum Fate {
     Alive,
     /// It has given its ledger away.
     Ended,
-    /// It ended without a word: what it had in flight is not known.
+    /// It ended without a word, or after its last one: what it had in flight is not known.
     #[serde(other)]
     Lost,
 }
@@ -320,11 +320,11 @@ impl Lineage {
         }
     }
 
-    /// All pages, as the last word of this gateway: nothing is counted any more.
-    pub fn close(&self, counted: Page, ended: String) -> Ledger {
+    /// All pages, as the last word of this gateway. It is [`Fate::Ended`] when nothing is counted any more.
+    pub fn close(&self, counted: Page, fate: Fate, ended: String) -> Ledger {
         let mut ledger = self.ledger(counted);
         if let Some(own) = ledger.gateways.last_mut() {
-            own.fate = Fate::Ended;
+            own.fate = fate;
             own.ended = Some(ended);
         }
         ledger
@@ -495,7 +495,7 @@ mod tests {
     #[test]
     fn a_ledger_goes_from_gateway_to_gateway_and_comes_back_from_json() {
         let first = begin(1, 0);
-        let told = first.close(page(0, 5), "2026-11-21T13:00:00Z".into());
+        let told = first.close(page(0, 5), Fate::Ended, "2026-11-21T13:00:00Z".into());
         let text = serde_json::to_string(&told).unwrap();
         let mut second = begin(2, 0);
         second.inherit(serde_json::from_str(&text).unwrap());
@@ -535,7 +535,7 @@ mod tests {
         for number in 1..=40 {
             let mut lineage = begin(number, 0);
             lineage.inherit(ledger);
-            ledger = lineage.close(page(0, number), String::new());
+            ledger = lineage.close(page(0, number), Fate::Ended, String::new());
             assert!(ledger.gateways.len() <= PAGES + 1, "{}", ledger.gateways.len());
         }
         let oldest = &ledger.gateways[0];

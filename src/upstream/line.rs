@@ -8,13 +8,14 @@
 use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use rustix::net::RecvFlags;
+use socket2::Domain;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -186,6 +187,20 @@ impl Line {
     /// HTTP is over, bytes of another protocol follow.
     pub(super) fn become_tunnel(&self) {
         self.0.tunnel.set(true);
+    }
+
+    /// Whether nobody else has it.
+    pub(super) fn is_sole(&self) -> bool {
+        Rc::strong_count(&self.0) == 1
+    }
+
+    /// The socket, which this thread's reactor forgets. Of a line that is [sole](Line::is_sole).
+    pub(super) fn into_fd(self) -> io::Result<OwnedFd> {
+        let shared = Rc::into_inner(self.0).ok_or_else(|| io::Error::other("somebody else has it"))?;
+        match shared.socket {
+            Socket::Tcp(socket) => Ok(socket.into_std()?.into()),
+            Socket::Unix(socket) => Ok(socket.into_std()?.into()),
+        }
     }
 
     fn note_end(&self) {
@@ -371,6 +386,16 @@ impl AsFd for Line {
 }
 
 impl Socket {
+    /// Registers a connected socket with this thread's reactor.
+    pub(super) fn adopt(fd: OwnedFd) -> io::Result<Socket> {
+        let socket = socket2::Socket::from(fd);
+        socket.set_nonblocking(true)?;
+        match socket.domain()? {
+            Domain::UNIX => Ok(Socket::Unix(UnixStream::from_std(OwnedFd::from(socket).into())?)),
+            _ => Ok(Socket::Tcp(TcpStream::from_std(socket.into())?)),
+        }
+    }
+
     /// Reads once into `space`, which must not be empty. A read that does not fill it has emptied the
     /// socket, so the next one waits for the reactor instead of asking the kernel (epoll(7), question
     /// 9); an end is not forgotten by that.

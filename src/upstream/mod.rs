@@ -193,6 +193,12 @@ impl Upstream {
         }
     }
 
+    /// Counts a tunnel that another process began as one with this endpoint, if it is still one of these.
+    pub fn occupy(&self, endpoint: &str) -> Option<Lease> {
+        let endpoint = self.endpoints.iter().find(|known| *known.label == *endpoint)?;
+        Some(Lease { content: Content::empty().state(), _occupancy: Occupancy::new(endpoint) })
+    }
+
     /// The least busy endpoint that was not given up, the first one found from a rotating start.
     fn choose(&self, search: &Search) -> Option<(usize, &Rc<Endpoint>)> {
         let count = self.endpoints.len();

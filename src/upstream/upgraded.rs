@@ -4,6 +4,7 @@
 //! spoken now.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::http2::Carried;
-use super::line::Line;
+use super::line::{Line, Socket};
 
 /// Bytes of another protocol, in both directions.
 pub struct Upgraded {
@@ -36,6 +37,24 @@ impl Upgraded {
 
     pub(super) fn http2(stream: Carried) -> Upgraded {
         Upgraded { ahead: Bytes::new(), stream: Stream::Http2(stream) }
+    }
+
+    /// A whole connection, of which `ahead` was read, as [`Upgraded::give_up`] gave it away elsewhere.
+    pub fn adopt(socket: OwnedFd, ahead: Vec<u8>) -> io::Result<Upgraded> {
+        Ok(Upgraded::http1(Line::new(Socket::adopt(socket)?), ahead.into()))
+    }
+
+    /// Whether it is a whole connection that nobody else has, so that it can go elsewhere.
+    pub fn is_whole(&self) -> bool {
+        matches!(&self.stream, Stream::Http1(line) if line.is_sole())
+    }
+
+    /// The socket, and what was read of it. Of one that is [whole](Upgraded::is_whole).
+    pub fn give_up(self) -> io::Result<(OwnedFd, Vec<u8>)> {
+        match self.stream {
+            Stream::Http1(line) => Ok((line.into_fd()?, self.ahead.into())),
+            Stream::Http2(_) => Err(io::Error::other("it is one stream of many")),
+        }
     }
 }
 

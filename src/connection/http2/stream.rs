@@ -184,7 +184,7 @@ impl Asking {
         let Some(stream) = stream.into_stream() else { return Next::Over };
         let client = Carried::new(stream, Rc::clone(&sender), gauge);
         let place = Rc::clone(&seat);
-        let relay = Box::pin(async move { tunnel.run(&seat, client).await });
+        let relay = Box::pin(async move { tunnel.run_beside(&seat, client).await });
         Next::Go(State::Tunnelling(Tunnelling { seat: place, sender, relay }))
     }
 }

@@ -71,3 +71,30 @@ fn a_connection_whose_bytes_are_all_taken_holds_no_buffer() {
         }
     });
 }
+
+/// One that came from elsewhere holds no more than one that began here: its future, and no buffer.
+#[test]
+fn the_future_of_an_adopted_tunnel_is_small() {
+    use crate::connection::tunnel;
+    use crate::handover::record;
+    use crate::upstream::Upgraded;
+
+    block_on(async {
+        let ((_client, socket), (_endpoint, other)) = (pair(), pair());
+        let client = record::Connection { listener: "http".into(), ..record::Connection::default() };
+        let seat = Seat::adopt(&local(), &client, Arc::from("http"));
+        let record = record::Tunnel {
+            client,
+            ahead: Vec::new(),
+            up: record::Direction::default(),
+            down: record::Direction::default(),
+            websocket: true,
+            idle_ms: None,
+            story: record::Story::default(),
+        };
+        let wire = Wire::new(socket, Vec::new(), Rc::clone(&seat)).unwrap();
+        let endpoint = Upgraded::adopt(other, Vec::new()).unwrap();
+        let size = std::mem::size_of_val(&tunnel::resume(&seat, record, wire, endpoint));
+        assert!(size <= 3072, "{size} bytes");
+    });
+}

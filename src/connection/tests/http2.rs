@@ -638,6 +638,36 @@ fn a_websocket_is_one_stream_and_ends_as_one() {
     }
 }
 
+/// It cannot move alone.
+#[test]
+fn a_tunnel_on_a_stream_of_its_client_stays_until_the_drain_and_is_closed_then() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = begin(&gateway);
+    let fields =
+        [&[(":method", "CONNECT"), (":protocol", "websocket"), (":path", "/ws")], &POST[1..3]].concat();
+    client.send(head(1, 0, &fields));
+    let (mut endpoint, _) = origin.request();
+    endpoint.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(next_of(&mut client, 1).0, HEADERS);
+    gateway.until(|totals| totals.tunnels_open == 1);
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    gateway.threads.hand_over(&sender);
+    gateway.settle();
+    endpoint.send([0x82, 1, b'x']);
+    assert_eq!(next(&mut client, DATA).1, [0x82, 1, b'x']);
+    gateway.drain(AT_ONCE);
+    assert_eq!(next(&mut client, DATA).1, crate::connection::websocket::close_from_server());
+    assert_eq!(endpoint.exactly(8)[..2], [0x88, 0x82]);
+    client.send(frame(DATA, 0, 1, &crate::connection::websocket::close_from_client([1, 2, 3, 4])));
+    endpoint.send(crate::connection::websocket::close_from_server());
+    assert_eq!(endpoint.ended(), End::Closed);
+    gateway.until(|totals| totals.tunnels_open == 0);
+    drop(client);
+    gateway.finish();
+    assert!(receiver.try_recv().is_err());
+}
+
 /// RFC 9113, section 6.9: nothing of an answer goes out that there is no window for, and the rest when
 /// there is.
 #[test]

@@ -12,6 +12,7 @@ mod framing;
 mod http2;
 mod limits;
 mod moving;
+mod moving_tunnels;
 mod reload;
 mod requests;
 mod stress;
