@@ -28,6 +28,9 @@ _hitless() {
             hitless,generate)
                 cmd="hitless__subcmd__generate"
                 ;;
+            hitless,ledger)
+                cmd="hitless__subcmd__ledger"
+                ;;
             hitless,reload)
                 cmd="hitless__subcmd__reload"
                 ;;
@@ -44,7 +47,7 @@ _hitless() {
 
     case "${cmd}" in
         hitless)
-            opts="-h -V --config --help --version run gateway reload status check completions generate"
+            opts="-h -V --config --help --version run gateway reload status ledger check completions generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -126,6 +129,28 @@ _hitless() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        hitless__subcmd__ledger)
+            opts="-h --json --socket --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

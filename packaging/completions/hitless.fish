@@ -31,6 +31,7 @@ complete -c hitless -n "__fish_hitless_needs_command" -f -a "run" -d 'Serve, unt
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "gateway" -d 'Serve for the keeper that started this process'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "reload" -d 'Load the configuration again, and say whether it was accepted'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "status" -d 'Say what is served and how it goes'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "ledger" -d 'Say what became of every request, and whether any is unaccounted for'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "check" -d 'Check a configuration without touching what is running'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "completions" -d 'Print the completions of a shell'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "generate" -d 'Write man pages, completions and the example configuration into a folder'
@@ -45,6 +46,10 @@ complete -c hitless -n "__fish_hitless_using_subcommand status" -l socket -d 'Th
 complete -c hitless -n "__fish_hitless_using_subcommand status" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
 complete -c hitless -n "__fish_hitless_using_subcommand status" -l json -d 'As JSON, for programs'
 complete -c hitless -n "__fish_hitless_using_subcommand status" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand ledger" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand ledger" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand ledger" -l json -d 'As JSON, for programs'
+complete -c hitless -n "__fish_hitless_using_subcommand ledger" -s h -l help -d 'Print help'
 complete -c hitless -n "__fish_hitless_using_subcommand check" -l explain -d 'Explain a key, such as drain.deadline' -r
 complete -c hitless -n "__fish_hitless_using_subcommand check" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
 complete -c hitless -n "__fish_hitless_using_subcommand check" -l show -d 'Print the effective configuration, with where each value comes from'

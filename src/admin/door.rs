@@ -186,13 +186,14 @@ impl Visitor {
                 Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, why.join("\n") + "\n"),
             },
             ("/status", &Method::GET | &Method::HEAD) => json(StatusCode::OK, &self.desk.status()),
+            ("/ledger", &Method::GET | &Method::HEAD) => json(StatusCode::OK, &self.desk.ledger().told()),
             ("/reload", &Method::POST) => self.reload().await,
             ("/reload" | "/upgrade", _) => not_allowed("POST"),
-            ("/healthz" | "/readyz" | "/status", _) => not_allowed("GET, HEAD"),
+            ("/healthz" | "/readyz" | "/status" | "/ledger", _) => not_allowed("GET, HEAD"),
             _ if head => text(StatusCode::NOT_FOUND, String::new()),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "here are: /healthz, /readyz, /status, /reload, /upgrade\n".into(),
+                "here are: /healthz, /readyz, /status, /ledger, /reload, /upgrade\n".into(),
             ),
         }
     }
@@ -262,6 +263,7 @@ fn response(status: StatusCode, content_type: &'static str, body: Bytes) -> Resp
 mod tests {
     use super::super::{Status, Verdict};
     use super::*;
+    use crate::telemetry::ledger::{Ledger, Page};
     use futures_util::future::LocalBoxFuture;
     use std::cell::RefCell;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -284,6 +286,11 @@ mod tests {
         fn upgrade(&self, asker: OwnedFd) {
             use std::io::Write;
             std::fs::File::from(asker).write_all(b"later").unwrap();
+        }
+
+        fn ledger(&self) -> Ledger {
+            let page = Page { gateway: 3, ..Page::default() };
+            Ledger { gateways: vec![page] }
         }
 
         fn reload(&self) -> LocalBoxFuture<'static, Verdict> {
@@ -328,6 +335,9 @@ mod tests {
             let readiness = get("GET /readyz").await;
             assert!(readiness.starts_with("HTTP/1.1 503 ") && readiness.ends_with("\r\n\r\ndraining\n"));
             assert!(get("GET /status").await.contains("\"generation\":7"));
+            let ledger = get("GET /ledger").await;
+            assert!(ledger.contains("\"gateway\":3") && ledger.contains("\"residue\":{"), "{ledger}");
+            assert!(get("POST /ledger").await.starts_with("HTTP/1.1 405 "));
             let verdict = get("POST /reload").await;
             assert!(verdict.starts_with("HTTP/1.1 422 "), "{verdict}");
             let body = verdict.split("\r\n\r\n").nth(1).unwrap();

@@ -6,6 +6,7 @@
 //! | `GET /readyz` | 200 when new work should be sent here, otherwise 503 and why not |
 //! | `GET /status` | everything, as JSON ([`Status`]) |
 //! | `POST /upgrade` | when it is decided, as JSON (`handover::control::Upgrade`), by the keeper; Unix socket only |
+//! | `GET /ledger` | what became of every request, as JSON ([`Ledger`], with its sums) |
 //! | `POST /reload` | 200 or 422 after the verdict, as JSON ([`Verdict`]); Unix socket only |
 //!
 //! Promises: bounded in connections, time and size; one request per connection; a slow or hostile
@@ -23,6 +24,8 @@ use std::os::fd::OwnedFd;
 
 use futures_util::future::LocalBoxFuture;
 
+use crate::telemetry::ledger::Ledger;
+
 /// Who answers.
 pub trait Desk {
     /// Why no new work should be sent here, if so.
@@ -31,6 +34,8 @@ pub trait Desk {
     /// What is to be said to whoever holds the other end of this connection, whose request has been read and whose
     /// answer has begun, comes from the keeper.
     fn upgrade(&self, asker: OwnedFd);
+    /// Of this gateway and those before it.
+    fn ledger(&self) -> Ledger;
     /// Ready when there is a verdict.
     fn reload(&self) -> LocalBoxFuture<'static, Verdict>;
 }

@@ -254,13 +254,36 @@ and its method, authority, path, protocol, client and sizes. What changes in the
 journalctl HITLESS_SERVICE=blog HITLESS_STATUS=502
 .RE
 .fi
+.SH LEDGER
+\fBhitless ledger\fR says of every gateway process, and of every service in it, what became of each request that it admitted:
+.TP
+.B answered
+The whole answer, of the application or configured, was sent. A request that became a tunnel was answered with that.
+.TP
+.B client gone
+The client left before it had the whole answer, or took it too slowly.
+.TP
+.B shed
+Refused with an error of hitless' own, by the code of the failure.
+.TP
+.B cut
+The answer had begun and could not be finished, or the deadline of a drain came (\fIdrained\fR), by the code of the failure.
+.PP
+These and the requests in flight add up to those admitted; what is missing is \fBunaccounted for\fR, which is a bug.
+Requests that no service has are those of the service \fI\-\fR. A service that is gone keeps its line.
+.PP
+Connections and tunnels are begun here or adopted from another gateway, and are open, closed, or moved to another gateway.
+A request does not move while it is in flight: its gateway answers it first.
+.PP
+A gateway hands its page over to the one that takes its place; the last eight are kept apart, older ones are summed up. One that
+died could not: what it had in flight is lost, and its page says no more than that.
 .SH EXIT STATUS
 .TP
 .B 0
 Done; for \fBrun\fR: stopped as told.
 .TP
 .B 1
-The reload was refused; the configuration from before serves on.
+The reload was refused; the configuration from before serves on. For \fBledger\fR: something is unaccounted for.
 .TP
 .B 64
 The command line is wrong.
@@ -304,7 +327,7 @@ The services, usually one file per application. See
 .BR hitless.toml (5).
 .TP
 .I /run/hitless/admin.sock
-Answers \fBhitless status\fR and \fBhitless reload\fR, and \fIGET /healthz\fR, \fIGET /readyz\fR, \fIGET /status\fR, \fIPOST /reload\fR over HTTP.
+Answers \fBhitless status\fR, \fBhitless ledger\fR and \fBhitless reload\fR, and \fIGET /healthz\fR, \fIGET /readyz\fR, \fIGET /status\fR, \fIGET /ledger\fR, \fIPOST /reload\fR over HTTP.
 .SH EXAMPLES
 The least useful service, in \fI/etc/hitless/services.d/blog.toml\fR:
 .PP

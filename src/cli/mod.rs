@@ -10,6 +10,7 @@ mod check;
 mod client;
 mod completions;
 mod generate;
+mod ledger;
 mod prove;
 mod reload;
 mod rights;
@@ -81,6 +82,8 @@ enum Verb {
     Upgrade(client::Where),
     /// Say what is served and how it goes
     Status(status::Options),
+    /// Say what became of every request, and whether any is unaccounted for
+    Ledger(ledger::Options),
     /// Check a configuration without touching what is running
     Check(check::Options),
     /// Change what is running, under load, and say what clients noticed
@@ -117,6 +120,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Fatal> {
         Verb::Upgrade(place) => upgrade::upgrade(&place, &directory),
         Verb::Reload(place) => reload::reload(&place, &directory),
         Verb::Status(options) => status::status(&options, &directory),
+        Verb::Ledger(options) => ledger::ledger(&options, &directory),
         Verb::Check(options) => check::check(&options, &directory),
         Verb::Prove(options) => prove::prove(&options, &directory),
         Verb::Completions(options) => completions::completions(&options, Arguments::command()),

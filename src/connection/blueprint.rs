@@ -11,6 +11,7 @@ use crate::config::settings::Settings;
 use crate::policy::Via;
 use crate::route::Table;
 use crate::telemetry::access::AccessLog;
+use crate::telemetry::counters::{Counters, Pen};
 use crate::upstream::Upstream;
 
 /// One accepted configuration, shared by all data threads.
@@ -29,10 +30,16 @@ pub(crate) struct Generation {
     pub(crate) blueprint: Arc<Blueprint>,
     /// In the order of `settings.services`.
     pub(crate) upstreams: Vec<Rc<Upstream>>,
+    /// Where what becomes of their requests is counted, in the same order.
+    pub(crate) pens: Vec<Pen>,
 }
 
 impl Generation {
-    pub(crate) fn new(blueprint: Arc<Blueprint>, before: Option<&Generation>) -> Generation {
+    pub(crate) fn new(
+        blueprint: Arc<Blueprint>,
+        before: Option<&Generation>,
+        counters: &Counters,
+    ) -> Generation {
         let services = &blueprint.settings.services;
         let upstreams = services.iter().map(|service| {
             let kept = before.and_then(|before| before.upstream_of(&service.name));
@@ -42,7 +49,8 @@ impl Generation {
             }
         });
         let upstreams = upstreams.collect();
-        Generation { blueprint, upstreams }
+        let pens = services.iter().map(|service| counters.service(&service.name)).collect();
+        Generation { blueprint, upstreams, pens }
     }
 
     pub(super) fn upstream_of(&self, name: &str) -> Option<&Rc<Upstream>> {

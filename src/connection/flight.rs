@@ -27,7 +27,7 @@ use crate::policy::identity::Identity;
 use crate::response::{Failure, Fault};
 use crate::route::Route;
 use crate::telemetry::access::Entry;
-use crate::telemetry::counters::{Ending, Ticket};
+use crate::telemetry::counters::{Ending, Pen, Ticket};
 use crate::upstream::{Asker, ContentState};
 
 /// In the log, for what is not known of a request whose head was refused.
@@ -121,7 +121,7 @@ impl Flight {
         let flight = Rc::new(Flight {
             seat: Rc::clone(seat),
             key: Cell::new(0),
-            ticket: RefCell::new(Some(local.counters.admit())),
+            ticket: RefCell::new(Some(local.unrouted.admit())),
             began: now,
             generation: local.generation(),
             method,
@@ -205,11 +205,21 @@ impl Flight {
     }
 
     pub(super) fn routed(&self, route: &Arc<Route>) {
-        let _ = self.route.set(Arc::clone(route));
+        if self.route.set(Arc::clone(route)).is_ok()
+            && let Some(ticket) = &mut *self.ticket.borrow_mut()
+        {
+            ticket.turn_to(self.pen());
+        }
     }
 
     pub(super) fn route(&self) -> Option<&Arc<Route>> {
         self.route.get()
+    }
+
+    /// Where what becomes of it is counted.
+    pub(super) fn pen(&self) -> &Pen {
+        let service = self.route().and_then(|route| self.generation.pens.get(route.service));
+        service.unwrap_or(&self.local().unrouted)
     }
 
     pub(super) fn receives(&self, content: Rc<ContentState>) {

@@ -31,7 +31,7 @@ use super::seat::Seat;
 use crate::config::settings::Network;
 use crate::handover::record::Parcel;
 use crate::response::date::Dates;
-use crate::telemetry::counters::Counters;
+use crate::telemetry::counters::{Counters, Pen};
 
 /// How a drain goes about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub(crate) struct Local {
     pub(super) seats: Registry<Seat>,
     pub(super) flights: Registry<Flight>,
     pub(crate) counters: Arc<Counters>,
+    /// Of requests whose service is not known yet.
+    pub(super) unrouted: Pen,
     /// Shared by all data threads.
     pub(super) places: Arc<Places>,
     pub(super) dates: Dates,
@@ -76,10 +78,11 @@ impl Local {
         on_leave: impl Fn() + 'static,
     ) -> Rc<Local> {
         Rc::new(Local {
-            generation: RefCell::new(Rc::new(Generation::new(blueprint, None))),
+            generation: RefCell::new(Rc::new(Generation::new(blueprint, None, &counters))),
             stage: Cell::new(Stage::Serving),
             seats: Registry::new(),
             flights: Registry::new(),
+            unrouted: counters.unrouted(),
             counters,
             places,
             dates: Dates::default(),
@@ -96,7 +99,7 @@ impl Local {
     }
 
     pub(crate) fn install(&self, blueprint: Arc<Blueprint>) {
-        let next = Rc::new(Generation::new(blueprint, Some(&self.generation())));
+        let next = Rc::new(Generation::new(blueprint, Some(&self.generation()), &self.counters));
         let before = self.generation.replace(next);
         drop(before);
     }
@@ -143,10 +146,10 @@ impl Local {
 
     /// A connection moves. Not to be called but in `HandingOver`.
     pub(super) fn depart(&self, parcel: Parcel) {
-        if let Some(departures) = &*self.departures.borrow() {
-            if departures.send(parcel).is_err() {
-                tracing::error!("nobody waits for the connections that depart, closing one");
-            }
+        if let Some(departures) = &*self.departures.borrow()
+            && departures.send(parcel).is_err()
+        {
+            tracing::error!("nobody waits for the connections that depart, closing one");
         }
     }
 

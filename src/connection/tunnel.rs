@@ -32,7 +32,8 @@ use super::story::{Carried, Story};
 use super::websocket;
 use super::wire::Wire;
 use crate::handover::record::{self, Parcel, Record};
-use crate::telemetry::counters::Open;
+use crate::telemetry::counters::OpenTunnel;
+use crate::telemetry::ledger::UNROUTED;
 use crate::upstream::{Lease, Upgraded};
 
 /// A tunnel that begins when the client's connection has been given up by HTTP.
@@ -50,7 +51,7 @@ struct Passage {
     websocket: bool,
     idle: Option<Duration>,
     story: Story,
-    open: Open,
+    open: OpenTunnel,
     /// `None`: its endpoint is not known here.
     _lease: Option<Lease>,
 }
@@ -92,7 +93,8 @@ impl Tunnel {
 
     fn begin(self, seat: &Seat) -> (Passage, Upgraded) {
         let Tunnel { endpoint, websocket, idle, lease, guard } = self;
-        let (story, open) = (guard.switch(), seat.local().counters.tunnel());
+        let pen = guard.flight().pen().clone();
+        let (story, open) = (guard.switch(), pen.tunnel());
         seat.tunnels(idle, Instant::now());
         (Passage { websocket, idle, story, open, _lease: Some(lease) }, endpoint)
     }
@@ -107,13 +109,14 @@ pub(super) fn resume(
 ) -> impl Future<Output = ()> {
     let record::Tunnel { client: before, up, down, websocket, idle_ms, story, .. } = record;
     let local = seat.local();
+    let pen = local.counters.service(story.service.as_deref().unwrap_or(UNROUTED));
     let carried = Carried { to_client: down.carried, from_client: up.carried };
     let passage = Passage {
         websocket,
         idle: idle_ms.map(Duration::from_millis),
         _lease: lease(local, &story),
         story: Story::resume(story, carried, local),
-        open: local.counters.adopted_tunnel(),
+        open: pen.adopted_tunnel(),
     };
     seat.tunnels(passage.idle, ago(before.idle_ms));
     let relay = Relay {

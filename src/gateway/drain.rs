@@ -13,7 +13,7 @@ use crate::handover::control::{Drained, Progress, ToKeeper};
 use crate::lifecycle::deadline::{self, Seen};
 use crate::lifecycle::{DrainStage, Event, Phase, Whose};
 use crate::telemetry::counters::Totals;
-use crate::telemetry::event;
+use crate::telemetry::{event, ledger};
 
 /// How often the keeper hears how it goes.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -180,7 +180,8 @@ impl Control {
     /// The report at the end; a gateway that never drained has none.
     pub(super) fn announce_drained(&mut self) {
         let Some(drain) = &self.drain else { return };
-        let report = drain.report(&self.threads.totals());
+        let totals = self.threads.totals();
+        let report = drain.report(&totals);
         let Drained { answered, cut, took } = report;
         tracing::info!(
             message_id = event::DRAINED,
@@ -190,6 +191,7 @@ impl Control {
             "drained in {:.1} s: {answered} answered, {cut} cut",
             took.as_secs_f64()
         );
+        drain.account(&totals).announce("drain");
         self.outbox.send(ToKeeper::Drained(report));
     }
 
@@ -238,6 +240,11 @@ impl Drain {
 
     fn stands_still_beyond_the_unit(&self) -> bool {
         self.unit_limit.is_some_and(|limit| self.began.elapsed() > limit) && self.moved.elapsed() > STANDSTILL
+    }
+
+    /// For the journal: what has happened since it began.
+    pub(super) fn account(&self, end: &Totals) -> ledger::Report {
+        ledger::report(&self.at_start, end, self.took())
     }
 
     fn report(&self, end: &Totals) -> Drained {

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 
 use super::control::{Control, Input};
 use super::drain::{self, Drain};
+use super::office::Office;
 use crate::handover::control::{Destination, Moved, ToKeeper};
 use crate::handover::mailbox::Mailbox;
 use crate::handover::post::{Dispatch, Intake, Undelivered};
@@ -34,6 +35,7 @@ use crate::handover::record::{Parcel, Record};
 use crate::lifecycle::{Event, Incoming, Phase, deadline};
 use crate::listener::threads::Threads;
 use crate::telemetry::event;
+use crate::telemetry::ledger::Fate;
 
 /// Parcels that are given away at a time; what departs meanwhile waits.
 const BATCH: usize = 1024;
@@ -171,6 +173,7 @@ impl Control {
             to,
             departures,
             threads: Rc::clone(&self.threads),
+            office: Rc::clone(&self.office),
             orders: handover.orders.subscribe(),
             queue: self.queue.clone(),
             moved: Rc::clone(&handover.moved),
@@ -273,6 +276,7 @@ impl Control {
             "handed over: {}",
             moved.line()
         );
+        handover.course.account(&self.threads.totals()).announce("handover");
         self.outbox.send(ToKeeper::HandedOver(moved));
     }
 
@@ -284,10 +288,10 @@ impl Control {
                 return self.outbox.send(ToKeeper::Adopted(Moved::default()));
             }
         };
-        let threads = Rc::clone(&self.threads);
+        let (threads, office) = (Rc::clone(&self.threads), Rc::clone(&self.office));
         let (arriving, departures) = (self.threads.arriving(), Rc::clone(&self.handovers.departures));
         self.then(async move {
-            let moved = adopt(Intake::new(mailbox), &threads, &departures).await;
+            let moved = adopt(Intake::new(mailbox), &threads, &office, &departures).await;
             drop(arriving);
             Input::Adopted(moved)
         });
@@ -312,7 +316,7 @@ fn usable(mailbox: Option<OwnedFd>) -> io::Result<OwnedFd> {
 }
 
 /// Serves everything that comes out of the mailbox, or passes it on, until its other end is closed.
-async fn adopt(mut intake: Intake, threads: &Threads, departures: &Departures) -> Moved {
+async fn adopt(mut intake: Intake, threads: &Threads, office: &Office, departures: &Departures) -> Moved {
     let began = Instant::now();
     let mut moved = Moved::default();
     loop {
@@ -320,6 +324,10 @@ async fn adopt(mut intake: Intake, threads: &Threads, departures: &Departures) -
             Ok(Some(parcels)) => {
                 for parcel in parcels {
                     count(&mut moved, &parcel.record);
+                    if let Record::Ledger(ledger) = parcel.record {
+                        office.inherit(*ledger);
+                        continue;
+                    }
                     let departures = departures.borrow().as_ref().and_then(WeakUnboundedSender::upgrade);
                     let to_serve = match departures {
                         Some(departures) => departures.send(parcel).map_err(|error| error.0).err(),
@@ -352,6 +360,7 @@ struct Departing {
     to: Destination,
     departures: UnboundedReceiver<Parcel>,
     threads: Rc<Threads>,
+    office: Rc<Office>,
     orders: watch::Receiver<Order>,
     queue: mpsc::UnboundedSender<Input>,
     moved: Rc<RefCell<Moved>>,
@@ -390,6 +399,21 @@ impl Departing {
         }
         let order = *self.orders.borrow();
         self.give_back(order);
+        if order != Order::TakeBack && !self.undeliverable {
+            // What is drained now may outlast the mailbox.
+            let fate = if order == Order::Send { Fate::Ended } else { Fate::Lost };
+            self.last_word(fate).await;
+        }
+    }
+
+    /// What became of everything, as far as it is known.
+    async fn last_word(&mut self, fate: Fate) {
+        let ledger = Record::Ledger(Box::new(self.office.close_ledger(fate)));
+        let sent = self.send(vec![Parcel { record: ledger, fds: vec![] }]).await;
+        if !sent.is_ok_and(|refused| refused.is_empty()) {
+            // A gateway from before there were ledgers, or one that is gone.
+            tracing::warn!("the ledger of this gateway was not taken, and ends with it");
+        }
     }
 
     async fn take(&mut self, batch: Vec<Parcel>) {
@@ -480,6 +504,6 @@ fn count(moved: &mut Moved, record: &Record) {
         Record::Connection(_) => moved.connections += 1,
         Record::Tunnel(_) => moved.tunnels += 1,
         // Not ours, and never adopted.
-        Record::Unknown => {}
+        Record::Ledger(_) | Record::Unknown => {}
     }
 }

@@ -21,6 +21,7 @@ use crate::connection::blueprint::Blueprint;
 use crate::handover::control::{Purpose, Start, Summary};
 use crate::lifecycle::Phase;
 use crate::listener::threads::Threads;
+use crate::telemetry::ledger::{Fate, Ledger, Lineage};
 use crate::telemetry::log;
 
 /// What control loop and admin sockets share, on one thread.
@@ -29,6 +30,8 @@ pub struct Office {
     pub blueprint: RefCell<Arc<Blueprint>>,
     pub last_reload: RefCell<Option<Reload>>,
     pub log: log::Handle,
+    /// What those before this gateway have left.
+    lineage: RefCell<Lineage>,
     start: StartedWith,
     threads: Rc<Threads>,
     queue: mpsc::UnboundedSender<Input>,
@@ -65,6 +68,13 @@ impl Office {
             blueprint: RefCell::new(blueprint),
             last_reload: RefCell::new(None),
             log,
+            lineage: RefCell::new(Lineage::begin(
+                start.gateway,
+                start.lost,
+                env!("CARGO_PKG_VERSION"),
+                std::process::id(),
+                now(),
+            )),
             threads,
             queue,
             began: Instant::now(),
@@ -83,6 +93,16 @@ impl Office {
         }
         let services = blueprint.settings.services.len();
         Summary { generation: blueprint.number, services, listeners, sockets }
+    }
+
+    /// Goes on with what another gateway has written, which is no more.
+    pub fn inherit(&self, ledger: Ledger) {
+        self.lineage.borrow_mut().inherit(ledger);
+    }
+
+    /// The last word of this gateway, for the one after it. It has ended well when nothing is in flight any more.
+    pub fn close_ledger(&self, fate: Fate) -> Ledger {
+        self.lineage.borrow().close(self.threads.page(), fate, now())
     }
 
     /// The verdict on a reload that will not be, because of what this gateway does now.
@@ -138,6 +158,10 @@ impl Desk for Office {
         let _ = self.queue.send(Input::UpgradeAsked(asker));
     }
 
+    fn ledger(&self) -> Ledger {
+        self.lineage.borrow().ledger(self.threads.page())
+    }
+
     fn reload(&self) -> LocalBoxFuture<'static, Verdict> {
         let (answer, verdict) = oneshot::channel();
         let _ = self.queue.send(Input::ReloadAsked(Some(answer)));
@@ -155,6 +179,12 @@ fn is_another(program: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let number = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
     number(program).is_some_and(|found| number(Path::new("/proc/self/exe")).is_some_and(|ours| ours != found))
+}
+
+/// In words for people and programs (RFC 3339).
+pub fn now() -> String {
+    let now = jiff::Timestamp::now();
+    jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
 }
 
 /// The verdict on a reload that will not be.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::control::{Control, Input};
+use super::office;
 use crate::admin::{Reload, Verdict};
 use crate::config::settings::{Listener, Settings};
 use crate::config::{self, Sources};
@@ -227,10 +228,8 @@ impl Control {
     }
 
     fn verdict(&mut self, verdict: Verdict) {
-        let now = jiff::Timestamp::now();
-        let at = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string();
         self.reloads.answer(&verdict);
-        self.office.last_reload.replace(Some(Reload { at, verdict }));
+        self.office.last_reload.replace(Some(Reload { at: office::now(), verdict }));
     }
 }
 

@@ -85,6 +85,12 @@ pub struct Start {
     pub watchdog: Option<Duration>,
     /// How many gateways have died before this one.
     pub replacements: u64,
+    /// How many gateways the keeper has spawned, this one included.
+    #[serde(default)]
+    pub gateway: u64,
+    /// How many of them have died directly before this one, so that nobody has their ledger.
+    #[serde(default)]
+    pub lost: u64,
     /// What this host is called in `Via`: the same for every gateway of a keeper.
     pub pseudonym: String,
     /// The file that an upgrade would run.

@@ -1,4 +1,4 @@
-//! What moves to another process: connections, as records with their descriptors.
+//! What moves to another process: connections, as records with their descriptors, and the ledger.
 //!
 //! ```text
 //!   Parcel = Record (what it is, the bytes that were read and not used) + its descriptors
@@ -12,6 +12,8 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
+
+use crate::telemetry::ledger::Ledger;
 
 /// Raised when a record of the version before would be misunderstood; a new optional field raises nothing.
 pub const VERSION: u32 = 1;
@@ -30,6 +32,8 @@ pub enum Record {
     Connection(Connection),
     /// Descriptors: the client's, the endpoint's.
     Tunnel(Box<Tunnel>),
+    /// The last word of the outgoing gateway: what became of everything it and those before it had. No descriptors.
+    Ledger(Box<Ledger>),
     /// Of a later version.
     #[serde(other)]
     Unknown,
@@ -41,16 +45,17 @@ impl Record {
         match self {
             Record::Connection(_) => Some(1),
             Record::Tunnel(_) => Some(2),
+            Record::Ledger(_) => Some(0),
             Record::Unknown => None,
         }
     }
 
-    /// The client's side; `None` of what is not known.
+    /// The client's side; `None` of what has none, or is not known.
     pub fn client(&self) -> Option<&Connection> {
         match self {
             Record::Connection(client) => Some(client),
             Record::Tunnel(tunnel) => Some(&tunnel.client),
-            Record::Unknown => None,
+            Record::Ledger(_) | Record::Unknown => None,
         }
     }
 }
@@ -158,6 +163,7 @@ mod hex {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::ledger::{Account, Page};
 
     #[test]
     fn a_record_comes_back_as_it_was_whatever_its_bytes() {
@@ -174,7 +180,12 @@ mod tests {
             idle_ms: Some(60_000),
             story: Story { path: "/chat?a=\u{1f980}".into(), ..Story::default() },
         };
-        for record in [Record::Connection(client), Record::Tunnel(Box::new(tunnel))] {
+        let account = Account { admitted: 2, answered: 2, ..Account::default() };
+        let services = [("shop".to_owned(), account)].into_iter().collect();
+        let ledger = Ledger { gateways: vec![Page { gateway: 4, services, ..Page::default() }] };
+        for record in
+            [Record::Connection(client), Record::Tunnel(Box::new(tunnel)), Record::Ledger(Box::new(ledger))]
+        {
             let text = serde_json::to_string(&record).unwrap();
             assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record, "{text}");
         }

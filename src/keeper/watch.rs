@@ -438,7 +438,7 @@ impl Keeper {
                 return Some(Event::Died { id, how, clean: false, lived: Duration::ZERO });
             }
         };
-        if let Err(reason) = self.start(&gateway).await {
+        if let Err(reason) = self.start(id, &gateway).await {
             tracing::error!(gateway_pid = gateway.pid(), "cannot start the gateway: {reason}");
             // Its death is an event like any other.
             gateway.kill();
@@ -448,7 +448,7 @@ impl Keeper {
         None
     }
 
-    async fn start(&self, gateway: &Gateway) -> Result<(), String> {
+    async fn start(&self, id: Id, gateway: &Gateway) -> Result<(), String> {
         let household = &self.household;
         let sockets = &household.sockets.opened;
         let start = Start {
@@ -457,6 +457,8 @@ impl Keeper {
             sockets: sockets.iter().map(|socket| socket.record.clone()).collect(),
             watchdog: household.watchdog,
             replacements: self.report.deaths(),
+            gateway: u64::from(id.0),
+            lost: self.report.deaths(),
             pseudonym: household.pseudonym.clone(),
             program: household.program.clone(),
         };

@@ -25,6 +25,7 @@ use super::thread::{self, Beginning};
 use crate::connection::{Blueprint, DrainOrder};
 use crate::handover::record::Parcel;
 use crate::telemetry::counters::Totals;
+use crate::telemetry::ledger::Page;
 
 /// Descriptors of a runtime: two of epoll(7), one to wake it, one for signals.
 const REACTOR: usize = 4;
@@ -174,6 +175,11 @@ impl Threads {
 
     /// What all threads have counted.
     pub fn totals(&self) -> Totals {
+        self.crew.members.iter().map(|member| &*member.counters).sum()
+    }
+
+    /// The same for the ledger: by service.
+    pub fn page(&self) -> Page {
         self.crew.members.iter().map(|member| &*member.counters).sum()
     }
 

@@ -2,86 +2,24 @@
 //!
 //! Promises: counting is a plain load and store (only the owning thread writes, anybody may read,
 //! so a sum taken while requests run may be off by those being counted at that moment); no lock, no
-//! allocation. Every request that was admitted ends in exactly one [`Ending`]:
-//!
-//! ```text
-//!                    ┌─ Answered    the whole answer was sent
-//!                    ├─ Refused     a failure was told in an answer of our own
-//!   admitted ─ in ───┼─ BrokenOff   the answer had begun and could not be finished
-//!             flight ├─ ClientGone  the client left first
-//!                    └─ Cut         the drain's deadline came
-//! ```
-//!
-//! A request that was let go without an ending leaves a [`Totals::residue`], which is a bug. A connection or tunnel
-//! is closed here or moves to another gateway, which adopts it:
-//! `accepted + adopted = open + closed + moved` and `opened + adopted = open + closed + moved`.
+//! allocation on the way of a request. What became of requests and tunnels is counted for each service by itself, in
+//! a [`Tally`] that stays as long as the process; everything else here. A connection is closed here or moves to another
+//! gateway, which adopts it: `accepted + adopted = open + closed + moved`.
 //! Must not know: HTTP, the table of failures, or who asks.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::ops::AddAssign;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// How an admitted request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// The whole answer, of an endpoint or configured, was sent; a tunnel was closed by its ends.
-    Answered,
-    /// A failure was told to the client in an answer of our own.
-    Refused,
-    /// The answer had begun and could not be finished.
-    BrokenOff,
-    /// The client left before it had the whole answer.
-    ClientGone,
-    /// The drain's deadline came.
-    Cut,
-}
-
-/// The codes of the table of failures (`response::failure`) that have a counter of their own;
-/// any other code is counted as [`OTHER`].
-pub const CODES: [&str; 33] = [
-    "bad-request",
-    "no-route",
-    "misdirected",
-    "connect-refused",
-    "unsupported-version",
-    "unknown-coding",
-    "unknown-expectation",
-    "loop",
-    "long-request-line",
-    "long-fields",
-    "many-fields",
-    "long-content",
-    "slow-head",
-    "slow-content",
-    "slow-reader",
-    "many-tunnels",
-    "client-gone",
-    "client-silent",
-    "no-endpoint",
-    "unreachable",
-    "unsent",
-    "no-answer",
-    "bad-answer",
-    "truncated",
-    "bad-upgrade",
-    "late-connect",
-    "late-first-byte",
-    "late-idle",
-    "late-request",
-    "no-descriptor",
-    "drained",
-    "panicked",
-    OTHER,
-];
-
-/// The word for a failure whose code is not in [`CODES`].
-pub const OTHER: &str = "other";
+use super::ledger::{Account, Page, Passage, UNROUTED};
+pub use super::tally::{CODES, Ending, OTHER, OpenTunnel, Pen, Ticket};
+use super::tally::{Counter, DRAINED, Door, Tally};
 
 /// A limit that is reached without a request; those of requests are failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,58 +53,59 @@ pub const BUCKETS: usize = 24;
 #[repr(align(128))]
 pub struct Counters {
     began: Instant,
-    connections_accepted: Counter,
-    connections_adopted: Counter,
-    connections_opened: Counter,
-    connections_closed: Counter,
-    connections_moved: Counter,
-    admitted: Counter,
-    released: Counter,
-    endings: [Counter; 5],
+    accepted: Counter,
+    connections: Door,
     attempts: Counter,
-    tunnels_opened: Counter,
-    tunnels_adopted: Counter,
-    tunnels_closed: Counter,
-    tunnels_moved: Counter,
     bytes_received: Counter,
     bytes_sent: Counter,
-    failures: [Counter; CODES.len()],
     limits: [Counter; LIMITS.len()],
-    durations: [Counter; BUCKETS],
     /// Microseconds after `began`, plus one; 0: none.
     oldest: AtomicU64,
+    /// Of requests that have no service, or not yet.
+    unrouted: Arc<Tally>,
+    /// Also of services that are gone. Locked to find one, never to count.
+    services: Mutex<BTreeMap<Arc<str>, Arc<Tally>>>,
 }
 
 impl Counters {
-    /// Shared, because the guards of its connections and requests keep it alive.
+    /// Shared, because the guards of its connections keep it alive.
     pub fn new() -> Arc<Counters> {
         Arc::new(Counters {
             began: Instant::now(),
-            connections_accepted: Counter::default(),
-            connections_adopted: Counter::default(),
-            connections_opened: Counter::default(),
-            connections_closed: Counter::default(),
-            connections_moved: Counter::default(),
-            admitted: Counter::default(),
-            released: Counter::default(),
-            endings: Default::default(),
+            accepted: Counter::default(),
+            connections: Door::default(),
             attempts: Counter::default(),
-            tunnels_opened: Counter::default(),
-            tunnels_adopted: Counter::default(),
-            tunnels_closed: Counter::default(),
-            tunnels_moved: Counter::default(),
             bytes_received: Counter::default(),
             bytes_sent: Counter::default(),
-            failures: std::array::from_fn(|_| Counter::default()),
             limits: Default::default(),
-            durations: Default::default(),
             oldest: AtomicU64::new(0),
+            unrouted: Tally::new(),
+            services: Mutex::default(),
         })
+    }
+
+    /// To count requests with before they have a service. For this thread only.
+    pub fn unrouted(&self) -> Pen {
+        Pen::of(Arc::clone(&self.unrouted))
+    }
+
+    /// To count what is the service's, the same one for the same name. For this thread only.
+    pub fn service(&self, name: &str) -> Pen {
+        if name == UNROUTED {
+            return self.unrouted();
+        }
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = services.get(name) {
+            return Pen::of(Arc::clone(known));
+        }
+        let tally = Tally::new();
+        services.insert(name.into(), Arc::clone(&tally));
+        Pen::of(tally)
     }
 
     /// A connection was accepted by this thread, whichever thread will serve it.
     pub fn accepted(&self) {
-        self.connections_accepted.add(1);
+        self.accepted.add(1);
     }
 
     /// A limit was reached.
@@ -176,36 +115,14 @@ impl Counters {
 
     /// A connection is served by this thread until the guard is dropped.
     pub fn connection(self: &Arc<Self>) -> Open {
-        self.connections_opened.add(1);
-        self.open(What::Connection)
+        self.connections.opened.add(1);
+        Open { counters: Arc::clone(self), moved: false, thread: PhantomData }
     }
 
     /// The same of one that another gateway accepted.
     pub fn adopted_connection(self: &Arc<Self>) -> Open {
-        self.connections_adopted.add(1);
+        self.connections.adopted.add(1);
         self.connection()
-    }
-
-    /// A tunnel is open until the guard is dropped.
-    pub fn tunnel(self: &Arc<Self>) -> Open {
-        self.tunnels_opened.add(1);
-        self.open(What::Tunnel)
-    }
-
-    /// The same of one that another gateway opened.
-    pub fn adopted_tunnel(self: &Arc<Self>) -> Open {
-        self.tunnels_adopted.add(1);
-        self.open(What::Tunnel)
-    }
-
-    fn open(self: &Arc<Self>, what: What) -> Open {
-        Open { counters: Arc::clone(self), what, moved: false, thread: PhantomData }
-    }
-
-    /// A request was admitted; it is in flight until its [`Ticket`] is given back.
-    pub fn admit(self: &Arc<Self>) -> Ticket {
-        self.admitted.add(1);
-        Ticket { counters: Arc::clone(self), thread: PhantomData }
     }
 
     /// An endpoint was asked, once per attempt.
@@ -231,67 +148,63 @@ impl Counters {
 
     /// Connections that this thread serves now.
     pub fn connections_open(&self) -> u64 {
-        self.connections_opened.since(&[&self.connections_closed, &self.connections_moved])
-    }
-
-    /// Tunnels that this thread serves now.
-    fn tunnels_open(&self) -> u64 {
-        let ended = self.tunnels_closed.value() + self.tunnels_moved.value();
-        (self.tunnels_opened.value() + self.tunnels_adopted.value()).saturating_sub(ended)
-    }
-
-    /// Requests that this thread serves now.
-    pub fn in_flight(&self) -> u64 {
-        self.admitted.since(&[&self.released])
+        let ended = self.connections.closed.value() + self.connections.moved.value();
+        self.connections.opened.value().saturating_sub(ended)
     }
 
     /// What this thread has counted so far.
     pub fn totals(&self) -> Totals {
-        let ended = |ending: Ending| self.endings[ending as usize].value();
+        let tallies = self.tallies();
+        let account: Account = tallies.iter().map(|(_, tally)| tally.account()).sum();
+        let mut failures = BTreeMap::new();
+        add(&mut failures, &account.shed);
+        add(&mut failures, &account.cut);
+        let mut durations = Durations::default();
+        for (_, tally) in &tallies {
+            add(&mut failures, &tally.gone());
+            durations += &tally.durations();
+        }
+        let cut = account.cut.get(DRAINED).copied().unwrap_or(0);
         let seen = self.oldest.load(Relaxed);
         Totals {
-            connections_accepted: self.connections_accepted.value(),
-            connections_adopted: self.connections_adopted.value(),
+            connections_accepted: self.accepted.value(),
+            connections_adopted: self.connections.adopted.value(),
             connections_open: self.connections_open(),
-            connections_closed: self.connections_closed.value(),
-            connections_moved: self.connections_moved.value(),
-            admitted: self.admitted.value(),
-            in_flight: self.in_flight(),
-            answered: ended(Ending::Answered),
-            refused: ended(Ending::Refused),
-            broken_off: ended(Ending::BrokenOff),
-            client_gone: ended(Ending::ClientGone),
-            cut: ended(Ending::Cut),
+            connections_closed: self.connections.closed.value(),
+            connections_moved: self.connections.moved.value(),
+            admitted: account.admitted,
+            in_flight: account.in_flight,
+            answered: account.answered,
+            refused: account.shed.values().sum(),
+            broken_off: account.cut.values().sum::<u64>() - cut,
+            client_gone: account.client_gone,
+            cut,
             attempts: self.attempts.value(),
-            tunnels_opened: self.tunnels_opened.value(),
-            tunnels_adopted: self.tunnels_adopted.value(),
-            tunnels_open: self.tunnels_open(),
-            tunnels_closed: self.tunnels_closed.value(),
-            tunnels_moved: self.tunnels_moved.value(),
+            tunnels_opened: account.tunnels.begun,
+            tunnels_adopted: account.tunnels.adopted,
+            tunnels_open: account.tunnels.open,
+            tunnels_closed: account.tunnels.closed,
+            tunnels_moved: account.tunnels.moved,
             bytes_received: self.bytes_received.value(),
             bytes_sent: self.bytes_sent.value(),
             oldest_ms: seen.checked_sub(1).map_or(0, |since| self.age_ms(since)),
-            failures: self.failures_seen(),
+            failures,
+            cut_short: account.cut,
             limits: self.limits_reached(),
-            durations: Durations(self.durations.iter().map(Counter::value).collect()),
+            durations,
         }
     }
 
-    fn end(&self, ending: Ending, code: Option<&str>, duration: Duration) {
-        self.endings[ending as usize].add(1);
-        self.durations[bucket(duration)].add(1);
-        if let Some(code) = code {
-            self.failures[position(code)].add(1);
-        }
+    /// By service, those without one first: a request is read there before it is read where it has gone.
+    fn tallies(&self) -> Vec<(Arc<str>, Arc<Tally>)> {
+        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let unrouted = (Arc::from(UNROUTED), Arc::clone(&self.unrouted));
+        let named = services.iter().map(|(name, tally)| (Arc::clone(name), Arc::clone(tally)));
+        std::iter::once(unrouted).chain(named).collect()
     }
 
     fn age_ms(&self, since: u64) -> u64 {
         micros(self.began.elapsed()).saturating_sub(since) / 1000
-    }
-
-    fn failures_seen(&self) -> BTreeMap<String, u64> {
-        let seen = CODES.iter().zip(&self.failures).filter(|(_, count)| count.value() > 0);
-        seen.map(|(code, count)| ((*code).to_owned(), count.value())).collect()
     }
 
     fn limits_reached(&self) -> BTreeMap<String, u64> {
@@ -300,32 +213,10 @@ impl Counters {
     }
 }
 
-/// A request in flight. Given back with [`Ticket::end`]; dropped without it, it is no longer in
-/// flight and leaves a residue. Stays on its thread.
-#[derive(Debug)]
-pub struct Ticket {
-    counters: Arc<Counters>,
-    thread: PhantomData<Rc<()>>,
-}
-
-impl Ticket {
-    /// The request ended after `duration`; `code` names the failure, if there was one.
-    pub fn end(self, ending: Ending, code: Option<&str>, duration: Duration) {
-        self.counters.end(ending, code, duration);
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.counters.released.add(1);
-    }
-}
-
-/// A connection or a tunnel that is open until this is dropped. Stays on its thread.
+/// A connection that is open until this is dropped. Stays on its thread.
 #[derive(Debug)]
 pub struct Open {
     counters: Arc<Counters>,
-    what: What,
     moved: bool,
     thread: PhantomData<Rc<()>>,
 }
@@ -337,21 +228,10 @@ impl Open {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-enum What {
-    Connection,
-    Tunnel,
-}
-
 impl Drop for Open {
     fn drop(&mut self) {
-        let counters = &self.counters;
-        match (self.what, self.moved) {
-            (What::Connection, false) => counters.connections_closed.add(1),
-            (What::Connection, true) => counters.connections_moved.add(1),
-            (What::Tunnel, false) => counters.tunnels_closed.add(1),
-            (What::Tunnel, true) => counters.tunnels_moved.add(1),
-        }
+        let connections = &self.counters.connections;
+        if self.moved { connections.moved.add(1) } else { connections.closed.add(1) }
     }
 }
 
@@ -388,6 +268,8 @@ pub struct Totals {
     pub oldest_ms: u64,
     /// By code, only those seen.
     pub failures: BTreeMap<String, u64>,
+    /// Of them, those that were broken off or cut at the drain's deadline.
+    pub cut_short: BTreeMap<String, u64>,
     /// How often each limit of connections was reached, by its name, only those that were.
     pub limits: BTreeMap<String, u64>,
     pub durations: Durations,
@@ -424,12 +306,9 @@ impl AddAssign<&Totals> for Totals {
         self.bytes_received += other.bytes_received;
         self.bytes_sent += other.bytes_sent;
         self.oldest_ms = self.oldest_ms.max(other.oldest_ms);
-        for (code, count) in &other.failures {
-            *self.failures.entry(code.clone()).or_default() += count;
-        }
-        for (limit, count) in &other.limits {
-            *self.limits.entry(limit.clone()).or_default() += count;
-        }
+        add(&mut self.failures, &other.failures);
+        add(&mut self.cut_short, &other.cut_short);
+        add(&mut self.limits, &other.limits);
         self.durations += &other.durations;
     }
 }
@@ -440,6 +319,30 @@ impl<'a> std::iter::Sum<&'a Counters> for Totals {
             sum += &counters.totals();
             sum
         })
+    }
+}
+
+/// What the threads have counted, as a page of the ledger; who writes it is not said.
+impl<'a> std::iter::Sum<&'a Counters> for Page {
+    fn sum<I: Iterator<Item = &'a Counters>>(threads: I) -> Page {
+        let threads: Vec<&Counters> = threads.collect();
+        let sum = |count: fn(&Counters) -> &Counter| threads.iter().map(|thread| count(thread).value()).sum();
+        // What is counted last is read first, on every thread: one accepts what another one serves.
+        let (closed, moved): (u64, u64) =
+            (sum(|thread| &thread.connections.closed), sum(|thread| &thread.connections.moved));
+        let opened: u64 = sum(|thread| &thread.connections.opened);
+        let (adopted, begun): (u64, u64) =
+            (sum(|thread| &thread.connections.adopted), sum(|thread| &thread.accepted));
+        let open = opened - (closed + moved);
+        let arriving = (begun + adopted).saturating_sub(opened);
+        let mut page = Page {
+            connections: Passage { begun, adopted, arriving, open, closed, moved },
+            ..Page::default()
+        };
+        for (name, tally) in threads.iter().flat_map(|thread| thread.tallies()) {
+            *page.services.entry(name.to_string()).or_default() += &tally.account();
+        }
+        page
     }
 }
 
@@ -472,33 +375,15 @@ impl AddAssign<&Durations> for Durations {
     }
 }
 
-/// Written by one thread only: a load and a store, not a locked read-modify-write.
-#[derive(Debug, Default)]
-struct Counter(AtomicU64);
-
-impl Counter {
-    fn add(&self, count: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
-    }
-
-    fn value(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-
-    /// How far this one is ahead. A reader may see the later counters first, hence saturating.
-    fn since(&self, later: &[&Counter]) -> u64 {
-        later.iter().fold(self.value(), |ahead, later| ahead.saturating_sub(later.value()))
-    }
-}
-
-fn bucket(duration: Duration) -> usize {
+pub(super) fn bucket(duration: Duration) -> usize {
     let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     ((u64::BITS - ms.leading_zeros()) as usize).min(BUCKETS - 1)
 }
 
-/// A failure is rare enough for a search through twenty short words.
-fn position(code: &str) -> usize {
-    CODES.iter().position(|known| *known == code).unwrap_or(CODES.len() - 1)
+pub(super) fn add(sum: &mut BTreeMap<String, u64>, counts: &BTreeMap<String, u64>) {
+    for (name, count) in counts {
+        *sum.entry(name.clone()).or_default() += count;
+    }
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -516,9 +401,9 @@ mod tests {
         let counters = Counters::new();
         for ending in [Ending::Answered, Ending::Refused, Ending::BrokenOff, Ending::ClientGone, Ending::Cut]
         {
-            counters.admit().end(ending, None, MS);
+            counters.unrouted().admit().end(ending, None, MS);
         }
-        let waiting = counters.admit();
+        let waiting = counters.unrouted().admit();
         let totals = counters.totals();
         assert_eq!((totals.admitted, totals.in_flight, totals.residue()), (6, 1, 0));
         waiting.end(Ending::Answered, None, MS);
@@ -529,7 +414,7 @@ mod tests {
     #[test]
     fn a_request_let_go_without_an_ending_is_a_residue_and_not_in_flight() {
         let counters = Counters::new();
-        drop(counters.admit());
+        drop(counters.unrouted().admit());
         let totals = counters.totals();
         assert_eq!((totals.in_flight, totals.residue()), (0, 1));
     }
@@ -538,7 +423,7 @@ mod tests {
     fn failures_are_counted_by_code_and_unknown_ones_as_other() {
         let counters = Counters::new();
         for code in ["unreachable", "unreachable", "never-heard-of"] {
-            counters.admit().end(Ending::Refused, Some(code), MS);
+            counters.unrouted().admit().end(Ending::Refused, Some(code), MS);
         }
         let failures = counters.totals().failures;
         assert_eq!(failures.get("unreachable"), Some(&2));
@@ -551,7 +436,11 @@ mod tests {
         let counters = Counters::new();
         counters.accepted();
         let (accepted, adopted) = (counters.connection(), counters.adopted_connection());
-        let (opened, taken, closing) = (counters.tunnel(), counters.adopted_tunnel(), counters.tunnel());
+        let (opened, taken, closing) = (
+            counters.service("shop").tunnel(),
+            counters.service("shop").adopted_tunnel(),
+            counters.service("shop").tunnel(),
+        );
         accepted.moved();
         opened.moved();
         drop(closing);
@@ -570,9 +459,9 @@ mod tests {
         let (one, two) = (Counters::new(), Counters::new());
         one.accepted();
         let _served_elsewhere = two.connection();
-        let tunnel = two.tunnel();
-        one.admit().end(Ending::Answered, None, MS);
-        two.admit().end(Ending::Refused, Some("no-route"), 5 * MS);
+        let tunnel = two.service("shop").tunnel();
+        one.unrouted().admit().end(Ending::Answered, None, MS);
+        two.unrouted().admit().end(Ending::Refused, Some("no-route"), 5 * MS);
         one.received(10);
         two.sent(20);
         drop(tunnel);
@@ -586,6 +475,33 @@ mod tests {
     }
 
     #[test]
+    fn a_page_has_a_line_for_every_service_that_ever_was_and_a_newcomer_between_two_threads_is_arriving() {
+        let (one, two) = (Counters::new(), Counters::new());
+        for counters in [&one, &two, &one] {
+            let mut ticket = counters.unrouted().admit();
+            ticket.turn_to(&counters.service("shop"));
+            ticket.end(Ending::Answered, None, MS);
+        }
+        one.unrouted().admit().end(Ending::Refused, Some("no-route"), MS);
+        let _blog = two.service("blog");
+        one.accepted();
+        let page = |threads: [&Counters; 2]| threads.into_iter().sum::<Page>();
+        let before = page([&one, &two]);
+        assert_eq!((before.connections.arriving, before.connections.open), (1, 0));
+        let served = two.connection();
+        let after = page([&one, &two]);
+        assert_eq!((after.connections.arriving, after.connections.open), (0, 1));
+        drop(served);
+        let after = page([&one, &two]);
+        assert_eq!((after.connections.closed, after.connections.residue()), (1, 0));
+        assert_eq!(after.services.keys().collect::<Vec<_>>(), ["-", "blog", "shop"]);
+        let admitted = |service: &str| after.services[service].admitted;
+        assert_eq!((admitted("-"), admitted("blog"), admitted("shop")), (1, 0, 3));
+        assert_eq!(after.services["-"].shed["no-route"], 1);
+        assert!(after.residue().is_zero());
+    }
+
+    #[test]
     fn durations_fall_into_powers_of_two() {
         let at = |ms| bucket(Duration::from_millis(ms));
         assert_eq!((bucket(Duration::from_micros(999)), at(1), at(2), at(3), at(4)), (0, 1, 2, 2, 3));
@@ -596,7 +512,7 @@ mod tests {
     fn a_quantile_is_the_upper_bound_of_its_bucket() {
         let counters = Counters::new();
         for ms in [0, 0, 0, 3, 100] {
-            counters.admit().end(Ending::Answered, None, Duration::from_millis(ms));
+            counters.unrouted().admit().end(Ending::Answered, None, Duration::from_millis(ms));
         }
         let durations = counters.totals().durations;
         assert_eq!(durations.quantile(0.5), Some(MS));

@@ -35,7 +35,8 @@ pub const STOPPED: &str = "96b57d5367d5891f51fc765e77bdde45";
 pub const DEADLINE_CONFLICT: &str = "cfd5198d421fa61d558400cae5c9e972";
 /// Log lines were dropped because their reader was too slow.
 pub const LOGS_DROPPED: &str = "00c1eb0704da8e1e3f3aa13be4144060";
-
+/// A drain or a handover is over: what moved, what was finished, what was cut.
+pub const TRANSITION: &str = "9b15eda0872e3f0789491e412400725c";
 /// The gateway process gives its connections to another one, or keeps them for the next start.
 pub const HANDING_OVER: &str = "e0b1e87ad42e4b46a8c5e0dd79e4372e";
 /// Nothing is left in the gateway process that has handed over.
@@ -46,7 +47,7 @@ pub const ADOPTED: &str = "69019115d6994dedacfb792a2888ad14";
 pub const TAKEN_BACK: &str = "b580e41a9e844f7f86cc00f312189400";
 
 /// All of them, by name.
-pub const ALL: [(&str, &str); 19] = [
+pub const ALL: [(&str, &str); 20] = [
     ("started", STARTED),
     ("ready", READY),
     ("reloaded", RELOADED),
@@ -62,6 +63,7 @@ pub const ALL: [(&str, &str); 19] = [
     ("stopped", STOPPED),
     ("deadline_conflict", DEADLINE_CONFLICT),
     ("logs_dropped", LOGS_DROPPED),
+    ("transition", TRANSITION),
     ("handing_over", HANDING_OVER),
     ("handed_over", HANDED_OVER),
     ("adopted", ADOPTED),

@@ -18,10 +18,12 @@ pub mod event;
 mod events;
 mod file;
 mod journal;
+pub mod ledger;
 mod line;
 pub mod log;
 mod queue;
 mod stderr;
+mod tally;
 
 /// Whether stderr leads to the journal, where a line may begin with its `<priority>` (sd-daemon(3)).
 pub fn stderr_is_journal() -> bool {

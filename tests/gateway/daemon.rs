@@ -24,7 +24,8 @@ pub struct Folder {
     notify: UnixDatagram,
 }
 
-/// `hitless run`, killed with its gateway when dropped.
+/// `hitless run`, killed with its gateway when dropped: not before its ledger has said that nothing is unaccounted
+/// for.
 pub struct Daemon {
     pub folder: Folder,
     pub keeper: Child,
@@ -193,6 +194,39 @@ impl Daemon {
         found["address"].as_str().unwrap().to_owned()
     }
 
+    /// What became of everything, as the admin socket tells it.
+    pub fn ledger(&self) -> serde_json::Value {
+        let answer = admin(&self.folder, "GET /ledger");
+        let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+        serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer:?}\n{}", self.log()))
+    }
+
+    /// Whether there is a gateway that can be asked: the keeper was ready, nobody has stopped anything.
+    fn can_be_asked(&mut self) -> bool {
+        let heard = |word: &str| self.heard.iter().any(|told| told.contains(word));
+        let serves = heard("READY=1") && !heard("STOPPING=1");
+        serves
+            && matches!(self.keeper.try_wait(), Ok(None))
+            && self.pids().into_iter().any(|pid| !is_stopped(pid))
+    }
+
+    /// Nothing is unaccounted for, and every newcomer has come to a thread that serves it.
+    fn balances(&self) {
+        let settled = || {
+            let ledger = self.ledger();
+            let balances = ledger["residue"].as_object().unwrap().values().all(|count| count == 0);
+            assert!(balances, "a residue: {ledger:#}");
+            let arriving = |page: &serde_json::Value| page["connections"]["arriving"] != 0;
+            (!ledger["gateways"].as_array().unwrap().iter().any(arriving)).then_some(())
+        };
+        eventually(settled);
+    }
+
+    fn pids(&self) -> Vec<i32> {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.keeper.id()));
+        children.unwrap_or_default().split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    }
+
     /// Loads the configuration again, and waits until the service manager knows.
     pub fn reloads(&mut self) {
         let output = self.folder.verb("reload");
@@ -243,17 +277,37 @@ impl Drop for Daemon {
             let last = log.lines().rev().take(40).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>();
             eprintln!("told: {:#?}\nlog:\n{}", self.heard, last.join("\n"));
         }
+        let ledger = match !std::thread::panicking() && self.can_be_asked() {
+            true => std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.balances())),
+            false => Ok(()),
+        };
+        let told = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         // A gateway whose keeper is gone drains; one that a test has stopped must go as well.
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.keeper.id()));
+        let children = self.pids();
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
-        for pid in children.unwrap_or_default().split_whitespace() {
-            let pid = pid.parse().ok().and_then(Pid::from_raw);
+        for pid in children {
+            let pid = Pid::from_raw(pid);
             let Some(Ok(gateway)) = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) else { continue };
             let _ = rustix::process::pidfd_send_signal(&gateway, Signal::KILL);
             let _ = poll(&mut [PollFd::new(&gateway, PollFlags::IN)], None);
         }
+        if let Err(residue) = ledger {
+            std::panic::resume_unwind(residue);
+        }
+        // The last word of one that drained.
+        assert!(std::thread::panicking() || !told.contains("unaccounted for"), "a residue:\n{told}");
     }
+}
+
+/// Whether a test has stopped this process.
+fn is_stopped(pid: i32) -> bool {
+    is_stop(&fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default())
+}
+
+/// proc_pid_stat(5): the state stands after the name.
+fn is_stop(stat: &str) -> bool {
+    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
 }
 
 /// A process that is not our child.
@@ -277,7 +331,7 @@ impl Process {
         self.signal(Signal::STOP);
         let stopped = |task: fs::DirEntry| {
             let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+            is_stop(&stat)
         };
         let tasks = || fs::read_dir(format!("/proc/{}/task", self.pid)).unwrap().map_while(Result::ok);
         while !tasks().all(stopped) {

@@ -15,6 +15,7 @@ mod errors;
 mod fields;
 mod http2;
 mod identity;
+mod ledger;
 mod limits;
 mod origin;
 mod protocols;

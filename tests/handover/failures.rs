@@ -156,6 +156,11 @@ fn connections_that_nobody_there_understands_end_in_order() {
     assert!(one_more.is_closed());
     gone.end();
     assert!(gone.is_closed());
+    house.other_side(async {
+        // Its ledger is not understood either.
+        assert_eq!(incoming.receive().await.unwrap().unwrap().fds.len(), 1);
+        incoming.send(br#"{"version":99,"all":true}"#, &[]).await.unwrap();
+    });
     let moved = outgoing.has_handed_over();
     assert_eq!((moved.connections, moved.refused), (0, 2));
     house.other_side(async { assert!(incoming.receive().await.unwrap().is_none()) });

@@ -68,6 +68,8 @@ impl House {
             ],
             watchdog: None,
             replacements: 0,
+            gateway: 1,
+            lost: 0,
             pseudonym: "0123456789ab".into(),
         };
         gateway.say(ToGateway::Start(start), &[snapshot.as_fd(), self.public.as_fd(), self.private.as_fd()]);

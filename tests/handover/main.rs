@@ -13,6 +13,7 @@ mod daemon;
 mod ends;
 mod failures;
 mod house;
+mod ledger;
 mod load;
 mod moves;
 #[allow(dead_code, reason = "the tests of the gateway use more of it")]

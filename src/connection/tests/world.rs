@@ -18,6 +18,7 @@ use crate::handover::record::Parcel;
 use crate::listener::{Socket, Threads};
 use crate::route::Table;
 use crate::telemetry::counters::Totals;
+use crate::telemetry::ledger::{Fate, Page};
 
 /// Longer than anything that works takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -145,10 +146,8 @@ impl Gateway {
         let totals = self.threads.totals();
         assert_eq!(totals.residue(), 0, "{totals:?}");
         assert_eq!((totals.in_flight, totals.tunnels_open, totals.connections_open), (0, 0, 0), "{totals:?}");
-        let came = totals.connections_accepted + totals.connections_adopted;
-        assert_eq!(came, totals.connections_closed + totals.connections_moved, "{totals:?}");
-        let opened = totals.tunnels_opened + totals.tunnels_adopted;
-        assert_eq!(opened, totals.tunnels_closed + totals.tunnels_moved, "{totals:?}");
+        let page = Page { fate: Fate::Ended, ..self.threads.page() };
+        assert!(page.residue().is_zero(), "{page:#?}");
         self.threads.join();
         totals
     }

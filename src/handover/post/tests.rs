@@ -14,6 +14,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::super::record::{Connection, Direction, Story, Tunnel};
 use super::*;
+use crate::telemetry::ledger::{Ledger, Page};
 
 fn run<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
@@ -97,7 +98,7 @@ fn requests(parcel: &Parcel) -> u64 {
     match &parcel.record {
         Record::Connection(connection) => connection.requests,
         Record::Tunnel(tunnel) => tunnel.client.requests,
-        Record::Unknown => panic!("of no known kind"),
+        Record::Ledger(_) | Record::Unknown => panic!("not of a client"),
     }
 }
 
@@ -174,6 +175,24 @@ fn what_was_read_ahead_and_the_socket_itself_arrive() {
 }
 
 #[test]
+fn the_ledger_is_the_last_word_and_has_no_descriptors() {
+    run(async {
+        for to in [Destination::Gateway, Destination::Store] {
+            let (mut dispatch, mut intake) = post(to);
+            let ledger = Ledger { gateways: vec![Page { gateway: 7, ..Page::default() }] };
+            let last = Parcel { record: Record::Ledger(Box::new(ledger.clone())), fds: vec![] };
+            let send = async move {
+                assert!(dispatch.send(vec![connection(1)]).await.unwrap().is_empty());
+                assert!(dispatch.send(vec![last]).await.unwrap().is_empty());
+            };
+            let ((), mut taken) = tokio::join!(send, take_all(&mut intake));
+            assert_eq!(taken.pop().unwrap().record, Record::Ledger(Box::new(ledger)));
+            assert_eq!((names(taken), intake.refused()), (vec![1], 0));
+        }
+    });
+}
+
+#[test]
 fn a_store_takes_ten_thousand_connections_and_four_thousand_tunnels_and_gives_all_of_them_back() {
     let hard = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }).unwrap();
@@ -238,7 +257,7 @@ fn a_store_without_room_says_so_at_once_and_what_did_not_fit_comes_back() {
         drop(dispatch);
         let mut all = names(take_all(&mut intake).await);
         let sent = all.len();
-        assert!(sent > 0 && sent % MOST_FDS == 0, "{sent}");
+        assert!(sent > 0 && sent.is_multiple_of(MOST_FDS), "{sent}");
         all.extend(names(undelivered.parcels));
         assert_eq!(all, (1..=5_000).collect::<Vec<u32>>());
     });
