@@ -238,7 +238,7 @@ fn a_store_without_room_says_so_at_once_and_what_did_not_fit_comes_back() {
         drop(dispatch);
         let mut all = names(take_all(&mut intake).await);
         let sent = all.len();
-        assert!(sent > 0 && sent % MOST_FDS == 0, "{sent}");
+        assert!(sent > 0 && sent.is_multiple_of(MOST_FDS), "{sent}");
         all.extend(names(undelivered.parcels));
         assert_eq!(all, (1..=5_000).collect::<Vec<u32>>());
     });
