@@ -7,7 +7,7 @@
 //! [`gateway`] (the composition root of a gateway process) and [`keeper`] (the process that
 //! systemd knows). Leaves that know nobody: [`config`], [`systemd`], [`handover`], [`telemetry`], and
 //! [`http1`], the bytes of HTTP/1.
-//! [`admin`] and [`cli`] are the operator's two doors.
+//! [`admin`] and [`cli`] are the operator's two doors; [`doctor`] says what of a host would break the promise.
 //!
 //! `ARCHITECTURE.md` says which room may import which; `tests/architecture.rs` holds it.
 
@@ -15,6 +15,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod connection;
+pub mod doctor;
 pub mod gateway;
 pub mod handover;
 pub mod http1;
