@@ -7,7 +7,8 @@
 //! [`gateway`] (the composition root of a gateway process) and [`keeper`] (the process that
 //! systemd knows). Leaves that know nobody: [`config`], [`systemd`], [`handover`], [`telemetry`], [`version`], and
 //! [`http1`], the bytes of HTTP/1.
-//! [`admin`] and [`cli`] are the operator's two doors, [`prove`] is the load client of one of its verbs.
+//! [`admin`] and [`cli`] are the operator's two doors; [`doctor`] says what of a host would break the promise,
+//! [`prove`] shows on the host itself that it is kept.
 //!
 //! `ARCHITECTURE.md` says which room may import which; `tests/architecture.rs` holds it.
 
@@ -15,6 +16,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod connection;
+pub mod doctor;
 pub mod gateway;
 pub mod handover;
 pub mod http1;

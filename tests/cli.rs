@@ -64,6 +64,34 @@ fn check_accepts_explains_and_shows() {
     assert!(serde_json::from_slice::<serde_json::Value>(&schema.stdout).is_ok());
 }
 
+/// A unit that exists nowhere: this tells the same on a host with systemd.
+#[test]
+fn doctor_without_its_unit_says_what_it_could_not_look_at_and_exits_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let socket = dir.path().join("none.sock");
+    let socket = socket.to_str().unwrap();
+    let doctor = ["--config", path, "doctor", "--unit", "hitless-nowhere.service", "--socket", socket];
+    let output = hitless(&doctor);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("not looked at: hitless-nowhere.service: "), "{said}");
+    assert!(said.contains(&format!("not looked at: the rate of connections, and the queues for them: cannot reach hitless at '{socket}'")), "{said}");
+    assert!(
+        said.ends_with("nothing that was looked at breaks the promise, but not everything was\n"),
+        "{said}"
+    );
+
+    std::fs::write(dir.path().join("hitless.toml"), "[drain]\ndeadlin = \"5s\"\n").unwrap();
+    let output = hitless(&[&doctor[..], &["--json"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["findings"], serde_json::json!([]));
+    assert_eq!(report["unseen"][0]["what"], "the configuration");
+    assert!(report["unseen"][0]["why"].as_str().unwrap().contains("hitless.toml:2:1: drain.deadlin"));
+}
+
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
     let shell = format!("{} check --schema | head -c 1", env!("CARGO_BIN_EXE_hitless"));

@@ -22,6 +22,9 @@ _hitless() {
             hitless,completions)
                 cmd="hitless__subcmd__completions"
                 ;;
+            hitless,doctor)
+                cmd="hitless__subcmd__doctor"
+                ;;
             hitless,gateway)
                 cmd="hitless__subcmd__gateway"
                 ;;
@@ -93,6 +96,32 @@ _hitless() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        hitless__subcmd__doctor)
+            opts="-h --json --probe --unit --socket --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --unit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -33,6 +33,7 @@ complete -c hitless -n "__fish_hitless_needs_command" -f -a "reload" -d 'Load th
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "status" -d 'Say what is served and how it goes'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "ledger" -d 'Say what became of every request, and whether any is unaccounted for'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "check" -d 'Check a configuration without touching what is running'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "doctor" -d 'Say what of this host would break the promise, and what to do about it'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "completions" -d 'Print the completions of a shell'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "generate" -d 'Write man pages, completions and the example configuration into a folder'
 complete -c hitless -n "__fish_hitless_using_subcommand run" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
@@ -55,6 +56,12 @@ complete -c hitless -n "__fish_hitless_using_subcommand check" -l config -d 'The
 complete -c hitless -n "__fish_hitless_using_subcommand check" -l show -d 'Print the effective configuration, with where each value comes from'
 complete -c hitless -n "__fish_hitless_using_subcommand check" -l schema -d 'Print the JSON schema of the configuration files'
 complete -c hitless -n "__fish_hitless_using_subcommand check" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand doctor" -l unit -d 'The unit to look at' -r
+complete -c hitless -n "__fish_hitless_using_subcommand doctor" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand doctor" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand doctor" -l json -d 'As JSON, for programs'
+complete -c hitless -n "__fish_hitless_using_subcommand doctor" -l probe -d 'Also leave one connection to each endpoint idle, and see who closes it first'
+complete -c hitless -n "__fish_hitless_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c hitless -n "__fish_hitless_using_subcommand completions" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
 complete -c hitless -n "__fish_hitless_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c hitless -n "__fish_hitless_using_subcommand generate" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F

@@ -9,6 +9,7 @@
 mod check;
 mod client;
 mod completions;
+mod doctor;
 mod generate;
 mod ledger;
 mod prove;
@@ -43,9 +44,11 @@ impl Fatal {
     }
 }
 
-/// Exit codes: sysexits(3), and 1 for "done, and the answer is no".
+/// Exit codes: sysexits(3), 1 for "done, and the answer is no", and 2 for "not known".
 pub mod code {
     pub const REFUSED: u8 = 1;
+    /// There is no answer, because something could not be looked at.
+    pub const UNSEEN: u8 = 2;
     pub const USAGE: u8 = 64;
     pub const UNAVAILABLE: u8 = 69;
     pub const SOFTWARE: u8 = 70;
@@ -88,6 +91,8 @@ enum Verb {
     Check(check::Options),
     /// Change what is running, under load, and say what clients noticed
     Prove(prove::Options),
+    /// Say what of this host would break the promise, and what to do about it
+    Doctor(doctor::Options),
     /// Print the completions of a shell
     Completions(completions::Options),
     /// Write man pages, completions and the example configuration into a folder
@@ -123,6 +128,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Fatal> {
         Verb::Ledger(options) => ledger::ledger(&options, &directory),
         Verb::Check(options) => check::check(&options, &directory),
         Verb::Prove(options) => prove::prove(&options, &directory),
+        Verb::Doctor(options) => doctor::doctor(&options, &directory),
         Verb::Completions(options) => completions::completions(&options, Arguments::command()),
         Verb::Generate(options) => generate::generate(&options, Arguments::command()),
     }

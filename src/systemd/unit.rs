@@ -1,9 +1,10 @@
-//! Our own unit, as systemd sees it (org.freedesktop.systemd1(5)).
+//! Our own unit, or one by its name, as systemd sees it (org.freedesktop.systemd1(5)).
 //!
 //! Promises: bounded in time; without systemd, without a bus, or in a scope instead of a service
 //! there is no answer and no noise. Units are only read, which needs no privilege.
 //! Must not know: what the answers are used for.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use zbus::{Connection, OwnedObjectPath, OwnedVariant};
@@ -21,6 +22,151 @@ pub enum Job {
     Stop,
     Restart,
     Other,
+}
+
+/// What a service unit says, its drop-ins included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    pub name: String,
+    pub active: bool,
+    /// Files on disk are newer than what systemd has read.
+    pub outdated: bool,
+    /// 0: none.
+    pub main_pid: u32,
+    pub kind: String,
+    pub notify_access: String,
+    pub restart: String,
+    pub kill_mode: String,
+    pub send_sigkill: bool,
+    /// `None`: for ever.
+    pub timeout_stop: Option<Duration>,
+    pub watchdog: Option<Duration>,
+    pub store: u32,
+    pub open_files: u64,
+    /// Zero: no limit.
+    pub start_limit: Duration,
+    /// Lines of the log in this time; `None`: journald's own limit.
+    pub log_rate: Option<(u32, Duration)>,
+}
+
+/// What a socket unit says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    pub name: String,
+    pub active: bool,
+    pub backlog: u32,
+    /// Zero: no limit.
+    pub trigger_limit: Duration,
+    pub flush_pending: bool,
+}
+
+/// Why a unit could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum Unseen {
+    #[error("no systemd runs here")]
+    NoSystemd,
+    #[error("cannot ask systemd over D-Bus: {0}")]
+    Bus(String),
+    #[error("systemd does not know the unit")]
+    Unknown,
+}
+
+/// A service and the sockets that trigger it.
+pub async fn look(name: &str) -> Result<(Service, Vec<Socket>), Unseen> {
+    // sd_booted(3)
+    if !std::path::Path::new("/run/systemd/system").is_dir() {
+        return Err(Unseen::NoSystemd);
+    }
+    let answer = async {
+        let bus = Connection::system().await.map_err(|error| Unseen::Bus(error.to_string()))?;
+        let unit = properties(&bus, name, "Unit").await?;
+        if unit.text("LoadState") != "loaded" {
+            return Err(Unseen::Unknown);
+        }
+        let service = service(name, &unit, &properties(&bus, name, "Service").await?);
+        let mut sockets = vec![];
+        for name in unit.list("TriggeredBy").into_iter().filter(|name| name.ends_with(".socket")) {
+            let unit = properties(&bus, &name, "Unit").await?;
+            sockets.push(socket(&name, &unit, &properties(&bus, &name, "Socket").await?));
+        }
+        Ok((service, sockets))
+    };
+    let late = |_| Unseen::Bus(format!("no answer within {PATIENCE:?}"));
+    tokio::time::timeout(PATIENCE, answer).await.map_err(late)?
+}
+
+fn service(name: &str, unit: &Properties, service: &Properties) -> Service {
+    let burst = service.number("LogRateLimitBurst");
+    let interval = service.time("LogRateLimitIntervalUSec").unwrap_or_default();
+    Service {
+        name: name.into(),
+        active: !matches!(unit.text("ActiveState").as_str(), "inactive" | "failed"),
+        outdated: unit.is("NeedDaemonReload"),
+        main_pid: service.number("MainPID"),
+        kind: service.text("Type"),
+        notify_access: service.text("NotifyAccess"),
+        restart: service.text("Restart"),
+        kill_mode: service.text("KillMode"),
+        send_sigkill: service.is("SendSIGKILL"),
+        timeout_stop: service.time("TimeoutStopUSec"),
+        watchdog: service.time("WatchdogUSec").filter(|time| !time.is_zero()),
+        store: service.number("FileDescriptorStoreMax"),
+        open_files: service.value("LimitNOFILESoft").unwrap_or_default(),
+        start_limit: unit.time("StartLimitIntervalUSec").unwrap_or_default(),
+        log_rate: (burst > 0 && !interval.is_zero()).then_some((burst, interval)),
+    }
+}
+
+fn socket(name: &str, unit: &Properties, socket: &Properties) -> Socket {
+    Socket {
+        name: name.into(),
+        active: !matches!(unit.text("ActiveState").as_str(), "inactive" | "failed"),
+        backlog: socket.number("Backlog"),
+        trigger_limit: socket.time("TriggerLimitIntervalUSec").unwrap_or_default(),
+        flush_pending: socket.is("FlushPending"),
+    }
+}
+
+/// Of one interface of a unit. One that this systemd does not know counts as off, zero or empty.
+struct Properties(HashMap<String, OwnedVariant>);
+
+impl Properties {
+    fn value<T: TryFrom<OwnedVariant>>(&self, name: &str) -> Option<T> {
+        T::try_from(self.0.get(name)?.clone()).ok()
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.value(name).unwrap_or_default()
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        self.value(name).unwrap_or_default()
+    }
+
+    fn is(&self, name: &str) -> bool {
+        self.value(name).unwrap_or_default()
+    }
+
+    fn number(&self, name: &str) -> u32 {
+        self.value(name).unwrap_or_default()
+    }
+
+    /// `None` for infinity.
+    fn time(&self, name: &str) -> Option<Duration> {
+        let micros = self.value::<u64>(name).unwrap_or_default();
+        (micros != u64::MAX).then(|| Duration::from_micros(micros))
+    }
+}
+
+async fn properties(bus: &Connection, unit: &str, interface: &str) -> Result<Properties, Unseen> {
+    let interface = format!("{SYSTEMD}.{interface}");
+    let all = "org.freedesktop.DBus.Properties";
+    let path = unit_path(unit);
+    let reply = bus
+        .call_method(Some(SYSTEMD), path.as_str(), Some(all), "GetAll", &interface.as_str())
+        .await
+        .map_err(|error| Unseen::Bus(error.to_string()))?;
+    reply.body().deserialize().map(Properties).map_err(|error| Unseen::Bus(error.to_string()))
 }
 
 /// The unit's `TimeoutStopSec=`; `None` when unknown or infinite.

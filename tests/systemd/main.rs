@@ -7,6 +7,7 @@
 mod lab;
 
 mod crash;
+mod doctor;
 mod drain;
 mod host;
 mod install;
