@@ -69,8 +69,8 @@ impl Client {
     pub fn silent(address: &str) -> Client {
         let socket = TcpStream::connect(address).unwrap();
         socket.set_nodelay(true).unwrap();
-        socket.set_read_timeout(Some(PATIENCE / 3)).unwrap();
-        socket.set_write_timeout(Some(PATIENCE / 3)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_write_timeout(Some(PATIENCE)).unwrap();
         Client {
             socket,
             decoder: Decoder::default(),

@@ -1,7 +1,8 @@
 //! A table of what a client says, what it is answered, and what of it reaches the endpoint.
 //!
 //! Promises: each row has a connection of its own; after its outcome a plain request follows, on the
-//! same connection unless that has ended, and what the endpoint has received until then is the row's.
+//! same connection unless that has ended, and what the endpoint was sent until then is the row's, however late
+//! the endpoint's threads get to it.
 //! All failing rows of a table are told at once, with name and citation.
 
 use crate::client::{Client, Outcome};
@@ -284,7 +285,8 @@ impl Stage {
                 book.until(|records| records.iter().map(|one| one.lines.len()).sum::<usize>() >= wanted);
             }
         }
-        let plain = self.plain(client, if row.h2c { "b.test" } else { "a.test" });
+        // The client stays until then: what comes of its leaving is nobody's.
+        let plain = self.plain(&mut client, if row.h2c { "b.test" } else { "a.test" });
         let mut received = book.take();
         received.retain(|one| !one.lines[0].starts_with("GET /plain "));
         let mut faults = vec![];
@@ -321,10 +323,10 @@ impl Stage {
     }
 
     /// A plain request, on the same connection if that goes on; whatever a row has caused comes before it.
-    fn plain(&self, mut client: Client, host: &str) -> Result<(), String> {
+    fn plain(&self, client: &mut Client, host: &str) -> Result<(), String> {
         let same = !client.is_over();
         if !same {
-            client = Client::to(&self.address);
+            *client = Client::to(&self.address);
         }
         client.get(1001, host, "/plain");
         match client.outcome(1001) {
