@@ -141,6 +141,17 @@ impl Client {
             .or_else(|| alive.then(|| self.late.map_or(Outcome::Alive, Outcome::Reset)))
     }
 
+    /// Reads until this stream has been reset, also after its end; none when the connection ended instead.
+    pub fn reset_of(&mut self, stream: u32) -> Option<u32> {
+        loop {
+            let reset = self.streams.get(&stream).and_then(|stream| stream.reset);
+            if reset.is_some() || self.end.is_some() {
+                return reset;
+            }
+            self.step();
+        }
+    }
+
     /// Whether nothing more can be asked on this connection.
     pub fn is_over(&self) -> bool {
         self.goaway.is_some() || self.end.is_some() || self.leaves

@@ -2,7 +2,9 @@
 
 use crate::client::{Client, Outcome};
 use crate::frames::*;
-use crate::table::{Allowed, CLOSED, FLOW, PROTOCOL, REFUSED, Stage, head, holds, row};
+use crate::table::{
+    Allowed, CLOSED, FLOW, NO_ERROR, PROTOCOL, REFUSED, Stage, head, head_at, holds, row,
+};
 
 #[test]
 fn a_tunnel_is_asked_for_in_one_way_only() {
@@ -99,6 +101,20 @@ fn an_expectation_goes_to_the_endpoint_and_its_100_comes_back() {
         received[0].lines,
         ["POST /x HTTP/1.1", "content-length: 5", "expect: 100-continue", "host: a.test", "= hello",]
     );
+}
+
+/// RFC 9113, section 8.1: who waits for it is told to stop, a while after an answer of either kind.
+#[test]
+fn an_early_answer_is_followed_by_a_reset_without_an_error_when_nothing_more_comes() {
+    let stage = Stage::new();
+    let mut client = Client::to(&stage.address);
+    client.say(&headers(1, 0, &head("POST", "/early", &[("content-length", "10")])));
+    client.say(&headers(3, 0, &head_at("nobody.test", "POST", "/", &[("content-length", "10")])));
+    for (stream, status) in [(1, 200), (3, 421)] {
+        let Outcome::Answer(answer) = client.outcome(stream) else { panic!("no answer") };
+        assert_eq!((answer.status, answer.broken), (status, None));
+        assert_eq!(client.reset_of(stream), Some(NO_ERROR));
+    }
 }
 
 /// RFC 9113, section 8.1: an answer may come before the end of the request; the rest is no longer wanted.
