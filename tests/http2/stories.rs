@@ -3,7 +3,7 @@
 use crate::client::{Client, Outcome};
 use crate::frames::*;
 use crate::table::{
-    Allowed, CLOSED, FLOW, NO_ERROR, PROTOCOL, REFUSED, Stage, head, head_at, holds, row,
+    Allowed, CANCEL, CLOSED, FLOW, NO_ERROR, PROTOCOL, REFUSED, Stage, head, head_at, holds, row,
 };
 
 #[test]
@@ -203,6 +203,20 @@ fn each_settings_frame_is_acknowledged() {
     client.say(&settings(&[(4, 1000)])).say(&settings(&[]));
     assert_eq!(client.outcome(0), Outcome::Alive);
     assert_eq!(client.acks, 3);
+}
+
+/// RFC 9113, section 10.5: who opens no window for its answer is given up, and its other streams go on.
+#[test]
+fn an_answer_that_is_not_taken_is_broken_off() {
+    let stage = Stage::new();
+    let mut client = Client::to(&stage.address);
+    client.say(&settings(&[(4, 0)]));
+    client.get(1, "hasty.test", "/stream");
+    let outcome = client.outcome(1);
+    assert!(matches!(&outcome, Outcome::Answer(answer) if answer.broken == Some(CANCEL)), "{outcome:?}");
+    assert!(stage.log().contains("limits.answer-rate"), "{}", stage.log());
+    client.get(3, "a.test", "/x").say(&window_update(3, 100));
+    assert!(matches!(client.outcome(3), Outcome::Answer(answer) if answer.content == "ok"));
 }
 
 /// RFC 9113, section 5: a stream whose answer nobody reads does not hold up the others.

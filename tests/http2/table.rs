@@ -17,6 +17,7 @@ pub const FLOW: u32 = 3;
 pub const CLOSED: u32 = 5;
 pub const SIZE: u32 = 6;
 pub const REFUSED: u32 = 7;
+pub const CANCEL: u32 = 8;
 pub const COMPRESSION: u32 = 9;
 pub const CALM: u32 = 11;
 
@@ -240,9 +241,10 @@ impl Row {
     }
 }
 
-/// A gateway in front of one endpoint of each kind: `a.test` speaks HTTP/1.1, `b.test` HTTP/2.
+/// A gateway in front of one endpoint of each kind: `a.test` speaks HTTP/1.1, `b.test` HTTP/2;
+/// `hasty.test` is `a.test`, with an answer-rate that nobody keeps.
 pub struct Stage {
-    _daemon: Daemon,
+    daemon: Daemon,
     pub address: String,
     pub book: Book,
     pub book2: Book,
@@ -254,9 +256,14 @@ impl Stage {
         let (endpoint2, book2) = endpoint2::start();
         let folder = Folder::listening_with("[daemon]\nthreads = 1");
         folder.passing("a", &endpoint);
+        folder.passing_with("hasty", &endpoint, "limits = { answer-rate = \"1GiB\" }");
         folder.passing_with("b", &endpoint2, "protocol = \"h2c\"");
         let daemon = folder.start().ready();
-        Stage { address: daemon.address(), _daemon: daemon, book, book2 }
+        Stage { address: daemon.address(), daemon, book, book2 }
+    }
+
+    pub fn log(&self) -> String {
+        self.daemon.log()
     }
 
     fn play(&self, row: &Row) -> Result<(), String> {
