@@ -1,6 +1,7 @@
 //! What takes more than one look: tunnels, expectations, limits of streams, a client that leaves.
 
 use crate::client::{Client, Outcome};
+use crate::daemon::eventually;
 use crate::frames::*;
 use crate::table::{
     Allowed, CANCEL, CLOSED, FLOW, NO_ERROR, PROTOCOL, REFUSED, Stage, head, head_at, holds, row,
@@ -214,7 +215,7 @@ fn an_answer_that_is_not_taken_is_broken_off() {
     client.get(1, "hasty.test", "/stream");
     let outcome = client.outcome(1);
     assert!(matches!(&outcome, Outcome::Answer(answer) if answer.broken == Some(CANCEL)), "{outcome:?}");
-    assert!(stage.log().contains("limits.answer-rate"), "{}", stage.log());
+    eventually(|| stage.log().contains("limits.answer-rate").then_some(()));
     client.get(3, "a.test", "/x").say(&window_update(3, 100));
     assert!(matches!(client.outcome(3), Outcome::Answer(answer) if answer.content == "ok"));
 }

@@ -254,7 +254,7 @@ impl Stage {
     pub fn new() -> Stage {
         let (endpoint, book) = endpoint::start();
         let (endpoint2, book2) = endpoint2::start();
-        let folder = Folder::listening_with("[daemon]\nthreads = 1");
+        let folder = Folder::listening_with("[daemon]\nthreads = 1\n[log]\naccess = \"all\"");
         folder.passing("a", &endpoint);
         folder.passing_with("hasty", &endpoint, "limits = { answer-rate = \"1GiB\" }");
         folder.passing_with("b", &endpoint2, "protocol = \"h2c\"");
