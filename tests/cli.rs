@@ -94,7 +94,7 @@ fn doctor_without_its_unit_says_what_it_could_not_look_at_and_exits_2() {
 
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
-    let shell = format!("{} check --schema | head -c 1", env!("CARGO_BIN_EXE_hitless"));
-    let output = Command::new("sh").args(["-c", &shell]).output().unwrap();
+    let shell = ["-c", "\"$0\" check --schema | head -c 1", env!("CARGO_BIN_EXE_hitless")];
+    let output = Command::new("sh").args(shell).output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }

@@ -21,7 +21,7 @@ use crate::telemetry::counters::Totals;
 use crate::telemetry::ledger::{Fate, Page};
 
 /// Longer than anything that works takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One data thread in front of one service, unless told otherwise.
 pub(super) struct Gateway {
