@@ -66,7 +66,7 @@ fn check_accepts_explains_and_shows() {
 
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
-    let shell = format!("{} check --schema | head -c 1", env!("CARGO_BIN_EXE_hitless"));
-    let output = Command::new("sh").args(["-c", &shell]).output().unwrap();
+    let shell = ["-c", "\"$0\" check --schema | head -c 1", env!("CARGO_BIN_EXE_hitless")];
+    let output = Command::new("sh").args(shell).output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }

@@ -16,7 +16,7 @@ use engine::{Bounds, KINDS};
 const LIMITS: &str = "head-time = \"500ms\"\nkeep-alive = \"500ms\"\ncontent-rate = \"1KiB\"\n\
     [defaults.timeout]\nidle = \"2s\"";
 /// Far more than it takes to be ended; a gateway that ends nobody fails instead of hanging.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn holds(name: &str) {
     let kind = KINDS.iter().find(|kind| kind.name == name).unwrap();

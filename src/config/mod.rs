@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn a_route_inherits_the_limits_of_content_from_its_service_and_that_from_the_daemon() {
         let text = r#"
-            limits = { content = "1MiB", content-rate = "1KiB" }
+            limits = { content = "1MiB", content-rate = "1KiB", answer-rate = "3KiB" }
             [service.shop]
             hosts = ["shop.example"]
             endpoints = ["shop:80"]
@@ -225,24 +225,36 @@ mod tests {
             [[service.shop.route]]
             [[service.shop.route]]
             path = "/upload"
-            limits = { content = "off", content-rate = "2KiB" }
+            limits = { content = "off", content-rate = "2KiB", answer-rate = "off" }
             [service.blog]
             hosts = ["blog.example"]
             endpoints = ["blog:80"]
             limits.content-rate = "off"
+            limits.answer-rate = "4KiB"
         "#;
         let settings = parse_one(text).unwrap().settings;
         let limits: Vec<_> = settings
             .services
             .iter()
             .flat_map(|service| &service.routes)
-            .map(|route| (route.limits.content, route.limits.content_rate))
+            .map(|route| (route.limits.content, route.limits.content_rate, route.limits.answer_rate))
             .collect();
         let (mib, kib) = (1 << 20, 1 << 10);
         assert_eq!(
             limits,
-            [(Some(mib), None), (Some(2 * mib), Some(kib)), (None, Some(2 * kib))],
+            [
+                (Some(mib), None, Some(4 * kib)),
+                (Some(2 * mib), Some(kib), Some(3 * kib)),
+                (None, Some(2 * kib), None)
+            ],
             "blog, shop, its uploads"
+        );
+        let route =
+            parse_one("[service.shop]\nhosts = [\"shop.example\"]\nendpoints = [\"shop:80\"]").unwrap();
+        assert_eq!(
+            route.settings.services[0].routes[0].limits.answer_rate,
+            Some(240),
+            "unless somebody says else"
         );
     }
 

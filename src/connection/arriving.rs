@@ -24,7 +24,7 @@ impl Arriving {
     /// The stream that it comes in, of HTTP/2.
     pub(super) fn into_stream(self) -> Option<h2::RecvStream> {
         match self {
-            Arriving::Http2(content) => Some(content.into_stream()),
+            Arriving::Http2(content) => content.into_stream(),
             Arriving::Http1(_) | Arriving::Nothing => None,
         }
     }

@@ -34,7 +34,7 @@ use super::arriving::Arriving;
 use super::body::{Body, Branch};
 use super::flight::{Flight, Guard};
 use super::local::Local;
-use super::meter::Metered;
+use super::rate::Limited;
 use super::seat::Seat;
 use super::tunnel::Tunnel;
 use crate::config::settings::Action;
@@ -252,11 +252,11 @@ fn take_place(flight: &Flight) -> Result<(), Failure> {
 
 /// The client's content within the limits of its route.
 fn content(flight: &Flight, route: &Route, arriving: Arriving) -> Result<Content, Failure> {
-    let metered = Metered::new(arriving, &route.settings.limits)?;
-    if let Some(meter) = metered.meter() {
-        flight.measure(Rc::clone(meter));
+    let limited = Limited::new(arriving, &route.settings.limits)?;
+    if let Some(rate) = limited.rate() {
+        flight.measure(Rc::clone(rate));
     }
-    Ok(Content::stream(metered, route.settings.timeout.idle))
+    Ok(Content::stream(limited, route.settings.timeout.idle))
 }
 
 /// Whether what is asked for is a tunnel in one stream of many.

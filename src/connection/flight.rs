@@ -16,8 +16,8 @@ use http::{HeaderValue, Method, Request, Response, Uri, Version};
 
 use super::blueprint::Generation;
 use super::local::{Local, Stage};
-use super::meter::{Meter, Pace};
 use super::places::Place;
+use super::rate::{Pace, Rate};
 use super::seat::{self, Eviction, Seat};
 use crate::config::settings::{ErrorPages, Service};
 use crate::http1::Glimpse;
@@ -64,7 +64,7 @@ pub(super) struct Flight {
     /// Interim answers on their way to the client.
     interim: RefCell<Vec<Response<()>>>,
     received: RefCell<Option<Rc<ContentState>>>,
-    meter: RefCell<Option<Rc<Meter>>>,
+    rate: RefCell<Option<Rc<Rate>>>,
     pace: Pace,
     /// Among the tunnels, if it may become one.
     place: RefCell<Option<Place>>,
@@ -131,7 +131,7 @@ impl Flight {
             endpoint: RefCell::new(None),
             interim: RefCell::new(Vec::new()),
             received: RefCell::new(None),
-            meter: RefCell::new(None),
+            rate: RefCell::new(None),
             pace: Pace::new(now),
             place: RefCell::new(None),
             last: Cell::new(false),
@@ -245,8 +245,8 @@ impl Flight {
     }
 
     /// The content is measured by the sweep.
-    pub(super) fn measure(&self, meter: Rc<Meter>) {
-        *self.meter.borrow_mut() = Some(meter);
+    pub(super) fn measure(&self, rate: Rc<Rate>) {
+        *self.rate.borrow_mut() = Some(rate);
     }
 
     /// How fast the client takes the answer.
@@ -332,8 +332,8 @@ impl Flight {
     /// for the rate, or when it is past its deadline: nobody polls it meanwhile.
     pub(super) fn swept(&self, now: Instant) {
         self.count();
-        if let Some(meter) = &*self.meter.borrow() {
-            meter.swept(now);
+        if let Some(rate) = &*self.rate.borrow() {
+            rate.swept(now);
         }
         if !self.has_begun_answer() {
             return;

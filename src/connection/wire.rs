@@ -33,6 +33,9 @@ const BULK: usize = 64 * 1024;
 /// by calls alone, one connection would move 8 MiB at a time.
 const STEP: usize = 4 * 1024;
 
+/// The work of a chunk, in bytes that are moved: with it, 8 Ki chunks are a turn as 512 KiB are.
+const CHUNK: usize = 64;
+
 /// A connection as it was accepted, before any thread has made it its own.
 #[derive(Debug)]
 pub struct Accepted {
@@ -254,6 +257,11 @@ impl AsFd for Stream {
     }
 }
 
+/// Takes the work of so many chunks off the budget of the task.
+pub(super) fn charge_chunks(count: usize, cx: &mut Context<'_>) {
+    charge(count * CHUNK, cx);
+}
+
 /// Takes what has been moved off the budget of the task, beyond the call itself.
 fn charge(bytes: usize, cx: &mut Context<'_>) {
     for _ in 0..bytes / STEP {
@@ -318,5 +326,32 @@ impl AsyncWrite for Wire {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many rounds of this work one turn of a task has room for.
+    fn rounds(work: impl Fn(&mut Context<'_>)) -> usize {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut count = 0;
+        runtime.block_on(std::future::poll_fn(|cx| {
+            while coop::has_budget_remaining() {
+                work(cx);
+                count += 1;
+            }
+            Poll::Ready(())
+        }));
+        count
+    }
+
+    #[test]
+    fn a_turn_is_half_a_mebibyte_or_eight_thousand_chunks() {
+        assert_eq!(rounds(|cx| charge(64 * 1024, cx)), 8);
+        assert_eq!(rounds(|cx| charge_chunks(1024, cx)), 8);
+        // What a client of one-byte chunks has in one read is more than a turn: 10,922.
+        assert_eq!(rounds(|cx| charge_chunks(BULK / 6, cx)), 1);
     }
 }

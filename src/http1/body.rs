@@ -26,6 +26,8 @@ const TOGETHER: usize = 8 * 1024;
 pub struct Decoder {
     state: State,
     excess: u64,
+    /// Begun since somebody asked.
+    chunks: usize,
 }
 
 #[derive(Debug)]
@@ -61,12 +63,17 @@ impl Decoder {
             Framing::UntilClose => State::UntilClose,
             Framing::Chunked => State::Size(0),
         };
-        Decoder { state, excess: 0 }
+        Decoder { state, excess: 0, chunks: 0 }
     }
 
     /// Whether all of the content has been taken. Never, if only the end of the connection ends it.
     pub fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
+    }
+
+    /// How many chunks have begun since this was asked last: what work they were, which their bytes do not tell.
+    pub fn take_chunks(&mut self) -> usize {
+        std::mem::take(&mut self.chunks)
     }
 
     /// How much content is still to come, as far as that is known.
@@ -111,14 +118,22 @@ impl Decoder {
                     if !together.is_empty() && (here >= SHARED || together.len() + here > TOGETHER) {
                         return Ok(Decoded::Data(together.freeze()));
                     }
-                    let taken = take(buffer, rest);
+                    // Copied without a share of the buffer, which costs more than so few bytes.
+                    let short = here < SHARED;
+                    let taken = if short {
+                        together.extend_from_slice(&buffer[..here]);
+                        buffer.advance(here);
+                        *rest -= here as u64;
+                        None
+                    } else {
+                        Some(take(buffer, rest))
+                    };
                     if *rest == 0 {
                         self.state = State::ChunkEnd;
                     }
-                    if here >= SHARED {
+                    if let Some(taken) = taken {
                         return Ok(Decoded::Data(taken.freeze()));
                     }
-                    together.extend_from_slice(&taken);
                 }
                 State::ChunkEnd => match &buffer[..] {
                     [b'\r', b'\n', ..] => {
@@ -133,6 +148,7 @@ impl Decoder {
                     Some((0, _)) => self.state = State::Trailers(Reader::default()),
                     Some((size, line)) => {
                         self.spend(line, size)?;
+                        self.chunks += 1;
                         self.state = State::Chunk(size);
                     }
                 },

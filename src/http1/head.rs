@@ -427,6 +427,22 @@ pub fn content_length(fields: &HeaderMap) -> Result<Option<u64>, Refusal> {
     }
 }
 
+/// Whether these fields, which came in another version, are any that this reader would take, or why not (RFC 9110,
+/// section 5.1; RFC 9113, section 8.2.1: h2 leaves both to us).
+pub fn can_be_said(fields: &HeaderMap) -> Result<(), &'static str> {
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    for (name, value) in fields {
+        // `http` takes a quote for a part of a name.
+        if !is_token(name.as_str().as_bytes()) {
+            return Err("the name of a field is not a token");
+        }
+        if blank(value.as_bytes().first()) || blank(value.as_bytes().last()) {
+            return Err("a field has spaces around its value");
+        }
+    }
+    Ok(())
+}
+
 /// RFC 9112, section 6.1: `chunked` alone, or nothing.
 fn is_chunked(version: Version, fields: &HeaderMap) -> Result<bool, Refusal> {
     let mut lines = fields.get_all(TRANSFER_ENCODING).iter();

@@ -325,6 +325,22 @@ fn a_chunk_that_two_readers_could_measure_differently_is_refused() {
     assert_eq!(decoded(Framing::Chunked, trailers.as_bytes(), 9), Err(Refusal::ManyFields));
 }
 
+/// Beside a flood of them others waited, since only the bytes were counted: 87,000 chunks in half a MiB.
+#[test]
+fn the_work_of_small_chunks_is_told_and_they_leave_in_few_pieces() {
+    const COUNT: usize = 64 * 1024 / 6;
+    let mut buffer = BytesMut::from(&b"1\r\nx\r\n".repeat(COUNT)[..]);
+    let mut decoder = Decoder::new(Framing::Chunked);
+    let (mut pieces, mut bytes, mut chunks) = (0, 0, 0);
+    while let Decoded::Data(data) = decoder.decode(&mut buffer, &LIMITS).unwrap() {
+        (pieces, bytes) = (pieces + 1, bytes + data.len());
+        let begun = decoder.take_chunks();
+        assert!(begun <= 8 * 1024 + 1, "{begun} in one piece");
+        chunks += begun;
+    }
+    assert_eq!((pieces, bytes, chunks), (2, COUNT, COUNT));
+}
+
 #[test]
 fn many_small_chunks_are_fine_and_much_ado_about_nothing_is_not() {
     let small = b"1\r\na\r\n".repeat(100_000);

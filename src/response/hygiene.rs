@@ -51,8 +51,7 @@ pub fn identify(headers: &mut HeaderMap, request_id: &HeaderValue, traceresponse
 
 /// Removes the fields of one connection and those that `Connection` lists.
 pub fn strip(headers: &mut HeaderMap) {
-    // RFC 9112, section 6.3: a transfer coding overrides a length, which must not be passed on with it;
-    // hyper removes it from requests only.
+    // RFC 9112, section 6.3: a transfer coding overrides a length, which must not be passed on with it.
     if headers.contains_key(TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
     }

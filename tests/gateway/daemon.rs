@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_hitless");
 /// Far more than anything here takes; a broken promise fails instead of hanging.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A configuration folder, and the notify socket of a service manager beside it.
 pub struct Folder {
@@ -372,21 +372,14 @@ pub fn eventually<T>(question: impl Fn() -> Option<T>) -> T {
     }
 }
 
-/// Runs to its end in time.
-pub fn within(limit: Duration, what: impl FnOnce()) {
-    let began = Instant::now();
-    what();
-    assert!(began.elapsed() < limit, "took {:?}", began.elapsed());
-}
-
 impl Daemon {
     /// Whether the service manager hears nothing for five watchdog intervals, once what was on its
-    /// way has arrived.
+    /// way has arrived: the queue of its socket, which is far shorter than this (unix(7), max_dgram_qlen).
     pub fn falls_silent(&mut self) -> bool {
         let interval = Duration::from_millis(50);
         self.folder.notify.set_read_timeout(Some(interval * 5)).unwrap();
         let mut buffer = [0; 8192];
-        let silent = (0..3).any(|_| self.folder.notify.recv(&mut buffer).is_err());
+        let silent = (0..1000).any(|_| self.folder.notify.recv(&mut buffer).is_err());
         self.folder.notify.set_read_timeout(Some(PATIENCE)).unwrap();
         silent
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
+
 use crate::byhand::{Door, Message, Wire};
 use crate::daemon::{Daemon, Folder, eventually};
 use crate::http2::{Http2, curl, request};
@@ -36,10 +38,9 @@ fn an_endpoint_that_takes_no_connection_is_late_to_connect() {
     socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
     socket.listen(0).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
-    let mut queue = vec![];
-    while let Ok(waiting) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
-        queue.push(waiting);
-    }
+    let _waiting = std::net::TcpStream::connect(address).unwrap();
+    // listen(2): a backlog of 0 is full with the first that waits; from then on the kernel drops each SYN.
+    poll(&mut [PollFd::new(&socket, PollFlags::IN)], None).unwrap();
     let daemon = in_front_of(&address.to_string(), "connect = \"300ms\"");
     let (answer, line) = asked(&daemon);
     is_504(&answer, &line, "connect");
@@ -65,6 +66,8 @@ fn the_whole_request_has_its_deadline_before_and_within_the_answer() {
     let (answer, line) = asked(&daemon);
     is_504(&answer, &line, "request");
     drop(door.accept());
+    // Long enough for an endpoint that shares its processor with many.
+    let daemon = in_front_of(&door.address, "request = \"5s\"");
     let mut client = Wire::to(&daemon.address());
     client.say("GET / HTTP/1.1\r\nHost: shop.test\r\nX-Request-Id: within\r\n\r\n");
     let mut endpoint = door.accept();
@@ -104,9 +107,13 @@ fn an_endpoint_that_stops_reading_an_upload_is_late_and_so_is_a_client_that_stop
     let mut client = Wire::to(&daemon.address());
     client.say("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 1000000000\r\n\r\n");
     let _endpoint = door.accept();
-    client.socket.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
-    while std::io::Write::write(&mut client.socket, &[7; 65_536]).is_ok() {}
+    let mut writer = client.socket.try_clone().unwrap();
+    // Never ends by itself: the client cannot be the one who is late.
+    let sending =
+        std::thread::spawn(move || while std::io::Write::write(&mut writer, &[7; 65_536]).is_ok() {});
     assert_eq!(client.head().status(), 504);
+    let _ = client.socket.shutdown(std::net::Shutdown::Both);
+    sending.join().unwrap();
     let mut client = Wire::to(&daemon.address());
     client.say("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 10\r\n\r\nhalf");
     assert_eq!(client.head().status(), 408);

@@ -95,7 +95,8 @@ impl Lane {
 
 pub struct Endpoint {
     pub port: u16,
-    serving: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    /// Returns every connection that was made.
+    accepting: JoinHandle<Vec<JoinHandle<()>>>,
 }
 
 impl Endpoint {
@@ -107,25 +108,24 @@ impl Endpoint {
 
     pub fn start(listener: TcpListener, lanes: Vec<Arc<Lane>>) -> Endpoint {
         let port = listener.local_addr().unwrap().port();
-        let serving: Arc<Mutex<Vec<JoinHandle<()>>>> = Arc::default();
-        let threads = Arc::clone(&serving);
-        spawn(move || {
+        let accepting = spawn(move || {
+            let mut serving = vec![];
             for stream in listener.incoming().map_while(Result::ok) {
                 let local = stream.local_addr().unwrap().ip();
                 let of = |lane: &&Arc<Lane>| IpAddr::V4(lane.address()) == local;
-                let Some(lane) = lanes.iter().find(of).cloned() else { return };
-                threads.lock().unwrap().push(spawn(move || serve(stream, &lane)));
+                let Some(lane) = lanes.iter().find(of).cloned() else { break };
+                serving.push(spawn(move || serve(stream, &lane)));
             }
+            serving
         });
-        Endpoint { port, serving }
+        Endpoint { port, accepting }
     }
 
-    /// Waits until every connection has ended; there must be nobody left to make one.
+    /// Waits until every connection has been accepted and has ended; there must be nobody left to make one.
     pub fn ends(self) {
-        // An address that belongs to no row ends the accepting.
+        // An address that belongs to no row ends the accepting, after all that wait before it.
         drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)));
-        loop {
-            let Some(thread) = self.serving.lock().unwrap().pop() else { return };
+        for thread in self.accepting.join().unwrap() {
             let _ = thread.join();
         }
     }

@@ -10,7 +10,7 @@ use crate::daemon::{Daemon, Folder, eventually};
 use crate::endpoint::Endpoint;
 use crate::oracle;
 use crate::peer::{Heard, Peer};
-use crate::row::{HOST, OK, Row, Step, Then, chunked, get, post, row, status, want};
+use crate::row::{Act, HOST, OK, Row, Step, Then, chunked, get, post, row, say, status, want};
 use crate::run::run;
 
 #[test]
@@ -137,6 +137,8 @@ fn by_default() -> Vec<Row> {
 const JSON: &str = "Accept: application/json\r\n";
 
 fn set() -> Vec<Row> {
+    // More than all buffers on the way take for a client that does not listen.
+    let untaken = "x".repeat(16 << 20);
     let post_line = "POST / HTTP/1.1";
     let (all, more) = ("a".repeat(1024), "a".repeat(1025));
     let known = |content: &str| post(&format!("{JSON}Content-Length: {}\r\n", content.len()), content);
@@ -263,6 +265,22 @@ fn set() -> Vec<Row> {
             .then(Then::Refused)
             .arrives(broken())
             .logs("limits.content-rate")
+            .once(),
+        // The client does not listen before the endpoint has seen that nobody wants more.
+        row("an answer that is not taken", "RFC 9110, section 15.2")
+            .service("limits = { answer-rate = \"1GiB\" }\n")
+            .says(get(""))
+            .acts(vec![
+                Act::Whole,
+                say(format!("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n{untaken}")),
+                Act::Heard("what never comes"),
+                Act::Mark("broken off"),
+            ])
+            .does(Step::Await("broken off"))
+            .gets(status(200).cut(&untaken))
+            .then(Then::Closed)
+            .arrives(want(LINE))
+            .logs("limits.answer-rate")
             .once(),
     ]
 }

@@ -69,8 +69,8 @@ impl Client {
     pub fn silent(address: &str) -> Client {
         let socket = TcpStream::connect(address).unwrap();
         socket.set_nodelay(true).unwrap();
-        socket.set_read_timeout(Some(PATIENCE / 3)).unwrap();
-        socket.set_write_timeout(Some(PATIENCE / 3)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_write_timeout(Some(PATIENCE)).unwrap();
         Client {
             socket,
             decoder: Decoder::default(),
@@ -139,6 +139,17 @@ impl Client {
         goaway
             .or_else(|| self.end.clone())
             .or_else(|| alive.then(|| self.late.map_or(Outcome::Alive, Outcome::Reset)))
+    }
+
+    /// Reads until this stream has been reset, also after its end; none when the connection ended instead.
+    pub fn reset_of(&mut self, stream: u32) -> Option<u32> {
+        loop {
+            let reset = self.streams.get(&stream).and_then(|stream| stream.reset);
+            if reset.is_some() || self.end.is_some() {
+                return reset;
+            }
+            self.step();
+        }
     }
 
     /// Whether nothing more can be asked on this connection.

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 
 use crate::daemon::PATIENCE;
+use crate::ears::{Ear, Ears};
 
 /// Lines of one request: the request line, the fields in the order of their names, `= ` and the
 /// content, `+ ` and a trailer, and what became of it: `! cut` inside of the content, `! gone`
@@ -23,18 +23,22 @@ pub struct Record {
 }
 
 /// What an endpoint has received, and what it says.
-#[derive(Clone, Default)]
-pub struct Book(Arc<(Mutex<Pages>, Condvar)>);
+#[derive(Clone)]
+pub struct Book(Arc<(Mutex<Pages>, Condvar)>, Ears);
 
 #[derive(Default)]
 struct Pages {
     records: Vec<Record>,
     /// What `/scripted` is answered with; the connection ends after it.
     script: Vec<u8>,
-    deaf: Vec<TcpStream>,
+    deaf: Vec<Ear>,
 }
 
 impl Book {
+    pub fn of(ears: Ears) -> Book {
+        Book(Arc::default(), ears)
+    }
+
     pub fn script(&self, bytes: &[u8]) {
         self.0.0.lock().unwrap().script = bytes.to_vec();
     }
@@ -43,7 +47,7 @@ impl Book {
     pub fn until(&self, holds: impl Fn(&[Record]) -> bool) -> bool {
         let (pages, changed) = &*self.0;
         let pages = pages.lock().unwrap();
-        let waited = changed.wait_timeout_while(pages, PATIENCE / 6, |pages| !holds(&pages.records));
+        let waited = changed.wait_timeout_while(pages, PATIENCE, |pages| !holds(&pages.records));
         !waited.unwrap().1.timed_out()
     }
 
@@ -51,8 +55,9 @@ impl Book {
         self.0.0.lock().unwrap().records.clone()
     }
 
-    /// Everything so far; the next row begins with an empty page.
+    /// Everything that has been sent to the endpoint; the next row begins with an empty page.
     pub fn take(&self) -> Vec<Record> {
+        self.1.settle();
         let mut records = self.records();
         self.note(|pages| {
             pages.iter_mut().for_each(|page| *page = Record { whole: true, ..Record::default() })
@@ -91,13 +96,12 @@ impl Book {
 
 /// Where it listens, and its book.
 pub fn start() -> (String, Book) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let book = Book::default();
+    let ears = Ears::listening();
+    let (address, book) = (ears.address(), Book::of(ears.clone()));
     let notes = book.clone();
     std::thread::spawn(move || {
-        for socket in listener.incoming().map_while(Result::ok) {
-            let book = notes.clone();
+        loop {
+            let (socket, book) = (ears.accept(), notes.clone());
             std::thread::spawn(move || Speaker { socket, ahead: vec![], book }.serve());
         }
     });
@@ -105,7 +109,7 @@ pub fn start() -> (String, Book) {
 }
 
 struct Speaker {
-    socket: TcpStream,
+    socket: Ear,
     ahead: Vec<u8>,
     book: Book,
 }
@@ -151,6 +155,7 @@ impl Speaker {
             };
             let place = self.book.begin(head.lines.clone());
             if head.target.starts_with("/deaf") {
+                self.socket.deafen();
                 self.book.0.0.lock().unwrap().deaf.push(self.socket);
                 return;
             }
@@ -186,6 +191,7 @@ impl Speaker {
 
     /// Says more until nobody listens.
     fn stream(&mut self, place: usize) {
+        self.socket.deafen();
         let mut said = self.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
         while said.is_ok() {
             said = self.say(b"5\r\nhello\r\n");

@@ -2,21 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
 
+use crate::ears::{Ear, Ears};
 use crate::endpoint::{Book, noted};
 use crate::frames::*;
 use crate::hpack::Decoder;
 
 /// Where it listens, and its book; the request line is noted as `GET /x HTTP/2`.
 pub fn start() -> (String, Book) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let book = Book::default();
+    let ears = Ears::listening();
+    let (address, book) = (ears.address(), Book::of(ears.clone()));
     let notes = book.clone();
     std::thread::spawn(move || {
-        for socket in listener.incoming().map_while(Result::ok) {
-            let book = notes.clone();
+        loop {
+            let (socket, book) = (ears.accept(), notes.clone());
             std::thread::spawn(move || _ = serve(socket, &book));
         }
     });
@@ -31,7 +30,7 @@ struct Stream {
     open: bool,
 }
 
-fn serve(mut socket: TcpStream, book: &Book) -> std::io::Result<()> {
+fn serve(mut socket: Ear, book: &Book) -> std::io::Result<()> {
     let mut preface = [0; 24];
     std::io::Read::read_exact(&mut socket, &mut preface)?;
     assert_eq!(preface, PREFACE);

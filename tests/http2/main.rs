@@ -9,6 +9,7 @@ mod content;
 #[allow(dead_code, reason = "the tests of the gateway use more of it")]
 #[path = "../gateway/daemon.rs"]
 mod daemon;
+mod ears;
 mod endpoint;
 mod endpoint2;
 mod fields;

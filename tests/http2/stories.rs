@@ -1,8 +1,11 @@
 //! What takes more than one look: tunnels, expectations, limits of streams, a client that leaves.
 
 use crate::client::{Client, Outcome};
+use crate::daemon::eventually;
 use crate::frames::*;
-use crate::table::{Allowed, CLOSED, FLOW, PROTOCOL, REFUSED, Stage, head, holds, row};
+use crate::table::{
+    Allowed, CANCEL, CLOSED, FLOW, NO_ERROR, PROTOCOL, REFUSED, Stage, head, head_at, holds, row,
+};
 
 #[test]
 fn a_tunnel_is_asked_for_in_one_way_only() {
@@ -101,6 +104,20 @@ fn an_expectation_goes_to_the_endpoint_and_its_100_comes_back() {
     );
 }
 
+/// RFC 9113, section 8.1: who waits for it is told to stop, a while after an answer of either kind.
+#[test]
+fn an_early_answer_is_followed_by_a_reset_without_an_error_when_nothing_more_comes() {
+    let stage = Stage::new();
+    let mut client = Client::to(&stage.address);
+    client.say(&headers(1, 0, &head("POST", "/early", &[("content-length", "10")])));
+    client.say(&headers(3, 0, &head_at("nobody.test", "POST", "/", &[("content-length", "10")])));
+    for (stream, status) in [(1, 200), (3, 421)] {
+        let Outcome::Answer(answer) = client.outcome(stream) else { panic!("no answer") };
+        assert_eq!((answer.status, answer.broken), (status, None));
+        assert_eq!(client.reset_of(stream), Some(NO_ERROR));
+    }
+}
+
 /// RFC 9113, section 8.1: an answer may come before the end of the request; the rest is no longer wanted.
 #[test]
 fn an_early_answer_is_whole() {
@@ -187,6 +204,20 @@ fn each_settings_frame_is_acknowledged() {
     client.say(&settings(&[(4, 1000)])).say(&settings(&[]));
     assert_eq!(client.outcome(0), Outcome::Alive);
     assert_eq!(client.acks, 3);
+}
+
+/// RFC 9113, section 10.5: who opens no window for its answer is given up, and its other streams go on.
+#[test]
+fn an_answer_that_is_not_taken_is_broken_off() {
+    let stage = Stage::new();
+    let mut client = Client::to(&stage.address);
+    client.say(&settings(&[(4, 0)]));
+    client.get(1, "hasty.test", "/stream");
+    let outcome = client.outcome(1);
+    assert!(matches!(&outcome, Outcome::Answer(answer) if answer.broken == Some(CANCEL)), "{outcome:?}");
+    eventually(|| stage.log().contains("limits.answer-rate").then_some(()));
+    client.get(3, "a.test", "/x").say(&window_update(3, 100));
+    assert!(matches!(client.outcome(3), Outcome::Answer(answer) if answer.content == "ok"));
 }
 
 /// RFC 9113, section 5: a stream whose answer nobody reads does not hold up the others.

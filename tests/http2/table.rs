@@ -1,7 +1,8 @@
 //! A table of what a client says, what it is answered, and what of it reaches the endpoint.
 //!
 //! Promises: each row has a connection of its own; after its outcome a plain request follows, on the
-//! same connection unless that has ended, and what the endpoint has received until then is the row's.
+//! same connection unless that has ended, and what the endpoint was sent until then is the row's, however late
+//! the endpoint's threads get to it.
 //! All failing rows of a table are told at once, with name and citation.
 
 use crate::client::{Client, Outcome};
@@ -16,6 +17,7 @@ pub const FLOW: u32 = 3;
 pub const CLOSED: u32 = 5;
 pub const SIZE: u32 = 6;
 pub const REFUSED: u32 = 7;
+pub const CANCEL: u32 = 8;
 pub const COMPRESSION: u32 = 9;
 pub const CALM: u32 = 11;
 
@@ -239,9 +241,10 @@ impl Row {
     }
 }
 
-/// A gateway in front of one endpoint of each kind: `a.test` speaks HTTP/1.1, `b.test` HTTP/2.
+/// A gateway in front of one endpoint of each kind: `a.test` speaks HTTP/1.1, `b.test` HTTP/2;
+/// `hasty.test` is `a.test`, with an answer-rate that nobody keeps.
 pub struct Stage {
-    _daemon: Daemon,
+    daemon: Daemon,
     pub address: String,
     pub book: Book,
     pub book2: Book,
@@ -251,11 +254,16 @@ impl Stage {
     pub fn new() -> Stage {
         let (endpoint, book) = endpoint::start();
         let (endpoint2, book2) = endpoint2::start();
-        let folder = Folder::listening_with("[daemon]\nthreads = 1");
+        let folder = Folder::listening_with("[daemon]\nthreads = 1\n[log]\naccess = \"all\"");
         folder.passing("a", &endpoint);
+        folder.passing_with("hasty", &endpoint, "limits = { answer-rate = \"1GiB\" }");
         folder.passing_with("b", &endpoint2, "protocol = \"h2c\"");
         let daemon = folder.start().ready();
-        Stage { address: daemon.address(), _daemon: daemon, book, book2 }
+        Stage { address: daemon.address(), daemon, book, book2 }
+    }
+
+    pub fn log(&self) -> String {
+        self.daemon.log()
     }
 
     fn play(&self, row: &Row) -> Result<(), String> {
@@ -284,7 +292,8 @@ impl Stage {
                 book.until(|records| records.iter().map(|one| one.lines.len()).sum::<usize>() >= wanted);
             }
         }
-        let plain = self.plain(client, if row.h2c { "b.test" } else { "a.test" });
+        // The client stays until then: what comes of its leaving is nobody's.
+        let plain = self.plain(&mut client, if row.h2c { "b.test" } else { "a.test" });
         let mut received = book.take();
         received.retain(|one| !one.lines[0].starts_with("GET /plain "));
         let mut faults = vec![];
@@ -321,10 +330,10 @@ impl Stage {
     }
 
     /// A plain request, on the same connection if that goes on; whatever a row has caused comes before it.
-    fn plain(&self, mut client: Client, host: &str) -> Result<(), String> {
+    fn plain(&self, client: &mut Client, host: &str) -> Result<(), String> {
         let same = !client.is_over();
         if !same {
-            client = Client::to(&self.address);
+            *client = Client::to(&self.address);
         }
         client.get(1001, host, "/plain");
         match client.outcome(1001) {

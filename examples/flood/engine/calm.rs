@@ -13,7 +13,7 @@ use serde::Serialize;
 
 const CONNECTIONS: u32 = 4;
 /// A request that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct Calm {
     notes: Arc<Notes>,

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-pub use calm::{Calm, Share, percentile};
+pub use calm::{Calm, Share};
 pub use kinds::{KINDS, Kind};
 use serde::Serialize;
 pub use stage::Stage;

@@ -21,7 +21,7 @@ use http_body::{Frame, SizeHint};
 
 use crate::connection::scratch;
 use crate::connection::seat::Seat;
-use crate::connection::wire::{Gulp, Socket};
+use crate::connection::wire::{Gulp, Socket, charge_chunks};
 use crate::http1::{Decoded, Decoder, Framing, Limits, Refusal};
 use crate::upstream::ContentFault;
 
@@ -131,7 +131,9 @@ impl Reading {
     /// Reads on without a consumer, for the sake of what follows; an error: nothing can follow.
     pub(super) fn poll_discard(&self, socket: &Socket, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
         loop {
-            match self.decoder.borrow_mut().decode(&mut socket.unread(), &self.limits) {
+            let decoded = self.decoder.borrow_mut().decode(&mut socket.unread(), &self.limits);
+            charge_chunks(self.decoder.borrow_mut().take_chunks(), cx);
+            match decoded {
                 Err(_) => return Poll::Ready(Err(())),
                 Ok(Decoded::End | Decoded::Trailers(_)) => return Poll::Ready(Ok(())),
                 Ok(Decoded::Data(_)) => continue,
@@ -164,7 +166,7 @@ impl Reading {
             let fault = match (self.fault.get(), &*socket) {
                 (Some(fault), _) => fault,
                 (None, None) => ContentFault::Gone,
-                (None, Some(socket)) => match self.decode(socket) {
+                (None, Some(socket)) => match self.decode(socket, cx) {
                     Err(fault) => fault,
                     Ok(Decoded::End) => return Poll::Ready(None),
                     Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
@@ -180,13 +182,16 @@ impl Reading {
         }
     }
 
-    fn decode(&self, socket: &Socket) -> Result<Decoded, ContentFault> {
+    fn decode(&self, socket: &Socket, cx: &mut Context<'_>) -> Result<Decoded, ContentFault> {
         let mut unread = socket.unread();
         if !unread.is_empty() && self.expectation.get() != Expectation::None {
             // It did not wait.
             self.expectation.set(Expectation::None);
         }
-        self.decoder.borrow_mut().decode(&mut unread, &self.limits).map_err(|refusal| match refusal {
+        let mut decoder = self.decoder.borrow_mut();
+        let decoded = decoder.decode(&mut unread, &self.limits);
+        charge_chunks(decoder.take_chunks(), cx);
+        decoded.map_err(|refusal| match refusal {
             Refusal::Malformed(reason) => ContentFault::Malformed(reason),
             Refusal::ManyFields => ContentFault::ManyTrailers(self.limits.count as u64),
             _ => ContentFault::LongTrailers(self.limits.fields as u64),

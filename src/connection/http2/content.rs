@@ -15,13 +15,17 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
 use super::head;
+use super::leftover::Slot;
 use super::metered::Gauge;
 use crate::config::settings::Limits;
 use crate::connection::flight::Flight;
 use crate::upstream::{Asker, ContentFault};
 
 pub(in crate::connection) struct Content {
-    stream: RecvStream,
+    /// None when it has become a tunnel's.
+    stream: Option<RecvStream>,
+    /// For what nobody reads any more.
+    leftover: Slot,
     /// Still to come, when the client said how much it is.
     left: Option<u64>,
     /// Whose client waits for a 100.
@@ -35,13 +39,15 @@ impl Content {
     /// `expected`: its client waits for a 100.
     pub(super) fn new(
         stream: RecvStream,
+        leftover: &Slot,
         length: Option<u64>,
         expected: Option<&Rc<Flight>>,
         limits: &Limits,
         gauge: &Rc<Gauge>,
     ) -> Content {
         Content {
-            stream,
+            stream: Some(stream),
+            leftover: Rc::clone(leftover),
             left: length,
             expected: expected.map(Rc::downgrade),
             trailing: false,
@@ -51,16 +57,17 @@ impl Content {
     }
 
     /// The stream itself, when it is to carry a tunnel.
-    pub(in crate::connection) fn into_stream(self) -> RecvStream {
-        self.stream
+    pub(in crate::connection) fn into_stream(mut self) -> Option<RecvStream> {
+        self.stream.take()
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ContentFault>>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
         loop {
-            match self.stream.poll_data(cx) {
+            match stream.poll_data(cx) {
                 Poll::Ready(Some(Ok(bytes))) => {
                     // Fails for a stream that is gone, whose window nobody needs.
-                    let _ = self.stream.flow_control().release_capacity(bytes.len());
+                    let _ = stream.flow_control().release_capacity(bytes.len());
                     self.expected = None;
                     self.left = self.left.map(|left| left.saturating_sub(bytes.len() as u64));
                     if !bytes.is_empty() {
@@ -88,7 +95,8 @@ impl Content {
 
     fn trailers(&self, trailers: Option<HeaderMap>) -> Option<Result<Frame<Bytes>, ContentFault>> {
         let trailers = trailers?;
-        if self.gauge.take_malformed(self.stream.stream_id().as_u32()) {
+        let stream = self.stream.as_ref()?.stream_id();
+        if self.gauge.take_malformed(stream.as_u32()) {
             return Some(Err(ContentFault::Malformed("a pseudo-field in its trailers")));
         }
         if head::check_fields(&trailers, &self.limits).is_err() {
@@ -113,21 +121,28 @@ impl Body for Content {
             }
             this.trailing = true;
         }
-        match ready!(this.stream.poll_trailers(cx)) {
+        let Some(stream) = &mut this.stream else { return Poll::Ready(None) };
+        match ready!(stream.poll_trailers(cx)) {
             Ok(trailers) => Poll::Ready(this.trailers(trailers)),
             Err(error) => Poll::Ready(Some(Err(fault_of(&error)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.is_end_stream()
+        self.stream.as_ref().is_none_or(RecvStream::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.stream.is_end_stream() {
+        if self.is_end_stream() {
             return SizeHint::with_exact(0);
         }
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        self.leftover.set(self.stream.take().filter(|stream| !stream.is_end_stream()));
     }
 }
 

@@ -9,7 +9,7 @@
 //! [`http1`](crate::http1); the limits are those of HTTP/1.1.
 //! Must not know: who is asked.
 
-use http::header::{HeaderMap, HeaderValue};
+use http::header::HeaderMap;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri};
 
@@ -44,21 +44,7 @@ pub fn check_fields(fields: &HeaderMap, limits: &Limits) -> Result<(), Failure> 
     if lengths.sum::<u64>() > limits.fields {
         return Err(Failure::LongFields(limits.fields));
     }
-    // `http` takes a quote for a part of a name.
-    if !fields.keys().all(|name| syntax::is_token(name.as_str().as_bytes())) {
-        return Err(Failure::BadRequest("the name of a field is not a token"));
-    }
-    if fields.values().any(is_padded) {
-        return Err(Failure::BadRequest("a field has spaces around its value"));
-    }
-    Ok(())
-}
-
-/// RFC 9113, section 8.2.1.
-fn is_padded(value: &HeaderValue) -> bool {
-    let bytes = value.as_bytes();
-    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    blank(bytes.first()) || blank(bytes.last())
+    head::can_be_said(fields).map_err(Failure::BadRequest)
 }
 
 /// Its pseudo-fields are as long as its request line would be.
@@ -107,6 +93,8 @@ fn is_missing(target: &PathAndQuery) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn request(method: &str, uri: Uri, fields: &[(&str, &[u8])]) -> Request<()> {

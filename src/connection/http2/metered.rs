@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::calm::{Meter, Offence};
 use crate::connection::flight::Flight;
-use crate::connection::meter::Common;
+use crate::connection::rate::Common;
 use crate::connection::wire::Wire;
 
 /// Requests of one connection between two looks at the others: as many as may run at the same time.

@@ -28,6 +28,7 @@ mod calm;
 mod carried;
 mod content;
 pub mod head;
+mod leftover;
 mod metered;
 mod stream;
 mod trailers;
@@ -222,17 +223,21 @@ impl Served<'_> {
         let mut request = Request::from_parts(parts, ());
         let guard = Flight::admit(self.seat, &request);
         let flight = Rc::clone(guard.flight());
+        let leftover = leftover::Slot::default();
         let exchange = match head::check(&request, &self.limits) {
             Ok(length) => {
                 // What else it may expect is refused where all requests are.
                 let waits = expect::awaits_continue(request.version(), request.headers_mut());
                 let waiting = waits.is_ok_and(|waits| waits).then_some(&flight);
-                let content = Content::new(stream, length, waiting, &self.limits, &self.gauge);
+                let content = Content::new(stream, &leftover, length, waiting, &self.limits, &self.gauge);
                 exchange::begin(guard, request.map(|()| Arriving::Http2(content)))
             }
-            Err(failure) => exchange::turn_away(guard, failure, request),
+            Err(failure) => {
+                leftover.set(Some(stream));
+                exchange::turn_away(guard, failure, request)
+            }
         };
-        let stream = Stream::new(flight, Rc::clone(&self.gauge), respond, exchange);
+        let stream = Stream::new(flight, Rc::clone(&self.gauge), respond, exchange, leftover);
         tokio::task::spawn_local(stream);
         if self.limits.keep_alive_requests.is_some_and(|most| self.seat.requests() >= most) {
             self.leave();

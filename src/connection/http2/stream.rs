@@ -8,7 +8,7 @@
 //! Promises: interim answers go out in their order, before the answer. An answer ends with END_STREAM
 //! only when it is whole, and as long as it was said to be; else its stream is reset with INTERNAL_ERROR.
 //! An answer that is whole while the request still comes is followed by a reset with NO_ERROR (RFC 9113,
-//! section 8.1; h2 sends it when both halves are let go). At most [`SEND_BUFFER`](super::SEND_BUFFER)
+//! section 8.1; h2 sends it when both halves are let go), a while later ([`leftover`]). At most [`SEND_BUFFER`](super::SEND_BUFFER)
 //! bytes of an answer and one piece more are handed over before the client takes them. The request ends
 //! when the last of them has gone to the socket, so that a client that never takes them is found.
 //! Must not know: where the answer comes from.
@@ -26,6 +26,7 @@ use http::{HeaderMap, Method, Response, StatusCode, Version};
 use http_body::Body as _;
 
 use super::carried::Carried;
+use super::leftover::{self, Slot};
 use super::metered::{Delivery, Gauge};
 use crate::connection::body::{Body, Branch};
 use crate::connection::exchange::Exchange;
@@ -40,12 +41,16 @@ pub(super) struct Stream {
     flight: Rc<Flight>,
     gauge: Rc<Gauge>,
     state: State,
+    /// What of the request nobody reads any more.
+    leftover: Slot,
 }
 
 enum State {
     Asking(Asking),
     Answering(Box<Answering>),
     Tunnelling(Tunnelling),
+    /// The answer is whole, and at the client.
+    Answered,
 }
 
 struct Asking {
@@ -86,8 +91,10 @@ impl Stream {
         gauge: Rc<Gauge>,
         respond: SendResponse<Bytes>,
         exchange: Exchange,
+        leftover: Slot,
     ) -> Stream {
-        Stream { flight, gauge, state: State::Asking(Asking { exchange, respond, continued: false }) }
+        let asking = Asking { exchange, respond, continued: false };
+        Stream { flight, gauge, state: State::Asking(asking), leftover }
     }
 }
 
@@ -98,14 +105,22 @@ impl Future for Stream {
         let this = &mut *self;
         this.flight.attend(cx);
         loop {
-            let next = match &mut this.state {
-                State::Asking(asking) => ready!(asking.poll(&this.flight, &this.gauge, cx)),
-                State::Answering(answering) => return answering.poll(&this.flight, cx),
+            let polled = match &mut this.state {
+                State::Asking(asking) => asking.poll(&this.flight, &this.gauge, cx),
+                State::Answering(answering) => answering.poll(&this.flight, cx),
                 State::Tunnelling(tunnelling) => return tunnelling.poll(cx),
+                State::Answered => {
+                    leftover::linger(&this.leftover, this.flight.seat());
+                    return Poll::Ready(());
+                }
             };
-            match next {
-                Next::Go(state) => this.state = state,
-                Next::Over => return Poll::Ready(()),
+            match polled {
+                Poll::Ready(Next::Go(state)) => this.state = state,
+                Poll::Ready(Next::Over) => return Poll::Ready(()),
+                Poll::Pending => {
+                    leftover::discard(&this.leftover, cx);
+                    return Poll::Pending;
+                }
             }
         }
     }
@@ -163,7 +178,7 @@ impl Asking {
         };
         match self.respond.send_response(head, !expected) {
             // Letting go of the body ends the request as it was planned.
-            Ok(_) if !expected => Next::Over,
+            Ok(_) if !expected => Next::Go(State::Answered),
             Ok(sender) => {
                 let delivery = gauge.deliver(sender.stream_id().as_u32(), flight);
                 let answering = Answering { body, sender, delivery, piece: None, left, done: false };
@@ -200,13 +215,13 @@ fn say_length(headers: &mut HeaderMap, method: &Method, status: StatusCode, body
 }
 
 impl Answering {
-    fn poll(&mut self, flight: &Flight, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, flight: &Flight, cx: &mut Context<'_>) -> Poll<Next> {
         if self.done && self.delivery.is_over() {
-            return Poll::Ready(());
+            return Poll::Ready(Next::Go(State::Answered));
         }
         if self.sender.poll_reset(cx).is_ready() {
             self.body.forsake();
-            return Poll::Ready(());
+            return Poll::Ready(Next::Over);
         }
         if flight.broke_off() {
             self.body.forsake();
@@ -214,7 +229,7 @@ impl Answering {
                 Some(Stop::Stalled | Stop::Slow(_)) => Reason::CANCEL,
                 _ => Reason::INTERNAL_ERROR,
             });
-            return Poll::Ready(());
+            return Poll::Ready(Next::Over);
         }
         while !self.done {
             if self.piece.is_some() {
@@ -237,7 +252,7 @@ impl Answering {
                 break;
             }
         }
-        if self.done { Poll::Pending } else { Poll::Ready(()) }
+        if self.done { Poll::Pending } else { Poll::Ready(Next::Over) }
     }
 
     /// Keeps the next piece until there is room for it; whether the stream is over.

@@ -70,7 +70,7 @@ fn a_client_that_falls_silent_in_its_upload_is_a_408() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "what is tested is time that passes between two bytes")]
 fn an_exchange_in_which_either_direction_moves_is_not_idle() {
-    const IDLE: Duration = Duration::from_millis(600);
+    const IDLE: Duration = Duration::from_secs(2);
     let origin = Origin::start();
     let mut app = service("app", &origin);
     app.routes[0].timeout.idle = Some(IDLE);
@@ -83,7 +83,7 @@ fn an_exchange_in_which_either_direction_moves_is_not_idle() {
         let began = std::time::Instant::now();
         let (mut up, mut down) = (0, 0);
         while began.elapsed() < IDLE * 2 {
-            std::thread::sleep(IDLE / 10);
+            std::thread::sleep(IDLE / 20);
             let (from, to, sent) = match upward {
                 true => (&mut client, &mut endpoint, &mut up),
                 false => (&mut endpoint, &mut client, &mut down),

@@ -374,9 +374,9 @@ fn trailers_with_a_pseudo_field_make_a_request_malformed_and_hurt_no_other() {
     asks_and_is_served(&mut client, 3);
 }
 
-/// RFC 9113, section 8.1.
+/// Of 100 clients that met a reset together with their answer, 39 lost it (curl 7.88).
 #[test]
-fn an_early_answer_is_whole_and_its_request_is_reset_without_an_error() {
+fn after_an_early_answer_what_still_comes_is_thrown_away_and_nothing_is_reset() {
     let origin = Origin::start();
     let gateway = gateway(only(&origin));
     let mut client = begin(&gateway);
@@ -384,7 +384,58 @@ fn an_early_answer_is_whole_and_its_request_is_reset_without_an_error() {
     client.send(frame(DATA, 0, 1, b"begun"));
     let (mut endpoint, _) = origin.request();
     is_served(&mut client, 1, &mut endpoint);
-    assert_eq!(next_of(&mut client, 1), (RST_STREAM, 0, vec![0, 0, 0, 0]));
+    gateway.until(|totals| totals.in_flight == 0);
+    // More than the window of a stream: it opens again.
+    assert_eq!(uploads(&mut client, 1, 40), None);
+    client.send(frame(DATA, END_STREAM, 1, b"the end"));
+    client.send(head(3, END_STREAM, &POST));
+    let (mut endpoint, _) = origin.request();
+    endpoint.send(OK);
+    let (kind, stream) = loop {
+        let head = client.exactly(9);
+        client.exactly(u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize);
+        if head[3] != WINDOW_UPDATE {
+            break (head[3], head[8]);
+        }
+    };
+    assert_eq!((kind, stream), (HEADERS, 3));
+}
+
+/// RFC 9113, section 8.1.
+#[test]
+fn after_an_early_answer_who_never_stops_is_reset_without_an_error() {
+    let origin = Origin::start();
+    let gateway = gateway(only(&origin));
+    let mut client = begin(&gateway);
+    client.send(head(1, 0, &POST));
+    let (mut endpoint, _) = origin.request();
+    is_served(&mut client, 1, &mut endpoint);
+    gateway.until(|totals| totals.in_flight == 0);
+    // What it may send, and another window.
+    assert_eq!(uploads(&mut client, 1, (4 + 1) * 16), Some((RST_STREAM, 0, vec![0, 0, 0, 0])));
+}
+
+/// Sends so many frames of 16 KiB as the windows allow; what came on the stream, if that ends it.
+fn uploads(client: &mut Peer, stream: u8, frames: usize) -> Option<(u8, u8, Vec<u8>)> {
+    const PIECE: usize = 16_384;
+    // The first window of RFC 9113, section 6.9.2, less what a test has begun with.
+    let mut window = 65_535 - PIECE;
+    for _ in 0..frames {
+        while window < PIECE {
+            let head = client.exactly(9);
+            let payload = client.exactly(u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize);
+            match (head[3], head[8]) {
+                (WINDOW_UPDATE, of) if of == stream => {
+                    window += u32::from_be_bytes(payload[..4].try_into().unwrap()) as usize;
+                }
+                (kind, of) if of == stream => return Some((kind, head[4], payload)),
+                _ => {}
+            }
+        }
+        client.send(frame(DATA, 0, stream.into(), &[7; PIECE]));
+        window -= PIECE;
+    }
+    None
 }
 
 #[test]

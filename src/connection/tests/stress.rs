@@ -96,7 +96,7 @@ fn visit(address: SocketAddr, first: u64, random: &mut fastrand::Rng, seen: &See
         Err(_) if seen.cut.load(SeqCst) => return,
         Err(error) => panic!("{error}"),
     };
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(120))).unwrap();
     let methods: Vec<&str> = (0..random.u64(1..7))
         .map(|_| *random.choice(&["GET", "GET", "HEAD", "POST", "PUT"]).unwrap())
         .collect();

@@ -17,7 +17,7 @@ use crate::route::Table;
 use crate::telemetry::counters::Totals;
 
 /// Longer than anything that works takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One data thread in front of one service, unless told otherwise.
 pub(super) struct Gateway {

@@ -20,16 +20,14 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
 
 use super::carried::Carried;
 use super::sending::Sending;
-use crate::http1::{head, syntax};
+use crate::http1::head;
 use crate::response::Failure;
 use crate::response::head::has_content;
 use crate::upstream::Asker;
@@ -135,7 +133,7 @@ impl Exchange {
             Ok(trailers) => {
                 self.end();
                 let trailers = trailers.filter(|trailers| !trailers.is_empty());
-                Poll::Ready(trailers.map(|trailers| match check(&trailers) {
+                Poll::Ready(trailers.map(|trailers| match head::can_be_said(&trailers) {
                     Ok(()) => Ok(Frame::trailers(trailers)),
                     Err(reason) => Err(Failure::BadAnswer(reason.to_owned())),
                 }))
@@ -209,7 +207,7 @@ impl Asked {
             // RFC 9113, section 8.6.
             return Err(bad_answer("101 over HTTP/2"));
         }
-        check(head.headers()).map_err(bad_answer)?;
+        head::can_be_said(head.headers()).map_err(bad_answer)?;
         if head.status() == StatusCode::CONTINUE {
             self.sending.go_ahead();
         }
@@ -221,7 +219,7 @@ impl Asked {
 /// What the head promises.
 fn reply(mut sending: Sending, response: Response<RecvStream>, method: &Method) -> Result<Reply, Broken> {
     let (head, answer) = response.into_parts();
-    check(&head.headers).map_err(bad_answer)?;
+    head::can_be_said(&head.headers).map_err(bad_answer)?;
     if *method == Method::CONNECT && head.status.is_success() {
         let upgraded = Upgraded::http2(Carried::new(answer, sending.into_stream()));
         let response = Response::from_parts(head, Incoming::empty());
@@ -251,24 +249,6 @@ fn head_of(request: &Parts) -> Request<()> {
     *head.version_mut() = request.version;
     *head.headers_mut() = request.headers.clone();
     head
-}
-
-/// What h2 does not check of fields (RFC 9113, section 8.2.1).
-fn check(fields: &HeaderMap) -> Result<(), &'static str> {
-    // `http` takes a quote for a part of a name.
-    if !fields.keys().all(|name| syntax::is_token(name.as_str().as_bytes())) {
-        return Err("the name of a field is not a token");
-    }
-    if fields.values().any(is_padded) {
-        return Err("a field has spaces around its value");
-    }
-    Ok(())
-}
-
-fn is_padded(value: &HeaderValue) -> bool {
-    let bytes = value.as_bytes();
-    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    blank(bytes.first()) || blank(bytes.last())
 }
 
 fn bad_answer(reason: &str) -> Broken {

@@ -31,12 +31,12 @@ use crate::upstream::ContentFault;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// A client's content within its limits.
-pub(super) struct Metered {
+pub(super) struct Limited {
     arriving: Arriving,
     /// How much more may come.
     room: Option<u64>,
     limit: u64,
-    meter: Option<Rc<Meter>>,
+    rate: Option<Rc<Rate>>,
 }
 
 /// How fast a client takes its answer.
@@ -70,7 +70,7 @@ struct Lag {
 }
 
 /// How fast the content of one request comes.
-pub(super) struct Meter {
+pub(super) struct Rate {
     /// Bytes a second.
     least: u64,
     bytes: Cell<u64>,
@@ -82,28 +82,28 @@ pub(super) struct Meter {
     reader: RefCell<Option<std::task::Waker>>,
 }
 
-impl Metered {
+impl Limited {
     /// Fails at once if the client has said that the content is too long.
-    pub(super) fn new(arriving: Arriving, limits: &ContentLimits) -> Result<Metered, Failure> {
+    pub(super) fn new(arriving: Arriving, limits: &ContentLimits) -> Result<Limited, Failure> {
         let length = arriving.size_hint().exact();
         if let (Some(limit), Some(length)) = (limits.content, length)
             && length > limit
         {
             return Err(Failure::LongContent(limit));
         }
-        let rate = limits.content_rate.filter(|_| !arriving.is_end_stream());
-        let meter = rate.map(|least| Rc::new(Meter::new(least)));
+        let least = limits.content_rate.filter(|_| !arriving.is_end_stream());
+        let rate = least.map(|least| Rc::new(Rate::new(least)));
         let (room, limit) = (limits.content, limits.content.unwrap_or(u64::MAX));
-        Ok(Metered { arriving, room, limit, meter })
+        Ok(Limited { arriving, room, limit, rate })
     }
 
     /// To be swept, if there is a rate to be kept.
-    pub(super) fn meter(&self) -> Option<&Rc<Meter>> {
-        self.meter.as_ref()
+    pub(super) fn rate(&self) -> Option<&Rc<Rate>> {
+        self.rate.as_ref()
     }
 }
 
-impl Body for Metered {
+impl Body for Limited {
     type Data = Bytes;
     type Error = ContentFault;
 
@@ -112,8 +112,8 @@ impl Body for Metered {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ContentFault>>> {
         let this = &mut *self;
-        if this.meter.as_ref().is_some_and(|meter| meter.too_slow.get()) {
-            let least = this.meter.as_ref().map_or(0, |meter| meter.least);
+        if this.rate.as_ref().is_some_and(|rate| rate.too_slow.get()) {
+            let least = this.rate.as_ref().map_or(0, |rate| rate.least);
             return Poll::Ready(Some(Err(ContentFault::Slow(least))));
         }
         let mut polled = Pin::new(&mut this.arriving).poll_frame(cx);
@@ -126,8 +126,8 @@ impl Body for Metered {
             Poll::Ready(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len) as u64,
             _ => 0,
         };
-        if let Some(meter) = &this.meter {
-            meter.polled(polled.is_ready().then_some(data), cx);
+        if let Some(rate) = &this.rate {
+            rate.polled(polled.is_ready().then_some(data), cx);
         }
         if let Some(room) = &mut this.room {
             // A chunk says how long it is.
@@ -149,9 +149,9 @@ impl Body for Metered {
     }
 }
 
-impl Meter {
-    fn new(least: u64) -> Meter {
-        Meter {
+impl Rate {
+    fn new(least: u64) -> Rate {
+        Rate {
             least,
             bytes: Cell::new(0),
             awaited: Cell::default(),
