@@ -69,6 +69,7 @@ impl House {
             watchdog: None,
             replacements: 0,
             pseudonym: "0123456789ab".into(),
+            program: Default::default(),
         };
         gateway.say(ToGateway::Start(start), &[snapshot.as_fd(), self.public.as_fd(), self.private.as_fd()]);
         gateway.hears(|message| matches!(message, ToKeeper::Ready(_)).then_some(()));
