@@ -68,10 +68,8 @@ impl House {
             ],
             watchdog: None,
             replacements: 0,
-            gateway: 1,
-            lost: 0,
             pseudonym: "0123456789ab".into(),
-            program: "/proc/self/exe".into(),
+            program: Default::default(),
         };
         gateway.say(ToGateway::Start(start), &[snapshot.as_fd(), self.public.as_fd(), self.private.as_fd()]);
         gateway.hears(|message| matches!(message, ToKeeper::Ready(_)).then_some(()));
