@@ -68,6 +68,8 @@ impl House {
             ],
             watchdog: None,
             replacements: 0,
+            gateway: 1,
+            lost: 0,
             pseudonym: "0123456789ab".into(),
             program: Default::default(),
         };
