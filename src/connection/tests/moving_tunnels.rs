@@ -508,7 +508,7 @@ fn what_cannot_be_a_tunnel_is_closed_and_counts_nowhere() {
 
 /// Bytes that say where they belong.
 fn byte(key: u64, at: u64) -> u8 {
-    let mixed = (at / 8 ^ key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = ((at / 8) ^ key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> (8 * (at % 8))) as u8
 }
 
