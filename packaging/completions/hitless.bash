@@ -40,8 +40,14 @@ _hitless() {
             hitless,run)
                 cmd="hitless__subcmd__run"
                 ;;
+            hitless,self-test)
+                cmd="hitless__subcmd__self__subcmd__test"
+                ;;
             hitless,status)
                 cmd="hitless__subcmd__status"
+                ;;
+            hitless,upgrade)
+                cmd="hitless__subcmd__upgrade"
                 ;;
             *)
                 ;;
@@ -50,7 +56,7 @@ _hitless() {
 
     case "${cmd}" in
         hitless)
-            opts="-h -V --config --help --version run gateway reload status ledger check completions generate"
+            opts="-h -V --config --help --version run gateway self-test reload upgrade status check completions generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -231,8 +237,48 @@ _hitless() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        hitless__subcmd__self__subcmd__test)
+            opts="-h --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         hitless__subcmd__status)
             opts="-h --json --socket --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        hitless__subcmd__upgrade)
+            opts="-h --socket --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -29,7 +29,9 @@ complete -c hitless -n "__fish_hitless_needs_command" -s h -l help -d 'Print hel
 complete -c hitless -n "__fish_hitless_needs_command" -s V -l version -d 'Print version'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "run" -d 'Serve, until told to stop; started by systemd, or by hand in a terminal'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "gateway" -d 'Serve for the keeper that started this process'
-complete -c hitless -n "__fish_hitless_needs_command" -f -a "reload" -d 'Load the configuration again, and say whether it was accepted'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "self-test" -d 'Say whether this program could take over from one that runs'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "reload" -d 'Load the configuration again, and say whether it was accepted; first upgrade, if the program was replaced'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "upgrade" -d 'Let the program on disk take over, with every connection that can move'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "status" -d 'Say what is served and how it goes'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "ledger" -d 'Say what became of every request, and whether any is unaccounted for'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "check" -d 'Check a configuration without touching what is running'
@@ -40,9 +42,14 @@ complete -c hitless -n "__fish_hitless_using_subcommand run" -l config -d 'The f
 complete -c hitless -n "__fish_hitless_using_subcommand run" -s h -l help -d 'Print help'
 complete -c hitless -n "__fish_hitless_using_subcommand gateway" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
 complete -c hitless -n "__fish_hitless_using_subcommand gateway" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand self-test" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand self-test" -s h -l help -d 'Print help'
 complete -c hitless -n "__fish_hitless_using_subcommand reload" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
 complete -c hitless -n "__fish_hitless_using_subcommand reload" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
 complete -c hitless -n "__fish_hitless_using_subcommand reload" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand upgrade" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand upgrade" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand upgrade" -s h -l help -d 'Print help'
 complete -c hitless -n "__fish_hitless_using_subcommand status" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
 complete -c hitless -n "__fish_hitless_using_subcommand status" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
 complete -c hitless -n "__fish_hitless_using_subcommand status" -l json -d 'As JSON, for programs'

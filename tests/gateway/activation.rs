@@ -1,5 +1,12 @@
 //! Sockets from systemd, by name, and its watchdog.
 
+use std::io::{Read, Write};
+
+use hitless::handover::control::Destination;
+use hitless::handover::mailbox::{self, Mailbox};
+use hitless::handover::post::Dispatch;
+use hitless::handover::record;
+
 use crate::daemon::{Folder, get, listener};
 
 #[test]
@@ -94,10 +101,37 @@ fn a_watchdog_meant_for_another_process_is_not_ours() {
 fn what_an_earlier_start_has_stored_is_told_from_listening_sockets() {
     let folder = Folder::new("");
     let (address, socket) = listener();
-    let (stored, _other_end) = std::os::unix::net::UnixDatagram::pair().unwrap();
-    let daemon = folder.start_with("http:queue", vec![socket, stored.into()]).ready();
+    let (client, stored) = stored_connection();
+    let mut daemon = folder.start_with("http:mailbox", vec![socket, stored]).ready();
     assert_eq!(daemon.status()["listeners"].as_array().unwrap().len(), 1);
     assert!(get(&address, "blog.test", "/").starts_with("HTTP/1.1 404 "));
+    // It is served on, with what was read of it before, and the store is emptied.
+    daemon.told("FDSTOREREMOVE=1\nFDNAME=mailbox");
+    (&client).write_all(b"lf HTTP/1.1\r\nHost: blog.test\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    (&client).read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+}
+
+/// A client, and the mailbox that an earlier start has put its connection into, with half of a head.
+fn stored_connection() -> (std::net::TcpStream, std::os::fd::OwnedFd) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let connection = record::Connection {
+        listener: "http".into(),
+        address: Some(std::net::Ipv4Addr::LOCALHOST.into()),
+        unread: b"GET /ha".to_vec(),
+        ..record::Connection::default()
+    };
+    let fds = vec![listener.accept().unwrap().0.into()];
+    let parcel = record::Parcel { record: record::Record::Connection(connection), fds };
+    let (ours, stored) = mailbox::pair().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut dispatch = Dispatch::new(Mailbox::new(ours).unwrap(), Destination::Store);
+        assert!(dispatch.send(vec![parcel]).await.unwrap().is_empty());
+    });
+    (client, stored)
 }
 
 #[test]
