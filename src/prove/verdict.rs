@@ -105,7 +105,9 @@ pub fn table(rows: &[Row]) -> String {
             Verdict::Broken(clauses) => clauses,
             Verdict::Unmeasured(why) => vec![why],
         };
-        clauses.iter().for_each(|clause| drop(writeln!(text, "        {clause}")));
+        for clause in clauses {
+            let _ = writeln!(text, "        {clause}");
+        }
     }
     text.replace("\n\nkept", "\nkept")
 }
