@@ -34,6 +34,9 @@ _hitless() {
             hitless,ledger)
                 cmd="hitless__subcmd__ledger"
                 ;;
+            hitless,prove)
+                cmd="hitless__subcmd__prove"
+                ;;
             hitless,reload)
                 cmd="hitless__subcmd__reload"
                 ;;
@@ -56,7 +59,7 @@ _hitless() {
 
     case "${cmd}" in
         hitless)
-            opts="-h -V --config --help --version run gateway self-test reload upgrade status check completions generate"
+            opts="-h -V --config --help --version run gateway self-test reload upgrade status ledger check prove doctor completions generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -182,6 +185,40 @@ _hitless() {
                 return 0
             fi
             case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        hitless__subcmd__prove)
+            opts="-h --reload --upgrade --restart --yes --for --connections --connect --socket --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --connections)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --connect)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

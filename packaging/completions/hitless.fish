@@ -35,6 +35,7 @@ complete -c hitless -n "__fish_hitless_needs_command" -f -a "upgrade" -d 'Let th
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "status" -d 'Say what is served and how it goes'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "ledger" -d 'Say what became of every request, and whether any is unaccounted for'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "check" -d 'Check a configuration without touching what is running'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "prove" -d 'Change what is running, under load, and say what clients noticed'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "doctor" -d 'Say what of this host would break the promise, and what to do about it'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "completions" -d 'Print the completions of a shell'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "generate" -d 'Write man pages, completions and the example configuration into a folder'
@@ -63,6 +64,16 @@ complete -c hitless -n "__fish_hitless_using_subcommand check" -l config -d 'The
 complete -c hitless -n "__fish_hitless_using_subcommand check" -l show -d 'Print the effective configuration, with where each value comes from'
 complete -c hitless -n "__fish_hitless_using_subcommand check" -l schema -d 'Print the JSON schema of the configuration files'
 complete -c hitless -n "__fish_hitless_using_subcommand check" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand prove" -l for -d 'How long load is offered around each transition, 1 to 600' -r
+complete -c hitless -n "__fish_hitless_using_subcommand prove" -l connections -d 'Connections that are held, half of them silent, 3 to 10000' -r
+complete -c hitless -n "__fish_hitless_using_subcommand prove" -l connect -d 'Where this host is reached, ADDRESS:PORT or unix:/PATH [default: where the URL\'s host is]' -r
+complete -c hitless -n "__fish_hitless_using_subcommand prove" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand prove" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand prove" -l reload -d 'Load the configuration again'
+complete -c hitless -n "__fish_hitless_using_subcommand prove" -l upgrade -d 'Let the program on disk take over'
+complete -c hitless -n "__fish_hitless_using_subcommand prove" -l restart -d 'Restart hitless.service'
+complete -c hitless -n "__fish_hitless_using_subcommand prove" -l yes -d 'Do it: without this, --upgrade and --restart only say what they would do'
+complete -c hitless -n "__fish_hitless_using_subcommand prove" -s h -l help -d 'Print help'
 complete -c hitless -n "__fish_hitless_using_subcommand doctor" -l unit -d 'The unit to look at' -r
 complete -c hitless -n "__fish_hitless_using_subcommand doctor" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
 complete -c hitless -n "__fish_hitless_using_subcommand doctor" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F

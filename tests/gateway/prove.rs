@@ -21,7 +21,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// An application whose n-th answer and all later ones are 503.
+/// An application of whose answers, from this one on, every other is a 503.
 fn failing_from(first: usize) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -33,7 +33,8 @@ fn failing_from(first: usize) -> String {
                 let mut writer = stream.try_clone().unwrap();
                 let ends = BufReader::new(stream).lines().map_while(Result::ok).filter(String::is_empty);
                 for _ in ends {
-                    let fails = asked.fetch_add(1, Relaxed) >= first;
+                    let place = asked.fetch_add(1, Relaxed);
+                    let fails = place >= first && place % 2 == 1;
                     let status = if fails { "503 Service Unavailable" } else { "200 OK" };
                     // The gateway may be gone.
                     let _ = write!(writer, "HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nok");
@@ -81,6 +82,7 @@ fn an_application_that_fails_is_not_taken_for_one_that_works() {
     let said = stdout(&output);
     assert_eq!(output.status.code(), Some(1), "{said}{output:?}");
     assert!(said.contains("BROKEN  nothing\n") && said.contains("BadStatus: 503"), "{said}");
+    assert_eq!(daemon.status()["generation"], 1, "what fails anyway is not changed: {said}");
     assert!(stderr(&output).contains("although nothing is being changed"), "{output:?}");
 }
 
@@ -90,7 +92,7 @@ fn what_cannot_be_measured_is_said_before_anything_is_done() {
     folder.answering("blog", "one");
     let daemon = folder.start().ready();
     for (url, words, why) in [
-        ("http://nobody.test/", &["--reload"][..], "http://nobody.test/ answers 404"),
+        ("http://nobody.test/", &["--reload"][..], "http://nobody.test/ answers 421"),
         ("http://blog.test/", &["--restart"], "nothing was done; to do it, say --yes"),
         ("http://blog.test/", &["--reload", "--upgrade"], "nothing was done; to do it, say --yes"),
     ] {
