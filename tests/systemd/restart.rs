@@ -38,9 +38,4 @@ on_both_releases! {
         assert_eq!(host.get(SHOP, "/").status, 200);
         scene::ended_well(&host);
     }
-
-    fn a_keeper_that_is_killed_is_started_again_and_serves(host: Host) {
-        host.run(["systemctl", "kill", "--kill-whom=main", "--signal=KILL", "hitless"]).ok();
-        host.wait_until("it serves again", || host.connect(80).is_ok() && host.get(SHOP, "/").status == 200);
-    }
 }
