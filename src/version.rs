@@ -2,7 +2,7 @@
 //!
 //! Promises: the same word everywhere, in `--version`, in the journal and in `hitless status`. It stands in a section of
 //! the file of its own, so that `packaging/deb +SUFFIX` can make a package of a newer version out of a program that is
-//! built already: that file differs from the first one in this word and in its build id, and in nothing else.
+//! built already: that file differs from the first one in this word, in its build id, and in nothing else that runs.
 //! Must not know: who asks.
 
 use std::hint::black_box;

@@ -42,7 +42,7 @@ fn an_application_that_is_gone_for_a_moment_is_an_outage_with_its_failures() {
     eventually(|| load.so_far().answered > 50);
     sample.crash();
     let failed = load.so_far().failed;
-    eventually(|| load.so_far().failed > failed + 100);
+    eventually(|| load.so_far().failed > failed + 150);
     sample.again();
     let answered = load.so_far().answered;
     eventually(|| load.so_far().answered > answered + 50);

@@ -118,7 +118,7 @@ pub fn perform(event: &Event, stage: &Stage, pauses: Pauses, before: &[Row]) -> 
     offer(&load, pauses.before)?;
     // Thousands come one after the other.
     while load.so_far().tunnels < tunnels {
-        offer(&load, Duration::from_millis(200))?;
+        load.offer(Duration::from_millis(200), BOUND, || ()).map_err(anyhow::Error::msg)?;
         anyhow::ensure!(load.elapsed() < BOUND, "only {} of {tunnels} tunnels open", load.so_far().tunnels);
     }
     tell("EVENT ");
