@@ -33,6 +33,9 @@ use crate::handover::record::Parcel;
 use crate::response::date::Dates;
 use crate::telemetry::counters::{Counters, Pen};
 
+/// How many connections are woken at a time to depart.
+const CALLED: usize = 128;
+
 /// How a drain goes about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainOrder {
@@ -118,14 +121,19 @@ impl Local {
         self.stage() == Stage::Serving
     }
 
-    /// From now on whoever can move departs. Nobody departs any more when `departures` has been dropped,
+    /// From now on whoever can move departs when it is woken, see [`Local::call_some`]. Nobody departs any more when `departures` has been dropped,
     /// which is at [`Local::take_back`], [`Local::drain`] or [`Local::cut`].
     pub(crate) fn hand_over(&self, departures: UnboundedSender<Parcel>) {
         if self.is_serving() {
             *self.departures.borrow_mut() = Some(departures);
             self.stage.set(Stage::HandingOver { since: Instant::now() });
-            self.seats.each(|seat| seat.wake());
         }
+    }
+
+    /// Wakes some who may depart, in a handover; where to go on, `None` when all have been woken. All at once would
+    /// keep those who are asking waiting until thousands had gone.
+    pub(crate) fn call_some(&self, first: usize) -> Option<usize> {
+        self.seats.some(first, CALLED, |seat| seat.wake())
     }
 
     /// Whoever has not departed stays; whether there was a handover.

@@ -50,18 +50,20 @@ impl<T> Registry<T> {
     }
 
     /// Calls `visit` with each of them. They are not borrowed meanwhile.
-    pub(super) fn each(&self, mut visit: impl FnMut(&Rc<T>)) {
-        let mut key = 0;
-        loop {
-            let entry = match self.slots.borrow().entries.get(key) {
-                None => return,
-                Some(entry) => entry.clone(),
-            };
+    pub(super) fn each(&self, visit: impl FnMut(&Rc<T>)) {
+        self.some(0, usize::MAX, visit);
+    }
+
+    /// The same with those under `count` keys from `first` on; where to go on, `None` at the end.
+    pub(super) fn some(&self, first: usize, count: usize, mut visit: impl FnMut(&Rc<T>)) -> Option<usize> {
+        let end = first.saturating_add(count);
+        for key in first..end {
+            let entry = self.slots.borrow().entries.get(key)?.clone();
             if let Some(entry) = entry {
                 visit(&entry);
             }
-            key += 1;
         }
+        Some(end)
     }
 }
 
@@ -93,6 +95,21 @@ mod tests {
         registry.remove(two);
         registry.remove(two);
         assert!(registry.is_empty());
+    }
+
+    #[test]
+    fn some_at_a_time_are_all_of_them() {
+        let registry = Registry::new();
+        for number in 0..10 {
+            registry.insert(Rc::new(number));
+        }
+        registry.remove(4);
+        let (mut seen, mut next, mut turns) = (Vec::new(), Some(0), 0);
+        while let Some(first) = next {
+            next = registry.some(first, 4, |entry| seen.push(**entry));
+            turns += 1;
+        }
+        assert_eq!((seen, turns), (vec![0, 1, 2, 3, 5, 6, 7, 8, 9], 3));
     }
 
     #[test]

@@ -167,6 +167,12 @@ impl Thread {
         accepting.shutdown().await;
         self.local.hand_over(departures);
         self.crew.drains(self.index);
+        let mut next = Some(0);
+        while let Some(first) = next {
+            next = self.local.call_some(first);
+            // Those who are asking have their turn in between.
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Not a newcomer, so that no limit keeps it out; but it takes its place.
