@@ -670,13 +670,16 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, u32> {
     world.reached
 }
 
+/// So many that what is reached least, once in twenty of them, is reached far more often than is asked for.
+const SEEDS: u64 = 2000;
+
 #[test]
 fn whatever_happens_and_in_whatever_order_the_promises_hold() {
     let seeds = match std::env::var("HITLESS_SEED") {
         Ok(seed) => vec![seed.parse().expect("HITLESS_SEED is a number")],
         Err(_) => {
-            let first = fastrand::u64(..u64::MAX - 400);
-            (first..first + 400).collect()
+            let first = fastrand::u64(..u64::MAX - SEEDS);
+            (first..first + SEEDS).collect()
         }
     };
     let many = seeds.len() > 1;
@@ -686,6 +689,6 @@ fn whatever_happens_and_in_whatever_order_the_promises_hold() {
     }
     // A simulation that never gets anywhere proves nothing.
     for what in ["taken back", "rolled back", "re-executed", "upgraded", "refused", "drained", "stored"] {
-        assert!(!many || reached.contains_key(what), "{what}: {reached:?}");
+        assert!(!many || reached.get(what).is_some_and(|times| *times > 20), "{what}: {reached:?}");
     }
 }
