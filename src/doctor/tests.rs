@@ -96,7 +96,7 @@ fn each_rule_about_a_unit_speaks_of_its_setting_alone_with_the_value_and_a_drop_
         (|f| service(f).send_sigkill = false, Weakens, "SendSIGKILL=", "no", "SendSIGKILL=yes\\n"),
         (|f| service(f).restart = "no".into(), Breaks, "Restart=", "no", "Restart=always\\n"),
         (|f| service(f).watchdog = None, Weakens, "WatchdogSec=", "off", "WatchdogSec=30\\n"),
-        (|f| service(f).store = 0, Breaks, "FileDescriptorStoreMax=", "0", "FileDescriptorStoreMax=16\\n"),
+        (|f| service(f).store = 0, Breaks, "FileDescriptorStoreMax=", "0", "FileDescriptorStoreMax=8\\n"),
         (
             |f| service(f).start_limit = s(10),
             Breaks,
