@@ -32,6 +32,7 @@ impl Hold {
             return Hold::none();
         }
         let time = idle.map_or(GO_AHEAD, |idle| GO_AHEAD.min(idle / 2));
+        // The bound of the wait for 100 (Continue), which ends it at once (RFC 9110, section 10.1.1).
         Hold(Some(Box::pin(tokio::time::sleep(time))))
     }
 

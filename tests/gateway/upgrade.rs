@@ -267,6 +267,7 @@ fn a_stop_ends_an_upgrade_that_is_under_way() {
 #[test]
 fn a_second_upgrade_at_the_same_time_is_refused() {
     let mut it = installed();
+    // A self-test that never says anything, so that the first upgrade stays under way; it ends with the keeper.
     it.install_script("sleep 1000");
     let mut first = it.upgrade_later();
     eventually(|| (it.children() == 2).then_some(()));

@@ -83,6 +83,7 @@ fn an_exchange_in_which_either_direction_moves_is_not_idle() {
         let began = std::time::Instant::now();
         let (mut up, mut down) = (0, 0);
         while began.elapsed() < IDLE * 2 {
+            // What is tested is time: bytes with pauses that are each far shorter than the idle limit.
             std::thread::sleep(IDLE / 20);
             let (from, to, sent) = match upward {
                 true => (&mut client, &mut endpoint, &mut up),
