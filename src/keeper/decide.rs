@@ -689,6 +689,9 @@ impl Decisions {
         let State::Stopping(Stop::Asking { serving }) = self.state else { return vec![] };
         self.state = State::Stopping(Stop::Draining);
         let stored = self.front().filter(|_| way == Way::Store && serving);
+        // What is kept from here on has the name of what is still being adopted, and would be forgotten with it. That
+        // is left to the next start, which finds it empty.
+        self.stored &= stored.is_none();
         let end = |id| if Some(id) == stored { Effect::SendStore(id) } else { Effect::SendDrain(id) };
         self.wanted().map(end).collect()
     }

@@ -183,6 +183,17 @@ fn what_was_stored_is_adopted_by_the_first_gateway_that_lives_to_do_it() {
 }
 
 #[test]
+fn a_restart_during_the_adoption_does_not_forget_what_it_has_just_stored() {
+    let mut keeper = Decisions::new(true);
+    keeper.on(Event::Begun);
+    keeper.on(Event::Ready(FIRST));
+    keeper.on(Event::StopAsked);
+    assert_eq!(keeper.on(Event::StopIs(Way::Store)), [Effect::SendStore(FIRST)]);
+    assert_eq!(keeper.on(Event::Adopted), []);
+    assert_eq!(keeper.on(exited(FIRST)), [Effect::End(Outcome::Stopped)]);
+}
+
+#[test]
 fn an_upgrade_hands_over_and_ends_with_the_keeper_re_executed() {
     let mut keeper = on_probation();
     assert_eq!(keeper.on(Event::ProbationOver), [Effect::TestState]);
