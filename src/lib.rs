@@ -29,5 +29,6 @@ pub mod response;
 pub mod route;
 pub mod systemd;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;
 pub mod version;

@@ -106,6 +106,7 @@ impl Seat {
             requests: self.requests.get(),
             age_ms: age(self.accepted_at),
             idle_ms: age(self.head_since.get().unwrap_or(self.idle_since.get())),
+            seal: None,
         }
     }
 

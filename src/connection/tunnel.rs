@@ -170,6 +170,7 @@ impl Passage {
             websocket: self.websocket,
             idle_ms: self.idle.map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX)),
             story: self.story.depart(carried, seat.local()),
+            seal: None,
         };
         seat.local().depart(Parcel { record: Record::Tunnel(Box::new(record)), fds: vec![client, endpoint] });
     }

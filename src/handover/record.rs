@@ -13,6 +13,7 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
+use super::secret::Secret;
 use crate::telemetry::ledger::Ledger;
 
 /// Raised when a record of the version before would be misunderstood; a new optional field raises nothing.
@@ -68,7 +69,7 @@ pub struct Connection {
     /// `None` for a Unix socket.
     pub address: Option<IpAddr>,
     /// Read from the client and not used: the beginning of a head, or of what a tunnel carries.
-    #[serde(with = "hex", default)]
+    #[serde(with = "super::hex", default)]
     pub unread: Vec<u8>,
     /// Requests admitted on it so far.
     pub requests: u64,
@@ -76,6 +77,53 @@ pub struct Connection {
     pub age_ms: u64,
     /// Since its last request was answered, or since the bytes in `unread` began to come.
     pub idle_ms: u64,
+    /// The TLS connection around it, if there is one. `unread` is of its plaintext.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Box<Seal>>,
+}
+
+/// An established TLS connection: everything that its next record depends on. With it any of its states can move.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Seal {
+    /// The number of the cipher suite, which is of one version of TLS only.
+    pub suite: u16,
+    pub read: Half,
+    pub write: Half,
+    /// Read from the socket and not opened: the beginning of a record.
+    #[serde(with = "super::hex", default)]
+    pub partial: Vec<u8>,
+    /// The beginning of a handshake message that goes on in the next record.
+    #[serde(with = "super::hex", default)]
+    pub message: Vec<u8>,
+    /// Sealed, and not yet taken by the socket: in front of everything else.
+    #[serde(with = "super::hex", default)]
+    pub unsent: Vec<u8>,
+    /// How many bytes of plaintext are in `unsent` that whoever writes next believes to be unwritten.
+    pub promised: usize,
+    /// The other side has closed its direction with close_notify.
+    pub ended: bool,
+    /// This side has.
+    pub shut: bool,
+    /// The other side has asked for the next key, and not got it yet.
+    pub update_owed: bool,
+    /// The name that the client asked for.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Who the client has proven to be.
+    #[serde(default)]
+    pub identity: Option<String>,
+}
+
+/// One direction of a TLS connection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Half {
+    /// TLS 1.3: the traffic secret. TLS 1.2: the key.
+    pub secret: Secret,
+    /// TLS 1.2 only: in TLS 1.3 it follows from the secret.
+    #[serde(default)]
+    pub iv: Secret,
+    /// Of the next record.
+    pub number: u64,
 }
 
 /// Two connections between which bytes of another protocol go.
@@ -83,7 +131,7 @@ pub struct Connection {
 pub struct Tunnel {
     pub client: Connection,
     /// Read from the endpoint and not used, in front of everything that is still in its socket.
-    #[serde(with = "hex", default)]
+    #[serde(with = "super::hex", default)]
     pub ahead: Vec<u8>,
     /// From the client to the endpoint.
     pub up: Direction,
@@ -93,13 +141,16 @@ pub struct Tunnel {
     /// The longest silence in both directions.
     pub idle_ms: Option<u64>,
     pub story: Story,
+    /// The TLS connection around the endpoint's side; `ahead` is of its plaintext.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Box<Seal>>,
 }
 
 /// One direction of a tunnel.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Direction {
     /// Read from one side and not yet taken by the other: the first to be written.
-    #[serde(with = "hex", default)]
+    #[serde(with = "super::hex", default)]
     pub pending: Vec<u8>,
     /// Bytes relayed so far, `pending` included.
     pub carried: u64,
@@ -109,7 +160,7 @@ pub struct Direction {
     pub shut: bool,
     /// The part of a frame's header that has been read (RFC 6455, section 5.2). In the middle of its payload the
     /// first byte, which says whether it is a close frame.
-    #[serde(with = "hex", default)]
+    #[serde(with = "super::hex", default)]
     pub header: Vec<u8>,
     /// Bytes of the current frame still to come.
     pub left: u64,
@@ -137,29 +188,6 @@ pub struct Story {
     pub received: u64,
 }
 
-/// Bytes as hexadecimal digits: seldom there, and to be read by people when they are.
-mod hex {
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        let digits = |byte: &u8| {
-            [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
-        };
-        serializer.serialize_str(&bytes.iter().flat_map(digits).collect::<String>())
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        let bytes = text.as_bytes().chunks(2).map(|pair| match pair {
-            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-            _ => None,
-        });
-        bytes.collect::<Option<Vec<u8>>>().ok_or_else(|| D::Error::custom("not hexadecimal digits"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +207,7 @@ mod tests {
             websocket: true,
             idle_ms: Some(60_000),
             story: Story { path: "/chat?a=\u{1f980}".into(), ..Story::default() },
+            seal: Some(Box::new(Seal { suite: 0x1301, promised: 3, ..Seal::default() })),
         };
         let account = Account { admitted: 2, answered: 2, ..Account::default() };
         let services = [("shop".to_owned(), account)].into_iter().collect();

@@ -91,6 +91,7 @@ fn the_future_of_an_adopted_tunnel_is_small() {
             websocket: true,
             idle_ms: None,
             story: record::Story::default(),
+            seal: None,
         };
         let wire = Wire::new(socket, Vec::new(), Rc::clone(&seat)).unwrap();
         let endpoint = Upgraded::adopt(other, Vec::new()).unwrap();

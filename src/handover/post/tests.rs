@@ -50,6 +50,7 @@ fn record(requests: u64) -> Connection {
         age_ms: 86_400_000,
         idle_ms: 59_999,
         unread: vec![],
+        seal: None,
     }
 }
 
@@ -86,6 +87,7 @@ fn tunnel(number: u32) -> Parcel {
         websocket: true,
         idle_ms: Some(60_000),
         story,
+        seal: None,
     };
     Parcel { record: Record::Tunnel(Box::new(tunnel)), fds: vec![named(number), named(number + 1)] }
 }
