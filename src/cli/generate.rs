@@ -130,6 +130,9 @@ Drain: accept nothing new, answer what is in flight until the deadline, then exi
 .IP
 New connections wait in the kernel for the next start when the sockets stay, as in \fBsystemctl restart hitless\fR. They are refused at once, after those that wait already have been accepted, when nobody will accept them: in \fBsystemctl stop hitless.socket hitless.service\fR, when the system goes down, and on sockets that the keeper bound itself.
 Unix sockets that systemd passed cannot refuse: who connects meanwhile waits, and is closed with the socket.
+.IP
+A restart goes on with the configuration that served before when the files are refused; the journal and \fBsystemctl status\fR say so. A stop and a start do not: nothing is kept over a stop.
+.IP
 When the stop of the socket units is taken back during the drain, they must be restarted; the journal says so.
 .TP
 .B SIGHUP

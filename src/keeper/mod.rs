@@ -3,7 +3,8 @@
 //! Promises: the listening sockets stay open as long as this process lives; a gateway that dies is
 //! replaced, with the configuration that was accepted last, whatever the files say meanwhile; no
 //! zombie is left; a stop ends, at the latest when the gateway is killed. A configuration that is
-//! refused at the start, or a first gateway that does not get ready, ends it with the reason.
+//! refused at the start, or a first gateway that does not get ready, ends it with the reason; but a restart goes on
+//! with what was served before.
 //! Must not know: HTTP. Nothing of a request ever passes through here; that keeps it alive.
 //!
 //! [`decide`] is the pure part, [`sockets`] finds or binds, [`child`] is one gateway process,
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use decide::Decisions;
 use reexec::State;
 use report::Report;
+use sockets::Sockets;
 pub use trial::{Versions, self_test};
 use watch::{Household, Keeper};
 
@@ -87,16 +89,22 @@ pub fn run(directory: &Path) -> Result<(), Fatal> {
 fn serve(directory: &Path, passed: Vec<Passed>) -> Result<(), Fatal> {
     raise_descriptor_limit();
     let program = std::env::current_exe().map_err(|cause| Fatal::System("find the program's file", cause))?;
-    let (sources, loaded) = load(directory)?;
-    let settings = loaded.settings;
-    let sockets = sockets::gather(&settings, passed)?;
-    let log = log::init("keeper", settings.log.level);
-    for warning in &loaded.warnings {
+    let Beginning { accepted, sockets, warnings, refused } = begin(directory, passed)?;
+    let log = log::init("keeper", accepted.settings.log.level);
+    for warning in &warnings {
         tracing::warn!("{warning}");
     }
     tracing::info!(message_id = event::STARTED, version = crate::version::text(), "keeper started");
     notify::status("starting");
-    let accepted = Accepted { generation: 1, snapshot: seal(&sources)?, settings };
+    let mut report = Report::default();
+    if let Some(first) = refused.first() {
+        let reasons = refused.join("\n");
+        tracing::error!(
+            message_id = event::RELOAD_REFUSED,
+            "configuration refused, what was served before the restart serves on:\n{reasons}"
+        );
+        report.refused(first.clone(), refused.len());
+    }
     let decisions = Decisions::new(!sockets.stored.is_empty());
     let household = Household {
         directory: directory.to_owned(),
@@ -107,7 +115,35 @@ fn serve(directory: &Path, passed: Vec<Passed>) -> Result<(), Fatal> {
         watchdog: watchdog::interval(),
         log: log.clone(),
     };
-    watch_until_the_end(log, || Ok(Keeper::new(household, decisions, Report::default())))
+    watch_until_the_end(log, || Ok(Keeper::new(household, decisions, report)))
+}
+
+/// What a start serves, and where.
+struct Beginning {
+    accepted: Accepted,
+    sockets: Sockets,
+    warnings: Vec<String>,
+    /// Why it is not what the files say.
+    refused: Vec<String>,
+}
+
+/// By the files. After a restart that has kept connections there is something better to do about files that are
+/// refused than to let the clients wait: what was served before goes on.
+fn begin(directory: &Path, mut passed: Vec<Passed>) -> Result<Beginning, Fatal> {
+    let kept = stop::take_configuration(&mut passed);
+    let again = kept.is_some().then(|| passed.iter().map(Passed::try_clone).collect::<Result<Vec<_>, _>>());
+    let by_files = load(directory).and_then(|(sources, loaded)| {
+        let sockets = sockets::gather(&loaded.settings, passed)?;
+        let accepted = Accepted { generation: 1, snapshot: seal(&sources)?, settings: loaded.settings };
+        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+        Ok(Beginning { accepted, sockets, warnings, refused: vec![] })
+    });
+    let (Err(Fatal::Refused(refused)), Some(kept), Some(Ok(passed))) = (&by_files, kept, again) else {
+        return by_files;
+    };
+    let Ok(accepted) = Accepted::open(1, kept) else { return by_files };
+    let Ok(sockets) = sockets::gather(&accepted.settings, passed) else { return by_files };
+    Ok(Beginning { accepted, sockets, warnings: vec![], refused: refused.clone() })
 }
 
 /// This is the process of the keeper before, and its children are ours.

@@ -27,6 +27,8 @@ const UNIX_MODE: u32 = 0o660;
 const ADMIN_BACKLOG: u32 = 64;
 /// The name of a mailbox in the fd store.
 pub const STORED_NAME: &str = "mailbox";
+/// The name of the accepted configuration there.
+pub const CONFIGURATION_NAME: &str = "configuration";
 
 /// Every socket of a gateway, with what it is for.
 pub struct Sockets {

@@ -4,6 +4,8 @@
 //!  restart   gateway ── parcels ──▶ one end of a mailbox      the other end ──FDSTORE──▶ systemd
 //!  start     gateway ◀── parcels ── LISTEN_FDNAMES=mailbox    and, when it is empty, FDSTOREREMOVE
 //! ```
+//! The accepted configuration goes along: a restart must not fail because of a file that nobody has asked to load.
+//!
 //! Promises: only a restart stores, and only where systemd keeps something (`FileDescriptorStoreMax=`); whenever storing
 //! cannot begin, the gateway drains; what was stored is forgotten only when a gateway has adopted all of it.
 //! Must not know: what is in the mailbox.
@@ -12,11 +14,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use super::decide::{Event, Id, Way};
-use super::sockets::STORED_NAME;
+use super::sockets::{CONFIGURATION_NAME, STORED_NAME};
 use super::watch::{DRAIN_MARGIN, Keeper};
 use crate::handover::control::{Destination, Moved, ToGateway};
 use crate::handover::mailbox;
 use crate::lifecycle::deadline;
+use crate::systemd::activation::{Kind, Passed};
 use crate::systemd::unit::{self, Job};
 use crate::systemd::{notify, store};
 
@@ -38,6 +41,10 @@ impl Keeper {
                 return self.send_drain(id).await;
             }
         };
+        let configuration = self.household.accepted.snapshot.as_fd();
+        if let Err(error) = store::keep(CONFIGURATION_NAME, configuration) {
+            tracing::warn!("cannot keep the configuration for the next start: {error}");
+        }
         self.stored = true;
         let limit = self.timeout_stop.map(deadline::unit_limit);
         let longest = deadline::longest(&self.household.accepted.settings.drain, limit);
@@ -65,6 +72,7 @@ impl Keeper {
     pub(super) fn forget_stored(&mut self) {
         self.household.sockets.stored.clear();
         store::forget(STORED_NAME);
+        store::forget(CONFIGURATION_NAME);
     }
 
     /// With one mailbox less to empty; an event when it was the last one.
@@ -80,6 +88,14 @@ impl Keeper {
             notify::status(&format!("kept for the next start: {}", moved.line()));
         }
     }
+}
+
+/// What the start before has served, out of all that systemd passed.
+pub(super) fn take_configuration(passed: &mut Vec<Passed>) -> Option<OwnedFd> {
+    let kept =
+        passed.extract_if(.., |passed| passed.kind == Kind::Stored && passed.name == CONFIGURATION_NAME);
+    // A restart that was killed may have left an older one.
+    kept.last().map(|passed| passed.fd)
 }
 
 async fn why() -> Way {

@@ -21,6 +21,13 @@ pub struct Passed {
     pub fd: OwnedFd,
 }
 
+impl Passed {
+    /// Another descriptor of the same.
+    pub fn try_clone(&self) -> io::Result<Passed> {
+        Ok(Passed { name: self.name.clone(), kind: self.kind, fd: self.fd.try_clone()? })
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A listening stream socket, TCP or Unix.

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use hitless::handover::control::Destination;
 use hitless::handover::mailbox::{self, Mailbox};
 use hitless::handover::post::Dispatch;
-use hitless::handover::record;
+use hitless::handover::{record, snapshot};
 
 use crate::daemon::{Folder, get, listener};
 
@@ -111,6 +111,33 @@ fn what_an_earlier_start_has_stored_is_told_from_listening_sockets() {
     let mut answer = String::new();
     (&client).read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+}
+
+#[test]
+fn a_restart_over_files_that_are_refused_goes_on_with_what_was_served() {
+    let folder = Folder::new("");
+    folder.answering("blog", "hello");
+    let sources = serde_json::to_vec(&hitless::config::read(folder.path()).unwrap()).unwrap();
+    folder.append("services.d/blog.toml", "nonsense");
+    let (address, socket) = listener();
+    let (_client, stored) = stored_connection();
+    let kept = vec![socket, stored, snapshot::seal(&sources).unwrap()];
+    let mut daemon = folder.start_with("http:mailbox:configuration", kept);
+    let status = daemon.told("STATUS=configuration refused");
+    assert!(status.contains("blog.toml:"), "{status}");
+    assert!(get(&address, "blog.test", "/").ends_with("\r\n\r\nhello"));
+    assert_eq!(daemon.log().matches("what was served before the restart serves on").count(), 1);
+}
+
+#[test]
+fn without_what_was_served_a_start_over_files_that_are_refused_ends() {
+    let folder = Folder::new("");
+    folder.answering("blog", "hello");
+    folder.append("services.d/blog.toml", "nonsense");
+    let no_configuration = snapshot::seal(b"{").unwrap();
+    let mut daemon = folder.start_with("http:configuration", vec![listener().1, no_configuration]);
+    assert_eq!(daemon.ends().code(), Some(78));
+    assert!(daemon.log().contains("blog.toml:"), "{}", daemon.log());
 }
 
 /// A client, and the mailbox that an earlier start has put its connection into, with half of a head.

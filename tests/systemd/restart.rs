@@ -28,6 +28,24 @@ on_both_releases! {
         scene::ended_well(&host);
     }
 
+    // Broke: it was an outage until somebody mended the file.
+    fn a_restart_over_a_refused_configuration_goes_on_with_what_was_served(host: Host) {
+        let (mut idle, mut tunnel) = (Kept::open(&host), Kept::websocket(&host));
+        assert_eq!(idle.get("/"), 200);
+        tunnel.echoes("before");
+        scene::break_configuration(&host);
+        for _ in 0..2 {
+            host.run(["systemctl", "restart", "hitless"]).ok();
+            let status = host.run(["systemctl", "status", "--lines=0", "--full", "hitless"]).ok();
+            assert!(status.contains("configuration refused") && status.contains("services.d/shop.toml:"), "{status}");
+            assert_eq!(idle.get("/"), 200, "on the same connection");
+            tunnel.echoes("after");
+        }
+        // Nobody is kept over a stop, and so is nothing else.
+        host.run(["systemctl", "stop", "hitless.socket", "hitless.service"]).ok();
+        let _ = host.run(["systemctl", "start", "hitless"]).fails();
+    }
+
     fn a_restart_without_a_store_drains(host: Host) {
         scene::edit_unit(&host, "FileDescriptorStoreMax=0");
         let mut idle = Kept::open(&host);
