@@ -6,6 +6,7 @@
 //! Must not know: HTTP, who is connected.
 
 mod channel;
+pub mod handshake;
 mod keys;
 
 pub use channel::{Channel, Role, SPACE};
