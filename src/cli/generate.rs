@@ -173,6 +173,13 @@ The request line is longer than \fBlimits.request\-line\fR.
 .B 421 misdirected
 No service has this host on this listener.
 .TP
+.B 421 wrong\-name
+The TLS connection was made for another host, whose certificate or verification of clients is another one. Browsers ask
+again on a connection of its own.
+.TP
+.BR "400 plain\-http" " (closes)"
+Plain HTTP on a listener with \fBtls = true\fR.
+.TP
 .BR "431 long\-fields" ", " many\-fields " (closes)"
 The fields of the request are longer than \fBlimits.fields\fR, or more than \fBlimits.field\-count\fR.
 .TP

@@ -122,6 +122,8 @@ fn detail(failure: &Failure) -> Cow<'static, str> {
         Failure::Late(deadline, limit) => return late(*deadline, *limit).into(),
         Failure::NoRoute => "Nothing is served at this address.",
         Failure::Misdirected => "This host is not served here.",
+        Failure::WrongName => "This connection was made for another host; it takes one of its own.",
+        Failure::PlainHttp => "This port speaks TLS: ask it by https.",
         Failure::ConnectRefused => "Tunnels are not allowed here.",
         Failure::UnsupportedVersion => "This version of HTTP is not spoken here.",
         Failure::UnknownCoding => "The transfer coding of the request is not known here.",

@@ -57,6 +57,10 @@ pub enum Failure {
     NoRoute,
     /// The authority is not served here (RFC 9110, section 15.5.20).
     Misdirected,
+    /// The authority is served, but not to who has asked TLS for another name.
+    WrongName,
+    /// Plain HTTP where TLS is spoken.
+    PlainHttp,
     /// `CONNECT` where no route allows it.
     ConnectRefused,
     /// A major version of HTTP that is not spoken here (RFC 9110, section 15.6.6).
@@ -149,6 +153,8 @@ impl Failure {
             Failure::BadRequest(_) => last(Client, Headers, 400, "bad-request"),
             Failure::NoRoute => row(Client, Route, Retry::Never, 404, "no-route"),
             Failure::Misdirected => row(Client, Route, Retry::Never, 421, "misdirected"),
+            Failure::WrongName => row(Client, Route, Retry::Never, 421, "wrong-name"),
+            Failure::PlainHttp => last(Client, Headers, 400, "plain-http"),
             Failure::ConnectRefused => row(Policy, Route, Retry::Never, 405, "connect-refused"),
             Failure::UnsupportedVersion => last(Policy, Headers, 505, "unsupported-version"),
             Failure::UnknownCoding => last(Policy, Headers, 501, "unknown-coding"),
@@ -222,6 +228,8 @@ impl fmt::Display for Failure {
             Failure::BadRequest(reason) => write!(f, "bad request: {reason}"),
             Failure::NoRoute => f.write_str("no route fits"),
             Failure::Misdirected => f.write_str("the host is not served here"),
+            Failure::WrongName => f.write_str("the connection was made for a host with another certificate"),
+            Failure::PlainHttp => f.write_str("plain HTTP where TLS is spoken"),
             Failure::ConnectRefused => f.write_str("no route allows CONNECT"),
             Failure::UnsupportedVersion => f.write_str("the version of HTTP is not spoken here"),
             Failure::UnknownCoding => f.write_str("the transfer coding is not known here"),
@@ -294,6 +302,8 @@ pub(crate) fn every_failure() -> Vec<Failure> {
         BadRequest("no host"),
         NoRoute,
         Misdirected,
+        WrongName,
+        PlainHttp,
         ConnectRefused,
         UnsupportedVersion,
         UnknownCoding,
@@ -333,7 +343,7 @@ pub(crate) fn every_failure() -> Vec<Failure> {
             UnsupportedVersion | UnknownCoding | UnknownExpectation | Loop | ManyTunnels(_) => {}
             LongRequestLine(_) | LongFields(_) | ManyFields(_) | LongContent(_) => {}
             SlowHead(_) | SlowContent(_) | SlowReader(_) => {}
-            Untrusted(_) | Handshake(_) => {}
+            Untrusted(_) | Handshake(_) | WrongName | PlainHttp => {}
             NoEndpoint | Unreachable(_) | Unsent(_) | NoAnswer(_) | BadAnswer(_) | Truncated(_) => {}
             Late(Deadline::Connect | Deadline::FirstByte | Deadline::Idle | Deadline::Request, _) => {}
             BadUpgrade | NoDescriptor | Drained | Panicked => {}

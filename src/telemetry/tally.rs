@@ -43,10 +43,12 @@ pub enum Ending {
 
 /// The codes of the table of failures (`response::failure`) that have a counter of their own;
 /// any other code is counted as [`OTHER`].
-pub const CODES: [&str; 35] = [
+pub const CODES: [&str; 37] = [
     "bad-request",
     "no-route",
     "misdirected",
+    "wrong-name",
+    "plain-http",
     "connect-refused",
     "unsupported-version",
     "unknown-coding",
