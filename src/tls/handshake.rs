@@ -134,6 +134,20 @@ impl Secrets {
 pub trait Choose {
     /// What a client that asks for this name is answered with; `None`: it is refused.
     fn config(&self, name: Option<&str>) -> Option<Arc<ServerConfig>>;
+
+    /// Whether a connection on which `name` was asked for may carry requests for `host`.
+    fn agrees(&self, name: Option<&str>, host: &str) -> bool;
+}
+
+/// No certificates at all.
+impl Choose for () {
+    fn config(&self, _: Option<&str>) -> Option<Arc<ServerConfig>> {
+        None
+    }
+
+    fn agrees(&self, _: Option<&str>, _: &str) -> bool {
+        false
+    }
 }
 
 /// The first words of a client.
@@ -178,7 +192,7 @@ impl Hello {
         self,
         io: &mut (impl AsyncRead + AsyncWrite + Unpin),
         came: BytesMut,
-        directory: &impl Choose,
+        directory: &(impl Choose + ?Sized),
     ) -> Result<Established, Refused> {
         let Some(config) = directory.config(self.name.as_deref()) else {
             alert(io, UNRECOGNIZED_NAME).await;
@@ -198,7 +212,7 @@ impl Hello {
 /// All of the handshake with a client.
 pub async fn accept(
     io: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    directory: &impl Choose,
+    directory: &(impl Choose + ?Sized),
 ) -> Result<Established, Refused> {
     let mut came = BytesMut::new();
     let hello = hear(io, &mut came).await?;

@@ -3,6 +3,8 @@
 use rustls::crypto::aws_lc_rs;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{AlertDescription, RootCertStore, SupportedProtocolVersion, version};
+use std::task::{Context, Poll};
+
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 
 use self::pki::Authority;
@@ -14,12 +16,54 @@ use crate::tls::{Channel, SPACE};
 #[path = "../../../tests/tls/pki.rs"]
 mod pki;
 
+/// A pipe of which no more than so much is read at a time.
+struct Narrow(DuplexStream, usize);
+
+fn pipe(width: usize) -> (Narrow, Narrow) {
+    let (near, far) = duplex(1 << 20);
+    (Narrow(near, width), Narrow(far, width))
+}
+
+impl AsyncRead for Narrow {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Narrow(pipe, width) = self.get_mut();
+        let mut space = vec![0; (*width).min(buffer.remaining())];
+        let mut part = ReadBuf::new(&mut space);
+        ready!(Pin::new(pipe).poll_read(cx, &mut part))?;
+        buffer.put_slice(part.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Narrow {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let Narrow(pipe, width) = self.get_mut();
+        Pin::new(pipe).poll_write(cx, &bytes[..bytes.len().min(*width)])
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
+    }
+}
+
 /// One configuration, for one name.
 struct Only(&'static str, Arc<ServerConfig>);
 
 impl Choose for Only {
     fn config(&self, name: Option<&str>) -> Option<Arc<ServerConfig>> {
         (name == Some(self.0)).then(|| Arc::clone(&self.1))
+    }
+
+    fn agrees(&self, name: Option<&str>, host: &str) -> bool {
+        name == Some(host)
     }
 }
 
@@ -95,8 +139,8 @@ async fn meet(
     config: ClientConfig,
     asked: &'static str,
     width: usize,
-) -> (Outcome, Outcome, DuplexStream, DuplexStream) {
-    let (mut near, mut far) = duplex(width);
+) -> (Outcome, Outcome, Narrow, Narrow) {
+    let (mut near, mut far) = pipe(width);
     let (client, server) = {
         let config = Arc::new(config);
         let client = async {
@@ -118,7 +162,7 @@ async fn meet(
     (client, server, near, far)
 }
 
-async fn write(channel: &mut Channel, io: &mut DuplexStream, bytes: &[u8]) {
+async fn write(channel: &mut Channel, io: &mut Narrow, bytes: &[u8]) {
     let (mut space, mut rest) = (vec![0; SPACE], bytes);
     while !rest.is_empty() {
         let written =
@@ -127,14 +171,14 @@ async fn write(channel: &mut Channel, io: &mut DuplexStream, bytes: &[u8]) {
     }
 }
 
-async fn read(channel: &mut Channel, io: &mut DuplexStream) -> BytesMut {
+async fn read(channel: &mut Channel, io: &mut Narrow) -> BytesMut {
     let (mut space, mut plain) = (vec![0; SPACE], BytesMut::new());
     poll_fn(|cx| channel.poll_fill(io, &mut plain, &mut space, cx)).await.unwrap();
     plain
 }
 
 /// What is said in one direction comes out at the other, both ways.
-async fn talk(client: &Seal, server: &Seal, near: &mut DuplexStream, far: &mut DuplexStream) {
+async fn talk(client: &Seal, server: &Seal, near: &mut Narrow, far: &mut Narrow) {
     let mut client = Channel::adopt(Role::Client, client).unwrap();
     let mut server = Channel::adopt(Role::Server, server).unwrap();
     // The session tickets of the server are in front.
@@ -177,7 +221,7 @@ async fn the_keys_that_follow_from_a_secret_are_the_keys_of_rustls() {
     let authority = Authority::new("one");
     let directory = server(&authority, false);
     for suite in aws_lc_rs::DEFAULT_CIPHER_SUITES.iter().filter(|suite| suite.tls13().is_some()) {
-        let (mut near, mut far) = duplex(1 << 16);
+        let (mut near, mut far) = pipe(1 << 16);
         let config = Arc::new(client(&authority, NEWER, Some(suite.suite()), None));
         let (client, _) = tokio::join!(connect(&mut near, config, name("shop.test")), async {
             let mut came = BytesMut::new();
@@ -270,7 +314,7 @@ async fn who_is_refused_is_told_why() {
 
 /// What it sends is not TLS, or breaks off, or is too much: what becomes of it, and what it is answered.
 async fn send(bytes: &[u8]) -> (Refused, BytesMut, Vec<u8>) {
-    let (mut near, mut far) = duplex(1 << 20);
+    let (mut near, mut far) = pipe(1 << 20);
     near.write_all(bytes).await.unwrap();
     near.shutdown().await.unwrap();
     let mut came = BytesMut::new();
@@ -309,7 +353,7 @@ async fn what_is_no_hello_is_refused() {
 async fn what_came_before_the_hello_was_whole_is_kept_by_whoever_stops_waiting() {
     let authority = Authority::new("one");
     let directory = server(&authority, false);
-    let (mut near, mut far) = duplex(100);
+    let (mut near, mut far) = pipe(100);
     let config = Arc::new(client(&authority, NEWER, None, None));
     let mut came = BytesMut::new();
     let client = connect(&mut near, config, name("shop.test"));
@@ -318,9 +362,9 @@ async fn what_came_before_the_hello_was_whole_is_kept_by_whoever_stops_waiting()
         let hello = loop {
             let heard = {
                 let mut hearing = std::pin::pin!(hear(&mut far, &mut came));
-                poll_fn(|cx| std::task::Poll::Ready(hearing.as_mut().poll(cx))).await
+                poll_fn(|cx| Poll::Ready(hearing.as_mut().poll(cx))).await
             };
-            if let std::task::Poll::Ready(hello) = heard {
+            if let Poll::Ready(hello) = heard {
                 break hello.unwrap();
             }
             tokio::task::yield_now().await;
