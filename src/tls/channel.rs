@@ -198,6 +198,11 @@ impl Channel {
         self.cut
     }
 
+    /// Whether a record has begun to come that is not whole, or has not been looked at.
+    pub fn has_partial(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
     /// Whether something waits to be written to the socket.
     pub fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
