@@ -160,7 +160,7 @@ impl Control {
         let Step::Drafted(draft) = std::mem::replace(&mut self.reloads.step, Step::None) else { return };
         let Draft { settings, routes, access, warnings } = draft;
         let via = self.office.blueprint.borrow().via.clone();
-        let blueprint = Arc::new(Blueprint { number, settings, routes, access, via });
+        let blueprint = Arc::new(Blueprint { number, settings, routes, access, via, tls: Arc::new(()) });
         let next = Arc::clone(&blueprint);
         self.reloads.step = Step::Installing { blueprint, warnings };
         let threads = Rc::clone(&self.threads);

@@ -104,6 +104,7 @@ async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resourc
         routes: Arc::new(Table::new(&settings)),
         access: AccessLog::new(&settings.log, &log),
         via: Via::new(&start.pseudonym),
+        tls: Arc::new(()),
         settings: Arc::clone(&settings),
     });
     let (public, private) = sort(sockets);

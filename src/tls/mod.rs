@@ -6,6 +6,21 @@
 //! Must not know: HTTP, who is connected.
 
 mod channel;
+pub mod handshake;
 mod keys;
 
-pub use channel::{Channel, Role, SPACE};
+use std::cell::RefCell;
+
+pub use channel::{Channel, Role, SPACE, alert_in};
+
+/// So many records are read or written at once.
+const RECORDS: usize = 4;
+
+thread_local! {
+    static LENT: RefCell<Box<[u8; RECORDS * SPACE]>> = RefCell::new(Box::new([0; RECORDS * SPACE]));
+}
+
+/// Lends the space that a [`Channel`] reads and writes by, which all of a thread's connections share.
+pub fn lend<T>(borrower: impl FnOnce(&mut [u8]) -> T) -> T {
+    LENT.with_borrow_mut(|space| borrower(&mut space[..]))
+}
