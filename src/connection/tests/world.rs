@@ -190,7 +190,8 @@ pub(super) fn blueprint(number: u64, settings: Settings) -> Arc<Blueprint> {
     let settings = Arc::new(settings);
     let routes = Arc::new(Table::new(&settings));
     let access = crate::telemetry::access::AccessLog::silent();
-    Arc::new(Blueprint { number, settings, routes, access, via: crate::policy::Via::new("test") })
+    let via = crate::policy::Via::new("test");
+    Arc::new(Blueprint { number, settings, routes, access, via, tls: Default::default() })
 }
 
 /// These services on one listener.
