@@ -6,12 +6,22 @@
 //! Must not know: HTTP, who is connected.
 
 mod channel;
+mod clients;
+mod der;
+mod directory;
 pub mod handshake;
 mod keys;
+mod material;
+mod pair;
+mod tickets;
 
 use std::cell::RefCell;
 
 pub use channel::{Channel, Role, SPACE, alert_in};
+pub use clients::identity;
+pub use directory::{Around, Change, Directory, Shown};
+pub use material::{Fault, Kept};
+pub use tickets::Tickets;
 
 /// So many records are read or written at once.
 const RECORDS: usize = 4;
