@@ -11,7 +11,6 @@
 //! Must not know: sockets, how long somebody waits, where certificates come from.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -20,11 +19,12 @@ use rustls::pki_types::{ServerName, UnixTime};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, InsufficientSizeError};
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, Error, InvalidMessage, PeerIncompatible,
+    ProtocolVersion,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::channel::{Channel, Role};
-use super::handshake::{Protocol, Secrets, more, whole};
+use super::handshake::{Protocol, Refused, Secrets, more, whole};
 
 /// How many bytes of the endpoint's a handshake may take.
 const MOST: usize = 128 * 1024;
@@ -97,6 +97,16 @@ impl From<Error> for Broken {
     }
 }
 
+impl From<Refused> for Broken {
+    fn from(refused: Refused) -> Broken {
+        match refused {
+            Refused::Gone(error) => Broken::Ended(error),
+            Refused::Tls(error) => Broken::Tls(error),
+            other => Broken::Tls(Error::General(other.to_string())),
+        }
+    }
+}
+
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Broken {
         Broken::Ended(error)
@@ -134,7 +144,7 @@ impl Dialling {
                 continue;
             }
             let length = loop {
-                match whole(&self.came)? {
+                match whole(&self.came, io).await? {
                     Some(length) => break length,
                     None => more(io, &mut self.came).await?,
                 }
@@ -166,9 +176,9 @@ impl Dialling {
         let Dialling { connection, secrets, came, .. } = self;
         let protocol = connection.alpn_protocol().and_then(Protocol::of);
         let suite = connection.negotiated_cipher_suite().ok_or(Error::HandshakeNotComplete)?.suite();
-        let version = connection.protocol_version();
+        let newer = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
         let (extracted, mut session) = connection.dangerous_into_kernel_connection()?;
-        let seal = secrets.seal(Role::Client, suite, version, extracted, came)?;
+        let seal = secrets.seal(Role::Client, suite, newer, extracted, came)?;
         let channel = Channel::adopt(Role::Client, &seal);
         let mut channel = channel.ok_or_else(|| Error::General("its cipher is not known".into()))?;
         channel.keep_tickets(Box::new(move |ticket| {
@@ -189,7 +199,9 @@ fn put<Data>(from: &mut EncodeTlsData<'_, Data>, words: &mut Vec<u8>) -> Result<
                 words.truncate(begin + length);
                 return Ok(());
             }
-            Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) if required_size > room => {
+            Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size }))
+                if required_size > room =>
+            {
                 words.resize(begin + required_size, 0);
             }
             Err(error) => return Err(Error::General(error.to_string())),
@@ -203,12 +215,15 @@ fn undone(error: &Error, name: &ServerName<'_>) -> Undone {
         Error::InvalidCertificate(error) => Undone::Untrusted(untrusted(error, &name.to_str())),
         Error::NoCertificatesPresented => Undone::Untrusted("it shows no certificate".into()),
         Error::AlertReceived(alert) => Undone::Disagreed(refused(*alert, &name.to_str())),
-        Error::NoApplicationProtocol => Undone::Disagreed(refused(AlertDescription::NoApplicationProtocol, "")),
-        Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
-            Undone::Disagreed("it does not speak TLS; write protocol = \"http1\" if that is meant".into())
+        Error::NoApplicationProtocol => {
+            Undone::Disagreed(refused(AlertDescription::NoApplicationProtocol, ""))
         }
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => Undone::Disagreed("it does not speak TLS; write protocol = \"http1\" if that is meant".into()),
         Error::PeerIncompatible(
-            PeerIncompatible::ServerDoesNotSupportTls12Or13 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
         ) => Undone::Disagreed("it speaks no version of TLS from 1.2 on".into()),
         other => Undone::Disagreed(other.to_string()),
     }
@@ -216,9 +231,11 @@ fn undone(error: &Error, name: &ServerName<'_>) -> Undone {
 
 fn untrusted(error: &CertificateError, name: &str) -> String {
     match error {
-        CertificateError::UnknownIssuer => "its certificate is from nobody who is trusted; write the file of its authority \
+        CertificateError::UnknownIssuer => {
+            "its certificate is from nobody who is trusted; write the file of its authority \
                                             into endpoint-tls.ca of the service"
-            .into(),
+                .into()
+        }
         CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
             format!("its certificate is for no name at all, and '{name}' is asked for; give it that name")
         }
@@ -235,7 +252,10 @@ fn untrusted(error: &CertificateError, name: &str) -> String {
             format!("its certificate has expired on {}; renew it", day(*not_after))
         }
         CertificateError::NotValidYetContext { not_before, .. } => {
-            format!("its certificate is not valid before {}; look at the clocks of both sides", day(*not_before))
+            format!(
+                "its certificate is not valid before {}; look at the clocks of both sides",
+                day(*not_before)
+            )
         }
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
             "its certificate is that of an authority (CA:TRUE); make one that is not".into()
@@ -250,7 +270,9 @@ fn refused(alert: AlertDescription, name: &str) -> String {
     match alert {
         Alert::NoApplicationProtocol => "no protocol in common; it speaks neither h2 nor http/1.1".into(),
         Alert::UnrecognisedName => {
-            format!("it has no certificate for '{name}'; write the name that it has one for into endpoint-tls.name of the service")
+            format!(
+                "it has no certificate for '{name}'; write the name that it has one for into endpoint-tls.name of the service"
+            )
         }
         Alert::HandshakeFailure | Alert::ProtocolVersion | Alert::InsufficientSecurity => {
             format!("no version or cipher of TLS in common (alert {alert:?}); it must speak TLS 1.2 or 1.3")
@@ -286,6 +308,7 @@ fn ended(error: &io::Error) -> String {
 }
 
 fn day(time: UnixTime) -> String {
-    let second = i64::try_from(time.as_secs()).ok().and_then(|second| jiff::Timestamp::from_second(second).ok());
+    let second =
+        i64::try_from(time.as_secs()).ok().and_then(|second| jiff::Timestamp::from_second(second).ok());
     second.map_or_else(|| "a day that no calendar has".into(), |time| time.strftime("%Y-%m-%d").to_string())
 }

@@ -6,12 +6,16 @@
 //! Must not know: HTTP, who is connected.
 
 mod channel;
+mod dial;
 pub mod handshake;
 mod keys;
+mod outward;
 
 use std::cell::RefCell;
 
 pub use channel::{Channel, Role, SPACE, alert_in};
+pub use dial::{Dialled, Undone, dial, refusal};
+pub use outward::{Outward, outward};
 
 /// So many records are read or written at once.
 const RECORDS: usize = 4;
