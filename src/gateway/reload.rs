@@ -23,6 +23,7 @@ use crate::lifecycle::{Event, Phase};
 use crate::route::Table;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::{event, log};
+use crate::tls;
 
 /// What came of reading the files.
 pub struct Loaded {
@@ -35,6 +36,7 @@ pub struct Loaded {
 struct Draft {
     settings: Arc<Settings>,
     routes: Arc<Table>,
+    outward: Vec<Option<Arc<tls::Outward>>>,
     access: Arc<AccessLog>,
     warnings: Vec<String>,
 }
@@ -158,9 +160,9 @@ impl Control {
 
     pub(super) fn install(&mut self, number: u64) {
         let Step::Drafted(draft) = std::mem::replace(&mut self.reloads.step, Step::None) else { return };
-        let Draft { settings, routes, access, warnings } = draft;
+        let Draft { settings, routes, outward, access, warnings } = draft;
         let via = self.office.blueprint.borrow().via.clone();
-        let blueprint = Arc::new(Blueprint { number, settings, routes, access, via });
+        let blueprint = Arc::new(Blueprint { number, settings, routes, outward, access, via });
         let next = Arc::clone(&blueprint);
         self.reloads.step = Step::Installing { blueprint, warnings };
         let threads = Rc::clone(&self.threads);
@@ -265,9 +267,14 @@ impl Plan {
         if !needs_restart.is_empty() {
             return Err(Refusal::Errors(needs_restart));
         }
+        let (outward, wrong) = tls::outward(&loaded.settings);
+        if !wrong.is_empty() {
+            return Err(Refusal::Errors(wrong));
+        }
         let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
         warnings.extend(takes_effect_later(self.threads, &loaded.settings));
         Ok(Draft {
+            outward,
             routes: Arc::new(Table::new(&loaded.settings)),
             access: AccessLog::new(&loaded.settings.log, &self.log),
             settings: loaded.settings,
