@@ -144,6 +144,11 @@ impl Dialling {
                 continue;
             }
             let length = loop {
+                if let Some(kind) = self.came.first()
+                    && !(20..=23).contains(kind)
+                {
+                    return Err(Error::InvalidMessage(InvalidMessage::InvalidContentType).into());
+                }
                 match whole(&self.came, io).await? {
                     Some(length) => break length,
                     None => more(io, &mut self.came).await?,
@@ -157,16 +162,13 @@ impl Dialling {
         }
     }
 
-    /// The alert, as far as the endpoint listens.
+    /// The alert, as far as the endpoint listens. It is the first that rustls has to say; asked for more, it would look
+    /// for the rest of what it has refused.
     async fn say_why(&mut self, io: &mut (impl AsyncWrite + Unpin)) {
-        while let Ok(ConnectionState::EncodeTlsData(mut words)) =
+        if let Ok(ConnectionState::EncodeTlsData(mut words)) =
             self.connection.process_tls_records(&mut []).state
+            && put(&mut words, &mut self.words).is_ok()
         {
-            if put(&mut words, &mut self.words).is_err() {
-                return;
-            }
-        }
-        if !self.words.is_empty() {
             // It is the error that counts.
             let _ = io.write_all(&self.words).await;
         }
@@ -231,7 +233,8 @@ fn undone(error: &Error, name: &ServerName<'_>) -> Undone {
 
 fn untrusted(error: &CertificateError, name: &str) -> String {
     match error {
-        CertificateError::UnknownIssuer => {
+        // The second is from somebody who is called like one who is trusted.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "its certificate is from nobody who is trusted; write the file of its authority \
                                             into endpoint-tls.ca of the service"
                 .into()
@@ -300,7 +303,7 @@ pub fn refusal(alert: u8) -> String {
 }
 
 fn ended(error: &io::Error) -> String {
-    if error.kind() == io::ErrorKind::UnexpectedEof {
+    if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) {
         return "it closed the connection in the middle of the handshake".into();
     }
     let text = error.to_string();
