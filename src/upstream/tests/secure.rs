@@ -87,6 +87,8 @@ type Secure = Peer<TlsStream<TcpStream>>;
 
 async fn accept_tls(listener: &TcpListener, server: &TlsAcceptor) -> Secure {
     let (socket, _) = listener.accept().await.unwrap();
+    // An answer must not wait behind tickets that are not acknowledged: closing would throw it away.
+    socket.set_nodelay(true).unwrap();
     Peer::new(server.accept(socket).await.unwrap())
 }
 
