@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{DIRECTORY, Fatal, client, code, print, rights};
-use crate::config;
+use crate::{config, tls};
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -42,6 +42,10 @@ pub fn check(options: &Options, directory: &Path) -> Result<(), Fatal> {
     }
     let refused = |errors: config::Errors| Fatal::new(code::CONFIG, errors);
     let loaded = config::read(directory).and_then(|sources| config::parse(&sources)).map_err(refused)?;
+    let (_, wrong) = tls::outward(&loaded.settings);
+    if !wrong.is_empty() {
+        return Err(Fatal::new(code::CONFIG, wrong.join("\n")));
+    }
     if options.show {
         return print(&config::show(&loaded));
     }

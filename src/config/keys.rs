@@ -423,13 +423,67 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         at: &["service.NAME.protocol"],
-        kind: Kind::Word(&["http1", "h2c"]),
+        kind: Kind::Word(&["http1", "h2c", "https"]),
         unset: Unset::Default("\"http1\""),
         summary: "the protocol that the application speaks",
-        detail: "\"h2c\" is HTTP/2 with prior knowledge over cleartext. Upgrades, such as to WebSocket, take \"http1\": \
-                 for them an application can have a service of its own.",
+        detail: "\"h2c\" is HTTP/2 with prior knowledge over cleartext. Upgrades, such as to WebSocket, take \"http1\" or \"https\": \
+                 for them an application can have a service of its own. \"https\" is TLS with HTTP/2 or HTTP/1.1 inside, as the \
+                 application says in the handshake (ALPN).",
         example: "\"h2c\"",
         elsewhere: &[],
+    },
+    table(
+        &["service.NAME.endpoint-tls"],
+        "TLS to the application, with protocol = \"https\"",
+        "The application is asked for a certificate that proves it to be the one. A request whose application does not is answered \
+         502, and goes to another endpoint before that. All files are read again on a reload.",
+    ),
+    Key {
+        at: &["service.NAME.endpoint-tls.name"],
+        kind: Kind::Certified,
+        unset: Unset::Means("the host of the endpoint; for a Unix socket it has to be written"),
+        summary: "the name or address that the application's certificate must have",
+        detail: "A name is also what the application is asked for (SNI); an address is looked for among the addresses of the \
+                 certificate. It holds for every endpoint of the service.",
+        example: "\"shop.internal.example\"",
+        elsewhere: &["sni", "server-name", "servername", "verifyhost", "proxy_ssl_name", "host"],
+    },
+    Key {
+        at: &["service.NAME.endpoint-tls.verify"],
+        kind: Kind::Flag,
+        unset: Unset::Default("true"),
+        summary: "whether the application's certificate is looked at",
+        detail: "Without that, whoever is between hitless and the application can read and change everything. It is the 'ca' that makes \
+                 a certificate of one's own trusted.",
+        example: "false",
+        elsewhere: &["proxy_ssl_verify", "insecure", "skip-verify", "insecureSkipVerify"],
+    },
+    Key {
+        at: &["service.NAME.endpoint-tls.ca"],
+        kind: Kind::Place,
+        unset: Unset::Means("the authorities of the system, in /etc/ssl/certs/ca-certificates.crt"),
+        summary: "the file of the authorities that the application's certificate may be from",
+        detail: "PEM, one or more, in place of those of the system. A certificate that signs itself can be in here too.",
+        example: "\"/etc/hitless/internal.pem\"",
+        elsewhere: &["ca-file", "cafile", "bundle", "authorities", "proxy_ssl_trusted_certificate"],
+    },
+    Key {
+        at: &["service.NAME.endpoint-tls.certificate"],
+        kind: Kind::Place,
+        unset: Unset::Means("none is shown"),
+        summary: "the file of the certificate that hitless shows to the application, and its chain",
+        detail: "PEM, the certificate itself first.",
+        example: "\"/etc/hitless/gateway.pem\"",
+        elsewhere: &["cert", "crt", "chain", "client-certificate", "proxy_ssl_certificate"],
+    },
+    Key {
+        at: &["service.NAME.endpoint-tls.key"],
+        kind: Kind::Place,
+        unset: Unset::Means("has to be written beside 'certificate'"),
+        summary: "the file of its key",
+        detail: "PEM, readable for the daemon and nobody else.",
+        example: "\"credential:gateway.key\"",
+        elsewhere: &["client-key", "proxy_ssl_certificate_key"],
     },
     Key {
         at: &["service.NAME.listeners", "service.NAME.route[].listeners"],

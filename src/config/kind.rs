@@ -64,6 +64,8 @@ pub enum Kind {
     Fields,
     /// The name of a field that hitless sets.
     OwnField,
+    /// What a certificate can be for.
+    Certified,
     List(&'static Kind),
     /// At least one.
     Some(&'static Kind),
@@ -124,6 +126,7 @@ impl Kind {
             Kind::MediaType => "a media type such as \"text/html; charset=utf-8\"".into(),
             Kind::Body(most) => format!("a text of at most {most} bytes"),
             Kind::Fields => "a table of field names and the values they must have".into(),
+            Kind::Certified => "a host name or an IP address".into(),
             Kind::OwnField => "the name of a field that hitless does not set already".into(),
             Kind::List(kind) => format!("a list, each {}", kind.allowed()),
             Kind::Some(kind) => format!("a list of at least one, each {}", kind.allowed()),
@@ -180,6 +183,7 @@ impl Kind {
             Kind::Folder => address::folder(text).map(Value::Text),
             Kind::Place => address::place(text).map(Value::Text),
             Kind::OwnField => name::own_field(text).map(Value::Text),
+            Kind::Certified => name::certified(text).map(Value::Text),
             Kind::Endpoint => address::endpoint(text).map(Value::Address),
             Kind::Network => address::network(text).map(Value::Network),
             Kind::Sink => address::sink(text).map(Value::Sink),
@@ -239,6 +243,7 @@ impl Kind {
             | Kind::Folder
             | Kind::Place
             | Kind::OwnField
+            | Kind::Certified
             | Kind::Endpoint
             | Kind::Network
             | Kind::Host

@@ -120,7 +120,12 @@ impl Build<'_, '_> {
         let service = Service {
             name: self.name.to_owned(),
             endpoints: section.all("endpoints", address),
-            protocol: if word(&section, "protocol") == "h2c" { Protocol::H2c } else { Protocol::Http1 },
+            protocol: match word(&section, "protocol") {
+                "h2c" => Protocol::H2c,
+                "https" => Protocol::Https,
+                _ => Protocol::Http1,
+            },
+            endpoint_tls: tls::to_endpoints(&section, self.around.places),
             pool: Pool {
                 idle: time(&pool, "idle"),
                 max_idle: count(&pool, "max-idle").and_then(|n| n.try_into().ok()).unwrap_or_default(),

@@ -334,6 +334,8 @@ pub struct Service {
     pub name: String,
     pub endpoints: Vec<Address>,
     pub protocol: Protocol,
+    /// Of [`Protocol::Https`] only.
+    pub endpoint_tls: EndpointTls,
     pub pool: Pool,
     pub errors: Arc<ErrorPages>,
     pub tls: ServiceTls,
@@ -342,12 +344,33 @@ pub struct Service {
     pub routes: Vec<Route>,
 }
 
+/// TLS to the endpoints of a service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointTls {
+    /// What their certificates must be for; `None`: the host of each.
+    pub name: Option<String>,
+    pub verify: bool,
+    /// The authorities; `None`: those of the system.
+    pub ca: Option<Place>,
+    /// What they are shown.
+    pub pair: Option<Pair>,
+}
+
+/// The defaults of the table of keys, for tests of other rooms.
+impl Default for EndpointTls {
+    fn default() -> EndpointTls {
+        EndpointTls { name: None, verify: true, ca: None, pair: None }
+    }
+}
+
 /// The protocol spoken to the endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     Http1,
     /// HTTP/2 with prior knowledge over cleartext (RFC 9113, section 3.3).
     H2c,
+    /// TLS, with what its handshake agrees on inside (RFC 7301).
+    Https,
 }
 
 /// Kept-alive connections to one endpoint, per data thread.

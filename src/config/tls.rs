@@ -12,7 +12,8 @@ use super::message::{Mark, Places, Report, either, quote};
 use super::pages::place;
 use super::routes::Marked;
 use super::settings::{
-    Clients, HostPattern, Hsts, Https, Listener, Network, Pair, Place, Service, ServiceTls, Tls, TlsVersion,
+    Address, Clients, EndpointTls, HostPattern, Hsts, Https, Listener, Network, Pair, Place, Protocol,
+    Service, ServiceTls, Tls, TlsVersion,
 };
 use super::tree::{Branch, Found, Node, Section};
 use super::value::Value;
@@ -53,6 +54,18 @@ pub(super) fn of_service(service: &Section<'_>, places: &Places) -> ServiceTls {
         },
         client_ca: file(&clients, "ca", places),
         client_field: clients.one("field", text),
+    }
+}
+
+/// Half a pair is reported by [`check`].
+pub(super) fn to_endpoints(service: &Section<'_>, places: &Places) -> EndpointTls {
+    let section = service.below("endpoint-tls", None);
+    let pair = file(&section, "certificate", places).zip(file(&section, "key", places));
+    EndpointTls {
+        name: section.one("name", text),
+        verify: flag(&section, "verify"),
+        ca: file(&section, "ca", places),
+        pair: pair.map(|(chain, key)| Pair { chain, key }),
     }
 }
 
@@ -108,6 +121,7 @@ pub(super) fn check(
         let Some(section) = sections.get(service.name.as_str()) else { continue };
         check.clients(service, section);
         check.hsts(service, section);
+        check.endpoints(service, section);
         if whole {
             check.reached(service, section);
         }
@@ -160,6 +174,62 @@ impl Check<'_> {
                 "missing, and clients are asked for certificates",
                 "allowed: a file of authorities, in PEM".into(),
                 "for example ca = \"/etc/hitless/clients.pem\"".into(),
+            );
+        }
+    }
+
+    /// What TLS to the endpoints lacks.
+    fn endpoints(&mut self, service: &Service, section: &Section<'_>) {
+        const KEYS: [&str; 5] = ["name", "verify", "ca", "certificate", "key"];
+        let tls = section.below("endpoint-tls", None);
+        let path = |name: &str| format!("service.{}.endpoint-tls.{name}", service.name);
+        let written = |name: &'static str| Some((name, tls.own(name)?));
+        if service.protocol != Protocol::Https {
+            if let Some((name, branch)) = KEYS.into_iter().find_map(written)
+                && !broken(section, "protocol")
+            {
+                self.report.warning(
+                    branch.mark,
+                    path(name),
+                    "has no effect, because the endpoints are spoken to without TLS",
+                    "write protocol = \"https\" in the service, or remove it",
+                );
+            }
+            return;
+        }
+        for (one, other) in [("certificate", "key"), ("key", "certificate")] {
+            if let (Some(branch), None) = (tls.own(one), tls.own(other)) {
+                self.report.missing(
+                    branch.mark,
+                    path(other),
+                    format!("missing beside '{one}'"),
+                    format!("allowed: the file of the {other}, in PEM"),
+                    format!("write it, or remove '{one}'"),
+                );
+            }
+        }
+        if !service.endpoint_tls.verify {
+            if let Some(ca) = tls.own("ca") {
+                self.report.warning(
+                    ca.mark,
+                    path("ca"),
+                    "has no effect, because no certificate is looked at",
+                    "remove verify = false",
+                );
+            }
+            return;
+        }
+        let nameless = service.endpoints.iter().find(|address| matches!(address, Address::Unix(_)));
+        if let (Some(address), None, Some(protocol)) = (nameless, tls.own("name"), section.own("protocol")) {
+            self.report.missing(
+                protocol.mark,
+                path("name"),
+                format!(
+                    "missing, and {} is no name that a certificate could have",
+                    quote(&address.to_string())
+                ),
+                "allowed: a host name or an IP address".into(),
+                "for example name = \"shop.internal.example\"".into(),
             );
         }
     }

@@ -14,7 +14,7 @@ use crate::policy::Via;
 use crate::route::Table;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::counters::{Counters, Pen};
-use crate::tls::Directory;
+use crate::tls::{Directory, Outward};
 use crate::upstream::Upstream;
 
 /// One accepted configuration, shared by all data threads.
@@ -23,6 +23,8 @@ pub struct Blueprint {
     pub number: u64,
     pub settings: Arc<Settings>,
     pub routes: Arc<Table>,
+    /// What the endpoints of each service are dialled with, in the order of `settings.services`.
+    pub outward: Vec<Option<Arc<Outward>>>,
     pub access: Arc<AccessLog>,
     /// What this gateway says of itself in `Via`.
     pub via: Via,
@@ -48,11 +50,11 @@ impl Generation {
         counters: &Counters,
     ) -> Generation {
         let services = &blueprint.settings.services;
-        let upstreams = services.iter().map(|service| {
+        let upstreams = services.iter().zip(&blueprint.outward).map(|(service, outward)| {
             let kept = before.and_then(|before| before.upstream_of(&service.name));
-            match kept.filter(|upstream| upstream.serves(service)) {
+            match kept.filter(|upstream| upstream.serves(service, outward.as_deref())) {
                 Some(upstream) => Rc::clone(upstream),
-                None => Upstream::new(Arc::clone(service)),
+                None => Upstream::new(Arc::clone(service), outward.clone()),
             }
         });
         let upstreams = upstreams.collect();

@@ -154,6 +154,7 @@ mod tests {
             name: "shop".into(),
             endpoints: vec![endpoint],
             protocol: Protocol::Http1,
+            endpoint_tls: Default::default(),
             pool: Pool { idle, max_idle: 1 },
             errors: Arc::new(ErrorPages::default()),
             tls: Default::default(),

@@ -211,6 +211,7 @@ fn describe(service: &Service) -> admin::Service {
     let protocol = match service.protocol {
         Protocol::Http1 => "http1",
         Protocol::H2c => "h2c",
+        Protocol::Https => "https",
     };
     admin::Service {
         name: service.name.clone(),

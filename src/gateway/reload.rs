@@ -24,7 +24,7 @@ use crate::lifecycle::{Event, Phase};
 use crate::route::Table;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::{event, log};
-use crate::tls::{Around, Directory, Kept, Tickets};
+use crate::tls::{self, Around, Directory, Kept, Tickets};
 
 /// What came of reading the files.
 pub struct Loaded {
@@ -37,6 +37,7 @@ pub struct Loaded {
 struct Draft {
     settings: Arc<Settings>,
     routes: Arc<Table>,
+    outward: Vec<Option<Arc<tls::Outward>>>,
     access: Arc<AccessLog>,
     tls: Arc<Directory>,
     warnings: Vec<String>,
@@ -163,9 +164,9 @@ impl Control {
 
     pub(super) fn install(&mut self, number: u64) {
         let Step::Drafted(draft) = std::mem::replace(&mut self.reloads.step, Step::None) else { return };
-        let Draft { settings, routes, access, tls, warnings } = draft;
+        let Draft { settings, routes, outward, access, tls, warnings } = draft;
         let via = self.office.blueprint.borrow().via.clone();
-        let blueprint = Arc::new(Blueprint { number, settings, routes, access, via, tls });
+        let blueprint = Arc::new(Blueprint { number, settings, routes, outward, access, via, tls });
         let next = Arc::clone(&blueprint);
         self.reloads.step = Step::Installing { blueprint, warnings };
         let threads = Rc::clone(&self.threads);
@@ -277,10 +278,15 @@ impl Plan {
             now: SystemTime::now(),
         };
         let (directory, of_pairs) = Directory::load(&loaded.settings, &around).map_err(Refusal::Errors)?;
+        let (outward, wrong) = tls::outward(&loaded.settings);
+        if !wrong.is_empty() {
+            return Err(Refusal::Errors(wrong));
+        }
         let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
         warnings.extend(of_pairs);
         warnings.extend(takes_effect_later(self.threads, &loaded.settings));
         Ok(Draft {
+            outward,
             routes: Arc::new(Table::new(&loaded.settings)),
             access: AccessLog::new(&loaded.settings.log, &self.log),
             tls: Arc::new(directory),

@@ -31,7 +31,7 @@ use crate::policy::Via;
 use crate::route::Table;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::{event, log};
-use crate::tls::{Around, Directory, Kept, Tickets};
+use crate::tls::{self, Around, Directory, Kept, Tickets};
 
 const LOG_LIMIT: Duration = Duration::from_secs(1);
 const OUTBOX_LIMIT: Duration = Duration::from_millis(500);
@@ -107,9 +107,15 @@ async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resourc
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    let (outward, wrong) = tls::outward(&settings);
+    // A gateway that takes the place of one that died must not fail because of a file that has changed since.
+    for error in wrong {
+        tracing::error!("{error}; until that and a reload its requests are answered 502");
+    }
     let blueprint = Arc::new(Blueprint {
         number: start.generation,
         tls: Arc::new(directory),
+        outward,
         routes: Arc::new(Table::new(&settings)),
         access: AccessLog::new(&settings.log, &log),
         via: Via::new(&start.pseudonym),

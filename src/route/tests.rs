@@ -65,6 +65,7 @@ fn settings(routes: Vec<settings::Route>) -> Settings {
         name: "app".into(),
         endpoints: vec![],
         protocol: Protocol::Http1,
+        endpoint_tls: Default::default(),
         pool: Pool { idle: Duration::from_secs(60), max_idle: 64 },
         errors: Default::default(),
         tls: Default::default(),

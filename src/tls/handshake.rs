@@ -20,7 +20,10 @@ use std::task::ready;
 use bytes::{Buf, BytesMut};
 use rustls::pki_types::ServerName;
 use rustls::server::{Accepted, AcceptedAlert, Acceptor};
-use rustls::{ClientConfig, ConnectionTrafficSecrets, KeyLog, ProtocolVersion, ServerConfig};
+use rustls::{
+    CipherSuite, ClientConfig, ConnectionTrafficSecrets, ExtractedSecrets, KeyLog, ProtocolVersion,
+    ServerConfig,
+};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::channel::Role;
@@ -91,7 +94,7 @@ impl Protocol {
 
 /// The traffic secrets of TLS 1.3, which rustls tells to nobody but its log of keys.
 #[derive(Default)]
-struct Secrets {
+pub(super) struct Secrets {
     client: Option<Secret>,
     server: Option<Secret>,
 }
@@ -121,13 +124,35 @@ impl KeyLog for Keys {
 
 impl Secrets {
     /// Lets rustls `run`, and keeps what it told meanwhile.
-    fn listen<T>(&mut self, run: impl FnOnce() -> T) -> T {
+    pub(super) fn listen<T>(&mut self, run: impl FnOnce() -> T) -> T {
         drop(TOLD.take());
         let ran = run();
         let told = TOLD.take();
         self.client = told.client.or(self.client.take());
         self.server = told.server.or(self.server.take());
         ran
+    }
+
+    /// Together with what else rustls gives away; `newer` is TLS 1.3. `came` is what came behind the handshake.
+    pub(super) fn seal(
+        self,
+        role: Role,
+        suite: CipherSuite,
+        newer: bool,
+        extracted: ExtractedSecrets,
+        came: BytesMut,
+    ) -> Result<Seal, rustls::Error> {
+        let (theirs, ours) = match role {
+            Role::Client => (self.server, self.client),
+            Role::Server => (self.client, self.server),
+        };
+        Ok(Seal {
+            suite: suite.into(),
+            read: half(newer, theirs, extracted.rx)?,
+            write: half(newer, ours, extracted.tx)?,
+            partial: came.into(),
+            ..Seal::default()
+        })
     }
 }
 
@@ -243,7 +268,7 @@ async fn finish(
 }
 
 /// How long the first record of `came` is, if it is there.
-async fn whole(came: &[u8], io: &mut (impl AsyncWrite + Unpin)) -> Result<Option<usize>, Refused> {
+pub(super) async fn whole(came: &[u8], io: &mut (impl AsyncWrite + Unpin)) -> Result<Option<usize>, Refused> {
     let [_, _, _, high, low, ..] = came else { return Ok(None) };
     let length = usize::from(u16::from_be_bytes([*high, *low]));
     if length > LONGEST {
@@ -254,7 +279,7 @@ async fn whole(came: &[u8], io: &mut (impl AsyncWrite + Unpin)) -> Result<Option
 }
 
 /// Reads once. While nothing comes no buffer is held for it.
-async fn more(io: &mut (impl AsyncRead + Unpin), came: &mut BytesMut) -> Result<(), Refused> {
+pub(super) async fn more(io: &mut (impl AsyncRead + Unpin), came: &mut BytesMut) -> Result<(), Refused> {
     poll_fn(|cx| {
         let mut space = [0; GULP];
         let mut buffer = ReadBuf::new(&mut space);
@@ -326,18 +351,8 @@ fn settle(connection: rustls::Connection, secrets: Secrets, came: BytesMut) -> R
         _ => None,
     };
     let extracted = connection.dangerous_extract_secrets()?;
-    let (theirs, ours) = match role {
-        Role::Client => (secrets.server, secrets.client),
-        Role::Server => (secrets.client, secrets.server),
-    };
-    let seal = Seal {
-        suite: suite.into(),
-        read: half(newer, theirs, extracted.rx)?,
-        write: half(newer, ours, extracted.tx)?,
-        partial: came.into(),
-        identity,
-        ..Seal::default()
-    };
+    let mut seal = secrets.seal(role, suite, newer, extracted, came)?;
+    seal.identity = identity;
     Ok(Established { seal, protocol })
 }
 

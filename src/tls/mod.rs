@@ -8,10 +8,12 @@
 mod channel;
 mod clients;
 mod der;
+mod dial;
 mod directory;
 pub mod handshake;
 mod keys;
 mod material;
+mod outward;
 mod pair;
 mod tickets;
 
@@ -19,8 +21,10 @@ use std::cell::RefCell;
 
 pub use channel::{Channel, Role, SPACE, alert_in};
 pub use clients::identity;
+pub use dial::{Dialled, Undone, dial, refusal};
 pub use directory::{Around, Change, Directory, Shown};
 pub use material::{Fault, Kept};
+pub use outward::{Outward, outward};
 pub use tickets::Tickets;
 
 /// So many records are read or written at once.

@@ -23,6 +23,7 @@ use super::line::Line;
 use super::upgraded::Upgraded;
 use crate::config::settings::Timeout;
 use crate::response::{Deadline, Failure};
+use crate::tls;
 
 /// The most interim answers to one request.
 pub(super) const INTERIM: usize = 32;
@@ -64,7 +65,7 @@ pub(super) async fn attempt(
             let answer = Exchange::ask(link.clone(), request, content, timeout.idle, asker);
             watched(answer, &state, timeout).await
         }
-        Connection::H2c(link, _) => {
+        Connection::Http2(link, _) => {
             let answer = link.ask(request, content, timeout.idle, asker);
             watched(answer, &state, timeout).await
         }
@@ -83,7 +84,7 @@ impl Connection {
     pub(super) fn line(&self) -> &Line {
         match self {
             Connection::Http1(link) => &link.line,
-            Connection::H2c(link, _) => &link.line,
+            Connection::Http2(link, _) => &link.line,
         }
     }
 
@@ -91,14 +92,14 @@ impl Connection {
     pub(super) fn reused(&self) -> bool {
         match self {
             Connection::Http1(link) => link.reused(),
-            Connection::H2c(link, _) => link.reused(),
+            Connection::Http2(link, _) => link.reused(),
         }
     }
 
     /// A request failed on it. A shared connection that lost one, or that is silent, gets no more;
     /// one that only broke a stream goes on.
     pub(super) fn failed(&self, failure: &Failure) {
-        if let Connection::H2c(link, shelf) = self
+        if let Connection::Http2(link, shelf) = self
             && matches!(failure, Failure::Unsent(_) | Failure::Late(..))
         {
             shelf.retire(link);
@@ -125,6 +126,9 @@ impl Before {
         let begun = matches!(connection, Connection::Http1(_)) && line.received() > self.received;
         let failure = content.failure().unwrap_or_else(|| match broken {
             Broken::Failure(failure) => failure,
+            Broken::Closed(told) if line.refusal().is_some() => line
+                .refusal()
+                .map_or(Failure::NoAnswer(told), |alert| Failure::Handshake(tls::refusal(alert))),
             Broken::Closed(told) if line.untaken_since(self.written, self.with_content) => {
                 Failure::Unsent(told)
             }

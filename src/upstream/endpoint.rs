@@ -4,32 +4,37 @@
 //! Must not know: the other endpoints, requests, when to send again.
 
 use std::cell::Cell;
-use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::dial::dial;
+use rustls::ClientConfig;
+
+use super::dial::Number;
+use super::http2::Opened;
 use super::{http1, http2};
 use crate::config::settings::{self, Address, Protocol};
 use crate::response::{Deadline, Failure};
+use crate::tls::Outward;
+use crate::tls::handshake::Protocol as Inside;
 
 pub(super) struct Endpoint {
     /// The address as the operator wrote it.
     pub(super) label: Rc<str>,
-    address: Address,
+    number: Number,
     in_flight: Cell<usize>,
-    connections: Connections,
-}
-
-enum Connections {
-    Http1(Rc<http1::Pool>),
-    H2c(Rc<http2::Shelf>),
+    protocol: Protocol,
+    /// Both are empty where the endpoint does not speak so.
+    pool: Rc<http1::Pool>,
+    shelf: Rc<http2::Shelf>,
+    /// What was agreed on last, where that is not known from the protocol.
+    chose_http1: Cell<bool>,
 }
 
 /// A connection that a request may be sent on.
 pub(super) enum Connection {
     Http1(Rc<http1::Link>),
-    H2c(Rc<http2::Link>, Rc<http2::Shelf>),
+    Http2(Rc<http2::Link>, Rc<http2::Shelf>),
 }
 
 /// What a request asks of the connection it is sent on.
@@ -40,19 +45,26 @@ pub(super) struct Wish {
     pub(super) with_content: bool,
     /// Only a connection that was never used will do.
     pub(super) fresh: bool,
+    /// It asks for another protocol on its connection (RFC 9110, section 7.8).
+    pub(super) upgrades: bool,
 }
 
 impl Endpoint {
-    pub(super) fn new(address: &Address, protocol: Protocol, pool: settings::Pool) -> Rc<Endpoint> {
-        let connections = match protocol {
-            Protocol::Http1 => Connections::Http1(http1::Pool::new(pool)),
-            Protocol::H2c => Connections::H2c(http2::Shelf::new(address.clone(), pool.idle)),
-        };
+    pub(super) fn new(
+        address: &Address,
+        protocol: Protocol,
+        pool: settings::Pool,
+        outward: Option<&(Arc<ClientConfig>, Arc<Outward>)>,
+    ) -> Rc<Endpoint> {
+        let number = Number::new(address, outward);
         Rc::new(Endpoint {
             label: address.to_string().into(),
-            address: address.clone(),
             in_flight: Cell::new(0),
-            connections,
+            protocol,
+            pool: http1::Pool::new(pool),
+            shelf: http2::Shelf::new(number.clone(), protocol, pool.idle),
+            number,
+            chose_http1: Cell::new(false),
         })
     }
 
@@ -61,10 +73,7 @@ impl Endpoint {
     }
 
     pub(super) fn idle(&self) -> usize {
-        match &self.connections {
-            Connections::Http1(pool) => pool.len(),
-            Connections::H2c(shelf) => shelf.idle(),
-        }
+        self.pool.len() + self.shelf.idle()
     }
 
     /// A kept connection, or a new one within `deadline`.
@@ -72,64 +81,64 @@ impl Endpoint {
         if let Some(kept) = self.kept(wish) {
             return Ok(kept);
         }
-        match tokio::time::timeout(deadline, self.open()).await {
+        match tokio::time::timeout(deadline, self.open(wish)).await {
             Ok(opened) => opened,
             Err(_) => {
-                if let Connections::H2c(shelf) = &self.connections {
-                    shelf.gave_up_dialling();
-                }
+                self.shelf.gave_up_dialling();
                 Err(Failure::Late(Deadline::Connect, deadline))
             }
         }
     }
 
     fn kept(&self, wish: Wish) -> Option<Connection> {
-        match &self.connections {
-            Connections::Http1(pool) => {
-                // On a Unix socket nothing tells apart a request that was read to its end from one
-                // that was not, once content has followed it (see `line`); connecting is cheap there.
-                let unprovable =
-                    wish.with_content && !wish.repeatable && matches!(self.address, Address::Unix(_));
-                if wish.fresh || unprovable {
-                    return None;
+        // Fresh is what the shelf gives after the stale connection was retired from it.
+        if !self.needs_http1(wish)
+            && let Some(link) = self.shelf.take(wish.repeatable)
+        {
+            return Some(Connection::Http2(link, Rc::clone(&self.shelf)));
+        }
+        // On a Unix socket nothing tells apart a request that was read to its end from one
+        // that was not, once content has followed it (see `line`); connecting is cheap there.
+        let unprovable = wish.with_content && !wish.repeatable && self.number.is_unix();
+        if wish.fresh || unprovable {
+            return None;
+        }
+        self.pool.take(wish.repeatable).map(Connection::Http1)
+    }
+
+    async fn open(&self, wish: Wish) -> Result<Connection, Failure> {
+        if !self.needs_http1(wish) && !self.chose_http1.get() {
+            match self.shelf.open().await? {
+                Opened::Http2(link) => return Ok(Connection::Http2(link, Rc::clone(&self.shelf))),
+                Opened::Http1(line) => {
+                    self.chose_http1.set(true);
+                    // There was one dial for all who waited for it, and it is of use to one of them.
+                    if let Some(line) = line.take() {
+                        return Ok(Connection::Http1(http1::Link::open(line, &self.pool)));
+                    }
                 }
-                pool.take(wish.repeatable).map(Connection::Http1)
-            }
-            // Fresh is what the shelf gives after the stale connection was retired from it.
-            Connections::H2c(shelf) => {
-                let link = shelf.take(wish.repeatable)?;
-                Some(Connection::H2c(link, Rc::clone(shelf)))
             }
         }
+        let both = [Inside::Http2, Inside::Http1];
+        let inside = if self.needs_http1(wish) { &both[1..] } else { &both[..] };
+        let (line, http2) = self.number.dial(self.protocol, inside).await?;
+        if !http2 {
+            return Ok(Connection::Http1(http1::Link::open(line, &self.pool)));
+        }
+        self.chose_http1.set(false);
+        let link = self.shelf.put(line).await?;
+        Ok(Connection::Http2(link, Rc::clone(&self.shelf)))
     }
 
-    async fn open(&self) -> Result<Connection, Failure> {
-        match &self.connections {
-            Connections::Http1(pool) => {
-                let line = dial(&self.address).await.map_err(|error| undialled(&error))?;
-                Ok(Connection::Http1(http1::Link::open(line, pool)))
-            }
-            Connections::H2c(shelf) => {
-                let link = shelf.open().await?;
-                Ok(Connection::H2c(link, Rc::clone(shelf)))
-            }
+    /// Whether HTTP/2 will not do: one of its streams can carry no other protocol that an endpoint of HTTP/1.1 would
+    /// speak, so an upgrade is asked for on a connection of its own kind.
+    fn needs_http1(&self, wish: Wish) -> bool {
+        match self.protocol {
+            Protocol::Http1 => true,
+            Protocol::H2c => false,
+            Protocol::Https => wish.upgrades,
         }
     }
-}
-
-/// Running out of descriptors is no fault of the endpoint.
-pub(super) fn undialled(error: &io::Error) -> Failure {
-    match error.raw_os_error() {
-        Some(libc::EMFILE | libc::ENFILE) => Failure::NoDescriptor,
-        _ => unreachable(error),
-    }
-}
-
-/// No connection was made; the endpoint is named beside the failure.
-pub(super) fn unreachable(error: &dyn std::error::Error) -> Failure {
-    let cause = error.to_string();
-    let cause = cause.split(" (os error").next().unwrap_or_default();
-    Failure::Unreachable(cause.to_lowercase())
 }
 
 /// One request in flight at an endpoint.
@@ -146,7 +155,7 @@ impl Occupancy {
 
     /// Counts on the shared connection too, so that it is not taken for unused.
     pub(super) fn on(&mut self, connection: &Connection) {
-        if let Connection::H2c(link, _) = connection {
+        if let Connection::Http2(link, _) = connection {
             link.begun();
             self.stream = Some(Rc::clone(link));
         }

@@ -108,6 +108,7 @@ impl Line {
         let tls = RefCell::new(Tls { channel, ahead: BytesMut::new() });
         // There is one handshake on a line.
         let _ = self.0.tls.set(tls);
+        self.0.received.set(0);
         self
     }
 

@@ -71,12 +71,15 @@ use http::{Method, Request, Response, StatusCode, Uri, Version, header};
 use crate::config::settings::{self, Protocol, Timeout};
 use crate::http1::syntax::is_target;
 use crate::response::{Failure, Retry};
+use crate::tls::Outward;
 use attempt::{Lost, Reply, attempt};
-use endpoint::{Endpoint, Occupancy, Wish};
+use endpoint::{Connection, Endpoint, Occupancy, Wish};
 
 /// The endpoints of one service, as one data thread sees them.
 pub struct Upstream {
     settings: Arc<settings::Service>,
+    /// With TLS to the endpoints.
+    outward: Option<Arc<Outward>>,
     endpoints: Box<[Rc<Endpoint>]>,
     /// Where the search for the least busy endpoint begins.
     next: Cell<usize>,
@@ -118,20 +121,23 @@ pub struct Survey {
 }
 
 impl Upstream {
-    pub fn new(settings: Arc<settings::Service>) -> Rc<Upstream> {
+    /// `outward` is what a service with TLS to its endpoints needs.
+    pub fn new(settings: Arc<settings::Service>, outward: Option<Arc<Outward>>) -> Rc<Upstream> {
+        let secure = outward.as_ref().map(|outward| (outward.config(), Arc::clone(outward)));
         let endpoints = settings
             .endpoints
             .iter()
-            .map(|address| Endpoint::new(address, settings.protocol, settings.pool))
+            .map(|address| Endpoint::new(address, settings.protocol, settings.pool, secure.as_ref()))
             .collect();
-        Rc::new(Upstream { settings, endpoints, next: Cell::new(0) })
+        Rc::new(Upstream { settings, outward, endpoints, next: Cell::new(0) })
     }
 
     /// Whether it can go on serving after a reload to `settings`.
-    pub fn serves(&self, settings: &settings::Service) -> bool {
+    pub fn serves(&self, settings: &settings::Service, outward: Option<&Outward>) -> bool {
         self.settings.endpoints == settings.endpoints
             && self.settings.protocol == settings.protocol
             && self.settings.pool == settings.pool
+            && self.outward.as_deref() == outward
     }
 
     /// Every endpoint with its load on this thread.
@@ -158,14 +164,27 @@ impl Upstream {
         timeout: &Timeout,
         asker: &dyn Asker,
     ) -> Result<Answer, Failure> {
-        let (head, mut content) = self.prepared(request)?.into_parts();
+        let (mut head, mut content) = request.into_parts();
         let state = content.state();
+        let upgrades = head.headers.contains_key(header::UPGRADE) || head.method == Method::CONNECT;
+        if state.is_empty() {
+            // Nothing follows that could wait (RFC 9110, section 10.1.1).
+            head.headers.remove(header::EXPECT);
+        }
+        // Said here already, so that it costs no kept connection.
+        match self.settings.protocol {
+            Protocol::Http1 | Protocol::Https => shape_http1(&mut head)?,
+            Protocol::H2c => shape_http2(&mut head, &state, Scheme::HTTP)?,
+        }
+        // What is agreed on with the endpoint decides.
+        let mut for_http2 = None;
         let mut search = Search::new(&state);
         loop {
             let Some((index, endpoint)) = self.choose(&search) else { return Err(search.last) };
             asker.asks(&endpoint.label);
             let mut occupancy = Occupancy::new(endpoint);
-            let connection = match endpoint.connect(search.wish(&head, &state), timeout.connect).await {
+            let wish = search.wish(&head, &state, upgrades);
+            let connection = match endpoint.connect(wish, timeout.connect).await {
                 Ok(connection) => connection,
                 Err(failure) => {
                     search.gave_up(index, failure);
@@ -174,8 +193,19 @@ impl Upstream {
             };
             occupancy.on(&connection);
             let reused = connection.reused();
-            match attempt(&connection, &head, content, timeout, asker).await {
-                Ok(reply) if search.stale || !reused || !is_told_idle(&head, &state, &reply) => {
+            let head = match (self.settings.protocol, &connection) {
+                (Protocol::Https, Connection::Http2(..)) => match &mut for_http2 {
+                    Some(shaped) => shaped,
+                    none => {
+                        let mut shaped = head.clone();
+                        shape_http2(&mut shaped, &state, Scheme::HTTPS)?;
+                        none.insert(shaped)
+                    }
+                },
+                _ => &head,
+            };
+            match attempt(&connection, head, content, timeout, asker).await {
+                Ok(reply) if search.stale || !reused || !is_told_idle(head, &state, &reply) => {
                     let Reply { response, upgraded } = reply;
                     let lease = Lease { content: state, _occupancy: occupancy };
                     let endpoint = Rc::clone(&endpoint.label);
@@ -187,7 +217,7 @@ impl Upstream {
                 }
                 Err(lost) => {
                     connection.failed(&lost.failure);
-                    content = search.again(index, reused, &head, &state, lost)?;
+                    content = search.again(index, reused, head, &state, lost)?;
                 }
             }
         }
@@ -221,35 +251,6 @@ impl Upstream {
         }
         best
     }
-
-    /// Version and target as the protocol wants them.
-    fn prepared(&self, mut request: Request<Content>) -> Result<Request<Content>, Failure> {
-        if request.body().state().is_empty() {
-            // Nothing follows that could wait (RFC 9110, section 10.1.1).
-            request.headers_mut().remove(header::EXPECT);
-        }
-        match self.settings.protocol {
-            Protocol::Http1 => {
-                *request.version_mut() = Version::HTTP_11;
-                if request.method() != Method::CONNECT && request.uri().authority().is_some() {
-                    *request.uri_mut() = Uri::from(path_of(request.uri()));
-                }
-                // Said here already, so that it costs no kept connection.
-                let path = request.uri().path_and_query().map_or("", PathAndQuery::as_str);
-                if !path.is_empty() && !is_target(path.as_bytes()) {
-                    return Err(Failure::BadRequest("its target cannot be forwarded"));
-                }
-            }
-            Protocol::H2c => {
-                *request.version_mut() = Version::HTTP_2;
-                if request.method() != Method::CONNECT {
-                    *request.uri_mut() = absolute(&request)?;
-                }
-                http2::prepare(&mut request);
-            }
-        }
-        Ok(request)
-    }
 }
 
 impl Lease {
@@ -279,8 +280,9 @@ impl Search {
         Search { given_up: Vec::new(), last: Failure::NoEndpoint, stale: false }
     }
 
-    fn wish(&self, request: &Parts, content: &ContentState) -> Wish {
+    fn wish(&self, request: &Parts, content: &ContentState, upgrades: bool) -> Wish {
         Wish {
+            upgrades,
             repeatable: request.method.is_idempotent(),
             with_content: !content.is_empty(),
             fresh: self.stale || !content.replayable(),
@@ -328,16 +330,38 @@ fn is_told_idle(request: &Parts, content: &ContentState, reply: &Reply) -> bool 
         && content.is_empty()
 }
 
+/// Version and target as HTTP/1.1 wants them.
+fn shape_http1(head: &mut Parts) -> Result<(), Failure> {
+    head.version = Version::HTTP_11;
+    if head.method != Method::CONNECT && head.uri.authority().is_some() {
+        head.uri = Uri::from(path_of(&head.uri));
+    }
+    let path = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    if !path.is_empty() && !is_target(path.as_bytes()) {
+        return Err(Failure::BadRequest("its target cannot be forwarded"));
+    }
+    Ok(())
+}
+
+/// Version, target and fields as HTTP/2 wants them.
+fn shape_http2(head: &mut Parts, content: &ContentState, scheme: Scheme) -> Result<(), Failure> {
+    head.version = Version::HTTP_2;
+    if head.method != Method::CONNECT {
+        head.uri = absolute(head, scheme)?;
+    }
+    http2::prepare(head, content.length());
+    Ok(())
+}
+
 fn path_of(uri: &Uri) -> PathAndQuery {
     uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"))
 }
 
 /// The target with its authority, taken from `Host` when it has none (RFC 9113, section 8.3.1).
-fn absolute(request: &Request<Content>) -> Result<Uri, Failure> {
-    let named = request.uri().authority().cloned();
-    let host = || request.headers().get(header::HOST)?.to_str().ok()?.parse::<Authority>().ok();
+fn absolute(request: &Parts, scheme: Scheme) -> Result<Uri, Failure> {
+    let named = request.uri.authority().cloned();
+    let host = || request.headers.get(header::HOST)?.to_str().ok()?.parse::<Authority>().ok();
     let authority = named.or_else(host).ok_or(Failure::BadRequest("it names no host"))?;
-    let parts =
-        Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path_of(request.uri()));
+    let parts = Uri::builder().scheme(scheme).authority(authority).path_and_query(path_of(&request.uri));
     parts.build().map_err(|_| Failure::BadRequest("its target cannot be forwarded"))
 }

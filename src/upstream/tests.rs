@@ -4,6 +4,10 @@
 //! steps come in the order in which they are written.
 
 mod exchanges;
+#[allow(dead_code, reason = "the tests of TLS use more of it")]
+#[path = "../../tests/tls/pki.rs"]
+mod pki;
+mod secure;
 mod streams;
 
 use std::cell::RefCell;
@@ -57,6 +61,7 @@ fn service(endpoints: &[Address]) -> settings::Service {
         name: "shop".into(),
         endpoints: endpoints.to_vec(),
         protocol: Protocol::Http1,
+        endpoint_tls: Default::default(),
         pool: settings::Pool { idle: LONG, max_idle: 8 },
         errors: Default::default(),
         tls: Default::default(),
@@ -66,11 +71,11 @@ fn service(endpoints: &[Address]) -> settings::Service {
 }
 
 fn upstream(endpoints: &[Address]) -> Rc<Upstream> {
-    Upstream::new(Arc::new(service(endpoints)))
+    Upstream::new(Arc::new(service(endpoints)), None)
 }
 
 fn h2c(endpoint: Address) -> Rc<Upstream> {
-    Upstream::new(Arc::new(settings::Service { protocol: Protocol::H2c, ..service(&[endpoint]) }))
+    Upstream::new(Arc::new(settings::Service { protocol: Protocol::H2c, ..service(&[endpoint]) }), None)
 }
 
 fn request(method: &str, content: Content) -> Request<Content> {
@@ -446,7 +451,7 @@ fn what_the_kernel_did_not_take_is_unsent() {
 
 async fn connected() -> (Line, Peer<TcpStream>) {
     let (listener, address) = listen().await;
-    let line = dial::dial(&address).await.unwrap();
+    let line = dial::connect_to(&address).await.unwrap();
     (line, accept(&listener).await)
 }
 
@@ -1011,7 +1016,7 @@ fn idle_connections_close_after_their_time_and_above_their_number() {
     on_one_thread(async {
         let (listener, address) = listen().await;
         let pool = settings::Pool { idle: SHORT, max_idle: 2 };
-        let upstream = Upstream::new(Arc::new(settings::Service { pool, ..service(&[address]) }));
+        let upstream = Upstream::new(Arc::new(settings::Service { pool, ..service(&[address]) }), None);
         tokio::task::spawn_local(closing_after(listener, usize::MAX, Rc::default()));
         let at_once = (0..4).map(|_| upstream.send(get(), &PATIENT, &Nobody));
         for answer in futures_util::future::join_all(at_once).await {
@@ -1048,10 +1053,10 @@ fn an_upstream_serves_on_while_its_endpoints_stay() {
     on_one_thread(async {
         let (_listener, address) = listen().await;
         let before = service(&[address]);
-        let upstream = Upstream::new(Arc::new(before.clone()));
-        assert!(upstream.serves(&settings::Service { name: "renamed".into(), ..before.clone() }));
-        assert!(!upstream.serves(&settings::Service { protocol: Protocol::H2c, ..before.clone() }));
-        assert!(!upstream.serves(&settings::Service { endpoints: Vec::new(), ..before }));
+        let upstream = Upstream::new(Arc::new(before.clone()), None);
+        assert!(upstream.serves(&settings::Service { name: "renamed".into(), ..before.clone() }, None));
+        assert!(!upstream.serves(&settings::Service { protocol: Protocol::H2c, ..before.clone() }, None));
+        assert!(!upstream.serves(&settings::Service { endpoints: Vec::new(), ..before }, None));
     });
 }
 

@@ -57,6 +57,27 @@ pub fn host_name(text: &str) -> Option<String> {
     (name.len() <= 253 && name.split('.').all(label)).then(|| name.to_ascii_lowercase())
 }
 
+/// A host name or an address that a certificate can be for, in lower case.
+pub fn certified(text: &str) -> Result<String, Refusal> {
+    let refuse = |why: &str, remedy: String| Err(Refusal::new(format!("found {}{why}", quote(text)), remedy));
+    let plain = text.trim_start_matches('[').trim_end_matches(']');
+    match (plain.parse::<IpAddr>(), host_name(text)) {
+        (Ok(address), _) if plain == text => Ok(address.to_string()),
+        (Ok(address), _) => refuse("", format!("write \"{address}\"")),
+        (_, Some(name)) => Ok(name.trim_end_matches('.').to_owned()),
+        _ if text.starts_with("*.") => {
+            refuse(", a wildcard", "write one name that the certificate's wildcard stands for".into())
+        }
+        _ => match text
+            .rsplit_once(':')
+            .and_then(|(host, port)| Some((host_name(host)?, port.parse::<u16>().ok()?)))
+        {
+            Some((host, _)) => refuse(", with a port", format!("write \"{host}\"")),
+            None => refuse("", String::new()),
+        },
+    }
+}
+
 /// A method as a route names it.
 pub fn method(text: &str) -> Result<String, Refusal> {
     let upper = text.to_ascii_uppercase();

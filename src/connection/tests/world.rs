@@ -192,7 +192,9 @@ pub(super) fn blueprint(number: u64, settings: Settings) -> Arc<Blueprint> {
     let access = crate::telemetry::access::AccessLog::silent();
     let via = crate::policy::Via::new("test");
     let tls = super::tls::directory(&settings);
-    Arc::new(Blueprint { number, settings, routes, access, via, tls })
+    let (outward, wrong) = crate::tls::outward(&settings);
+    assert!(wrong.is_empty(), "{wrong:?}");
+    Arc::new(Blueprint { number, settings, routes, outward, access, via, tls })
 }
 
 /// These services on one listener.
@@ -246,6 +248,7 @@ pub(super) fn service(name: &str, endpoint: &Origin) -> settings::Service {
         name: name.into(),
         endpoints: vec![Address::Ip(endpoint.address)],
         protocol: Protocol::Http1,
+        endpoint_tls: Default::default(),
         pool: Pool { idle: Duration::from_secs(60), max_idle: 8 },
         errors: Default::default(),
         tls: Default::default(),

@@ -67,10 +67,9 @@ struct Asked {
 }
 
 /// Gives a request the fields that it has over HTTP/2 (RFC 9113, section 8.2.2).
-pub(in crate::upstream) fn prepare(request: &mut Request<Content>) {
-    let length = request.body().state().length();
-    let means_content = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
-    let fields = request.headers_mut();
+pub(in crate::upstream) fn prepare(request: &mut Parts, length: Option<u64>) {
+    let means_content = matches!(request.method, Method::POST | Method::PUT | Method::PATCH);
+    let fields = &mut request.headers;
     fields.remove(HOST);
     for name in OF_CONNECTION {
         fields.remove(name);

@@ -1,5 +1,5 @@
-//! HTTP/2 with prior knowledge (RFC 9113, section 3.3): one connection to an endpoint, shared by its
-//! requests.
+//! HTTP/2 with prior knowledge (RFC 9113, section 3.3) or agreed on by TLS (section 3.2): one connection to an
+//! endpoint, shared by its requests.
 //!
 //! ```text
 //!   Shelf ──▶ Link ──▶ Exchange, one for each stream ─▶ h2 ─▶ Driver ─▶ line
@@ -35,11 +35,11 @@ use self::driver::{Driver, PING};
 use super::Asker;
 use super::attempt::{Broken, Reply};
 use super::content::Content;
-use super::dial::dial;
-use super::endpoint::{undialled, unreachable};
+use super::dial::{Number, unreachable};
 use super::line::Line;
-use crate::config::settings::Address;
+use crate::config::settings::Protocol;
 use crate::response::Failure;
+use crate::tls::handshake::Protocol as Inside;
 
 /// What one slow reader may hold back of an answer.
 const STREAM_WINDOW: u32 = 128 * 1024;
@@ -62,7 +62,8 @@ pub(super) struct Link {
 
 /// The connection to one endpoint.
 pub(super) struct Shelf {
-    address: Address,
+    number: Number,
+    protocol: Protocol,
     idle: Duration,
     current: RefCell<Option<Rc<Link>>>,
     /// Only as long as somebody waits for it: a dial that nobody drives would be found half done.
@@ -70,12 +71,19 @@ pub(super) struct Shelf {
     sweeper: RefCell<Option<AbortHandle>>,
 }
 
-type Dialled = Result<Rc<Link>, Failure>;
+/// What a dial has come to.
+#[derive(Clone)]
+pub(super) enum Opened {
+    Http2(Rc<Link>),
+    /// HTTP/1.1 was agreed on: for the first one who takes it.
+    Http1(Rc<Cell<Option<Line>>>),
+}
+
+type Dialled = Result<Opened, Failure>;
 type Dialling = Shared<LocalBoxFuture<'static, Dialled>>;
 
 impl Link {
-    async fn open(address: Address) -> Result<Rc<Link>, Failure> {
-        let line = dial(&address).await.map_err(|error| undialled(&error))?;
+    async fn open(line: Line) -> Result<Rc<Link>, Failure> {
         let (sender, connection) =
             builder().handshake(line.clone()).await.map_err(|error| unreachable(&error))?;
         let streams = Rc::<Cell<usize>>::default();
@@ -127,9 +135,10 @@ impl Link {
 }
 
 impl Shelf {
-    pub(super) fn new(address: Address, idle: Duration) -> Rc<Shelf> {
+    pub(super) fn new(number: Number, protocol: Protocol, idle: Duration) -> Rc<Shelf> {
         Rc::new(Shelf {
-            address,
+            number,
+            protocol,
             idle,
             current: RefCell::new(None),
             dialling: RefCell::new(None),
@@ -150,25 +159,36 @@ impl Shelf {
     }
 
     /// A new connection, shared by all who ask while it is dialled.
-    pub(super) async fn open(self: &Rc<Self>) -> Result<Rc<Link>, Failure> {
+    pub(super) async fn open(self: &Rc<Self>) -> Result<Opened, Failure> {
         let dialling = self.dial();
         let opened = dialling.clone().await;
         let mut slot = self.dialling.borrow_mut();
         if slot.as_ref().and_then(WeakShared::upgrade).is_some_and(|other| other.ptr_eq(&dialling)) {
             slot.take();
-            if let Ok(link) = &opened {
-                *self.current.borrow_mut() = Some(Rc::clone(link));
-                self.start_sweeping();
+            if let Ok(Opened::Http2(link)) = &opened {
+                self.keep(link);
             }
         }
         opened
+    }
+
+    /// Speaks HTTP/2 on what somebody has dialled who did not expect that.
+    pub(super) async fn put(self: &Rc<Self>, line: Line) -> Result<Rc<Link>, Failure> {
+        let link = Link::open(line).await?;
+        self.keep(&link);
+        Ok(link)
+    }
+
+    fn keep(self: &Rc<Self>, link: &Rc<Link>) {
+        *self.current.borrow_mut() = Some(Rc::clone(link));
+        self.start_sweeping();
     }
 
     /// The dial that others wait for, or a new one.
     fn dial(&self) -> Dialling {
         let mut slot = self.dialling.borrow_mut();
         slot.as_ref().and_then(WeakShared::upgrade).unwrap_or_else(|| {
-            let dialling = Link::open(self.address.clone()).boxed_local().shared();
+            let dialling = open(self.number.clone(), self.protocol).boxed_local().shared();
             *slot = dialling.downgrade();
             dialling
         })
@@ -227,6 +247,15 @@ async fn sweep(shelf: Weak<Shelf>) {
         };
         drop(alive);
         sleep_until(next).await;
+    }
+}
+
+async fn open(number: Number, protocol: Protocol) -> Dialled {
+    let (line, http2) = number.dial(protocol, &[Inside::Http2, Inside::Http1]).await?;
+    if http2 {
+        Link::open(line).await.map(Opened::Http2)
+    } else {
+        Ok(Opened::Http1(Rc::new(Cell::new(Some(line)))))
     }
 }
 
