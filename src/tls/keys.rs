@@ -14,7 +14,6 @@ use std::fmt;
 
 use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{self, KeyType};
-use bytes::BytesMut;
 use zeroize::Zeroizing;
 
 use crate::handover::record;
@@ -64,13 +63,17 @@ pub(super) const OVERHEAD: usize = 256;
 /// As any other version looks on the wire (RFC 8446, section 5.1).
 const ON_THE_WIRE: [u8; 2] = [3, 3];
 const TAG: usize = 16;
+/// As long is the number of a record.
+const NUMBER: usize = 8;
 /// The part of a nonce that TLS 1.2 sends along with AES-GCM (RFC 5288, section 3).
 const EXPLICIT: usize = 8;
 
-/// How many records one AES-GCM key may seal: RFC 8446, section 5.5 says 2^24.5 of full size.
-const WORN_OUT: u64 = 1 << 24;
-/// From here on its successor is asked for.
-const WORN: u64 = WORN_OUT - (1 << 16);
+/// How many records of data one AES-GCM key may seal: RFC 8446, section 5.5 says 2^24.5 of full size.
+const GCM_LIMIT: u64 = 1 << 24;
+/// The same for ChaCha20-Poly1305, which the section does not limit: numbers must not wrap (section 5.3).
+const CHACHA_LIMIT: u64 = 1 << 48;
+/// So many records before its limit a key is worn.
+const WORN: u64 = 1 << 16;
 
 pub(super) struct Half {
     version: Version,
@@ -143,10 +146,7 @@ impl Half {
         if secret.len() != suite.secret_len() {
             return None;
         }
-        let mut key = Zeroizing::new(vec![0; suite.algorithm().key_len()]);
-        expand_label(suite, &secret, b"key", &mut key);
-        let mut iv = Zeroizing::new([0; aead::NONCE_LEN]);
-        expand_label(suite, &secret, b"iv", &mut iv[..]);
+        let (key, iv) = traffic_key(suite, &secret);
         let key = cipher(suite, &key)?;
         Some(Half { version: Version::Tls13, suite, material: Material::Secret(secret), key, iv, number })
     }
@@ -175,9 +175,16 @@ impl Half {
         record::Half { secret, iv, number: self.number }
     }
 
-    /// Whether the next secret is to be taken into use before long (TLS 1.3).
+    /// Whether its last record of data is near.
     pub(super) fn is_worn(&self) -> bool {
-        self.suite != Suite::ChaCha20Poly1305 && self.number >= WORN
+        self.number >= self.limit() - WORN
+    }
+
+    fn limit(&self) -> u64 {
+        match self.suite {
+            Suite::Aes128Gcm | Suite::Aes256Gcm => GCM_LIMIT,
+            Suite::ChaCha20Poly1305 => CHACHA_LIMIT,
+        }
     }
 
     /// The next secret (RFC 8446, section 7.2). False where there is none, in TLS 1.2.
@@ -209,93 +216,63 @@ impl Half {
         }
     }
 
-    /// Seals `record`, which is of the length of its plaintext, at [`Half::plain_at`], and [`Half::overhead`].
+    /// Seals `record`, which is of the length of its plaintext, at [`Half::plain_at`], and [`Half::overhead`]. What is
+    /// not data may be sealed past the limit: the few words that end the use of a key.
     pub(super) fn seal(&mut self, content: Content, record: &mut [u8]) -> Result<(), Fault> {
         let (at, length) = (self.plain_at(), record.len() - self.overhead());
         if length > PLAIN {
             return Err(Fault::TooLong);
         }
-        if self.suite != Suite::ChaCha20Poly1305 && self.number >= WORN_OUT {
+        let next = self.number.checked_add(1).ok_or(Fault::WornOut)?;
+        if content == Content::Data && self.number >= self.limit() {
             return Err(Fault::WornOut);
         }
         let nonce = self.nonce();
-        let (head, rest) = record.split_at_mut(at);
-        head[0] = if self.version == Version::Tls13 { Content::Data as u8 } else { content as u8 };
-        head[1..3].copy_from_slice(&ON_THE_WIRE);
-        head[3..HEADER].copy_from_slice(&length_of(at - HEADER + rest.len()));
-        head[HEADER..].copy_from_slice(&nonce[aead::NONCE_LEN - (at - HEADER)..]);
+        let (inner, outer) = match self.version {
+            Version::Tls13 => (&[content as u8][..], Content::Data),
+            Version::Tls12 => (&[][..], content),
+        };
+        let (front, rest) = record.split_at_mut(at);
+        front[0] = outer as u8;
+        front[1..3].copy_from_slice(&ON_THE_WIRE);
+        front[3..HEADER].copy_from_slice(&length_of(at - HEADER + rest.len()));
+        front[HEADER..].copy_from_slice(&nonce[aead::NONCE_LEN - (at - HEADER)..]);
+        let aad = self.aad(&front[..HEADER], length);
         let (plain, tail) = rest.split_at_mut(length);
         let nonce = Nonce::assume_unique_for_key(nonce);
-        let sealed = match self.version {
-            Version::Tls13 => {
-                let header: [u8; HEADER] = head.try_into().expect("the plaintext is behind the header");
-                self.key.seal_in_place_scatter(nonce, Aad::from(header), plain, &[content as u8], tail)
-            }
-            Version::Tls12 => {
-                let aad = Aad::from(self.aad12(content as u8, length));
-                self.key.seal_in_place_scatter(nonce, aad, plain, &[], tail)
-            }
-        };
+        let sealed = self.key.seal_in_place_scatter(nonce, Aad::from(self.aad_of(&aad)), plain, inner, tail);
         sealed.map_err(|_| Fault::WornOut)?;
-        self.number += 1;
+        self.number = next;
         Ok(())
     }
 
-    /// Opens a whole `record` to the end of `plain`: what it is. How much it is, is how much longer `plain` is.
-    pub(super) fn open(&mut self, record: &[u8], plain: &mut BytesMut) -> Result<Content, Fault> {
-        let (header, sealed) = record.split_at(HEADER);
-        if sealed.len() > PLAIN + OVERHEAD {
+    /// Opens a whole `record` where it is: of what kind it is, and its plaintext.
+    pub(super) fn open<'a>(&mut self, record: &'a mut [u8]) -> Result<(Content, &'a [u8]), Fault> {
+        let next = self.number.checked_add(1).ok_or(Fault::WornOut)?;
+        let at = self.plain_at();
+        let length = record.len().checked_sub(at + TAG).ok_or(Fault::BadRecord)?;
+        // In TLS 1.3 padding and kind are a part of it (RFC 8446, section 5.4).
+        if length > PLAIN + usize::from(self.version == Version::Tls13) {
             return Err(Fault::TooLong);
         }
+        let (front, sealed) = record.split_at_mut(at);
         let mut nonce = self.nonce();
-        let explicit = self.plain_at() - HEADER;
-        if sealed.len() < explicit + TAG {
-            return Err(Fault::BadRecord);
-        }
-        if self.version == Version::Tls12 && explicit > 0 {
-            nonce[aead::NONCE_LEN - explicit..].copy_from_slice(&sealed[..explicit]);
-        }
-        let (sealed, tag) = sealed[explicit..].split_at(sealed.len() - explicit - TAG);
-        let begin = plain.len();
-        plain.resize(begin + sealed.len(), 0);
+        let explicit = &front[HEADER..];
+        nonce[aead::NONCE_LEN - explicit.len()..].copy_from_slice(explicit);
+        let aad = self.aad(&front[..HEADER], length);
         let nonce = Nonce::assume_unique_for_key(nonce);
-        let opened = match self.version {
-            Version::Tls13 => {
-                let header: [u8; HEADER] = header.try_into().expect("it was split there");
-                self.key.open_separate_gather(nonce, Aad::from(header), sealed, tag, &mut plain[begin..])
-            }
-            Version::Tls12 => {
-                let aad = Aad::from(self.aad12(header[0], sealed.len()));
-                self.key.open_separate_gather(nonce, aad, sealed, tag, &mut plain[begin..])
-            }
-        };
-        if opened.is_err() {
-            plain.truncate(begin);
-            return Err(Fault::BadRecord);
-        }
-        self.number += 1;
-        let kind = match self.version {
-            Version::Tls12 => header[0],
+        let opened = self.key.open_in_place(nonce, Aad::from(self.aad_of(&aad)), sealed);
+        let inner = &*opened.map_err(|_| Fault::BadRecord)?;
+        self.number = next;
+        let (kind, plain) = match self.version {
+            Version::Tls12 => (front[0], inner),
             // The last byte that is not padding (RFC 8446, section 5.4).
             Version::Tls13 => {
-                let inner = &plain[begin..];
-                let Some(at) = inner.iter().rposition(|byte| *byte != 0) else {
-                    plain.truncate(begin);
-                    return Err(Fault::NoContent);
-                };
-                let kind = inner[at];
-                plain.truncate(begin + at);
-                kind
+                let at = inner.iter().rposition(|byte| *byte != 0).ok_or(Fault::NoContent)?;
+                (inner[at], &inner[..at])
             }
         };
-        if plain.len() - begin > PLAIN {
-            plain.truncate(begin);
-            return Err(Fault::TooLong);
-        }
-        Content::of(kind).ok_or_else(|| {
-            plain.truncate(begin);
-            Fault::NoContent
-        })
+        Ok((Content::of(kind).ok_or(Fault::NoContent)?, plain))
     }
 
     fn nonce(&self) -> [u8; aead::NONCE_LEN] {
@@ -306,14 +283,21 @@ impl Half {
         nonce
     }
 
-    /// RFC 5246, section 6.2.3.3.
-    fn aad12(&self, kind: u8, length: usize) -> [u8; 13] {
-        let mut aad = [0; 13];
-        aad[..8].copy_from_slice(&self.number.to_be_bytes());
-        aad[8] = kind;
-        aad[9..11].copy_from_slice(&ON_THE_WIRE);
-        aad[11..].copy_from_slice(&length_of(length));
+    /// What is sealed along with the plaintext, behind what only TLS 1.2 has.
+    fn aad(&self, header: &[u8], length: usize) -> [u8; NUMBER + HEADER] {
+        let mut aad = [0; NUMBER + HEADER];
+        aad[..NUMBER].copy_from_slice(&self.number.to_be_bytes());
+        aad[NUMBER..].copy_from_slice(header);
+        if self.version == Version::Tls12 {
+            aad[NUMBER + 3..].copy_from_slice(&length_of(length));
+        }
         aad
+    }
+
+    /// The header of the record (RFC 8446, section 5.2), in TLS 1.2 behind its number and with the length of the
+    /// plaintext (RFC 5246, section 6.2.3.3).
+    fn aad_of<'a>(&self, aad: &'a [u8; NUMBER + HEADER]) -> &'a [u8] {
+        if self.version == Version::Tls12 { aad } else { &aad[NUMBER..] }
     }
 }
 
@@ -338,6 +322,18 @@ fn length_of(length: usize) -> [u8; 2] {
 
 fn cipher(suite: Suite, key: &[u8]) -> Option<LessSafeKey> {
     Some(LessSafeKey::new(UnboundKey::new(suite.algorithm(), key).ok()?))
+}
+
+/// The key and the iv of a traffic secret (RFC 8446, section 7.3).
+pub(super) fn traffic_key(
+    suite: Suite,
+    secret: &[u8],
+) -> (Zeroizing<Vec<u8>>, Zeroizing<[u8; aead::NONCE_LEN]>) {
+    let mut key = Zeroizing::new(vec![0; suite.algorithm().key_len()]);
+    expand_label(suite, secret, b"key", &mut key);
+    let mut iv = Zeroizing::new([0; aead::NONCE_LEN]);
+    expand_label(suite, secret, b"iv", &mut iv[..]);
+    (key, iv)
 }
 
 /// RFC 8446, section 7.1, with an empty context.
