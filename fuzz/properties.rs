@@ -5,21 +5,25 @@
 //! says is then held to the rules of RFC 9112 by the plain checks below.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 
+use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use bytes::{Bytes, BytesMut};
 use hitless::config::settings::{self, Action, Protocol};
 use hitless::config::{Source, Sources};
 use hitless::connection::http2::head;
+use hitless::handover::record::{Half, Seal};
+use hitless::handover::secret::Secret;
 use hitless::http1::{AnswerHead, Decoded, Decoder, Framing, Limits, Reader, Refusal, RequestHead, encode};
 use hitless::policy::fields::{self, Client};
 use hitless::policy::hops::{self, Hop};
 use hitless::policy::{Via, expect, identity, upgrade};
 use hitless::response::hygiene;
 use hitless::route::{Lookup, Table, check_authority, host_of, target_of};
+use hitless::tls::{self, Channel, Role};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
@@ -747,4 +751,195 @@ fn routes() -> Table {
     let sources = Sources(vec![Source { name: "services.d/routes.toml".into(), text: text.into() }]);
     let loaded = hitless::config::parse(&sources).unwrap_or_else(|errors| panic!("{errors}"));
     Table::new(&loaded.settings)
+}
+
+/// Whatever comes from a peer over TLS, nothing is read but what it has sealed, in its order, and all of that up to the first
+/// byte that somebody else has changed; the same at once and in pieces with a move to another process after each;
+/// what is held meanwhile is bounded.
+pub fn tls_records(input: &[u8]) {
+    let [choice, piece, script @ ..] = input else { return };
+    let suite = TLS_SUITES[usize::from(choice >> 2) % TLS_SUITES.len()];
+    let (client, server) = tls_seals(suite);
+    let role = if choice & 2 == 0 { Role::Server } else { Role::Client };
+    let (coming, exact, most) = match (choice & 1, script) {
+        // Anything.
+        (0, script) if suite != 0xcca8 => (script.to_vec(), true, vec![]),
+        // Anything, but sealed.
+        (0, script) => {
+            let (coming, data) = tls_sealed(&server, script);
+            (coming, false, data)
+        }
+        // Data, and then somebody in between.
+        (_, script) => {
+            let (coming, data) = tls_tampered(client, script);
+            (coming, true, data)
+        }
+    };
+    let whole = TlsRead::of(&server, role, &coming, usize::MAX);
+    assert!(if exact { whole.plain == most } else { most.starts_with(&whole.plain) });
+    assert_eq!(whole, TlsRead::of(&server, role, &coming, 1 + usize::from(*piece)));
+}
+
+const TLS_SUITES: [u16; 6] = [0x1301, 0x1302, 0x1303, 0xc02b, 0xc030, 0xcca8];
+
+/// Both ends of a connection.
+fn tls_seals(suite: u16) -> (Seal, Seal) {
+    let (length, iv) = match suite {
+        0x1301 | 0x1303 => (32, 0),
+        0x1302 => (48, 0),
+        0xc02b => (16, 12),
+        _ => (32, 12),
+    };
+    let half = |byte: u8| Half {
+        secret: Secret::from(&vec![byte; length][..]),
+        iv: Secret::from(&vec![byte; iv][..]),
+        number: 0,
+    };
+    let client = Seal { suite, read: half(2), write: half(1), ..Seal::default() };
+    let server = Seal { suite, read: half(1), write: half(2), ..Seal::default() };
+    (client, server)
+}
+
+/// What a channel made of what came.
+#[derive(Debug, PartialEq)]
+struct TlsRead {
+    plain: BytesMut,
+    is_right: bool,
+    was_cut: bool,
+    written: Vec<u8>,
+}
+
+impl TlsRead {
+    fn of(seal: &Seal, role: Role, coming: &[u8], piece: usize) -> TlsRead {
+        let mut channel = Channel::adopt(role, seal).expect("a suite that is known");
+        let mut wire = TlsWire { coming, piece, written: vec![] };
+        let (mut plain, mut space) = (BytesMut::new(), vec![0; tls::SPACE]);
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            let before = plain.len();
+            let read = channel.poll_fill(&mut wire, &mut plain, &mut space, &mut cx);
+            let Poll::Ready(read) = read else { unreachable!("the end is always there") };
+            assert_eq!(plain.len() - before, *read.as_ref().unwrap_or(&0));
+            if !matches!(read, Ok(1..)) {
+                let (is_right, was_cut) = (read.is_ok(), channel.was_cut());
+                return TlsRead { plain, is_right, was_cut, written: wire.written };
+            }
+            if piece < usize::MAX {
+                // None where a fault is behind what has been read.
+                let Some(seal) = channel.give_up() else {
+                    return TlsRead::of(seal, role, coming, usize::MAX);
+                };
+                assert!(
+                    seal.partial.len() < tls::SPACE && seal.message.len() < 2 << 15 && seal.unsent.len() < 64
+                );
+                channel = Channel::adopt(role, &seal).expect("it was given up here");
+            }
+        }
+    }
+}
+
+/// Gives what comes in pieces, and then its end.
+struct TlsWire<'a> {
+    coming: &'a [u8],
+    piece: usize,
+    written: Vec<u8>,
+}
+
+impl AsyncRead for TlsWire<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let (now, later) = self.coming.split_at(self.coming.len().min(self.piece).min(buffer.remaining()));
+        buffer.put_slice(now);
+        self.coming = later;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for TlsWire<'_> {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.written.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Five records of a client and its close_notify, and what the script has done to them; the data of those that
+/// are still in front of the first change.
+fn tls_tampered(client: Seal, script: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let mut channel = Channel::adopt(Role::Client, &client).expect("a suite that is known");
+    let (mut space, mut cx) = (vec![0; tls::SPACE], Context::from_waker(Waker::noop()));
+    let texts: [&[u8]; 6] = [b"one", b"second", b"3", &[b'4'; 300], b"and five", b""];
+    let mut records = Vec::new();
+    for text in texts {
+        let mut wire = TlsWire { coming: &[], piece: 1, written: vec![] };
+        let done = if text.is_empty() {
+            channel.poll_shutdown(&mut wire, &mut cx).map_ok(|()| 0)
+        } else {
+            channel.poll_write(&mut wire, &[IoSlice::new(text)], &mut space, &mut cx)
+        };
+        assert!(matches!(done, Poll::Ready(Ok(written)) if written == text.len()));
+        records.push(wire.written);
+    }
+    let sealed = records.concat();
+    let mut ends = Vec::new();
+    for (record, text) in records.iter().zip(texts) {
+        let (end, data) = ends.last().cloned().unwrap_or((0, vec![]));
+        ends.push((end + record.len(), [&data, text].concat()));
+    }
+    for change in script.chunks_exact(3).take(16) {
+        let &[what, which, place] = change else { unreachable!("of three bytes") };
+        let which = usize::from(which) % records.len();
+        let place = usize::from(place) % records[which].len().max(1);
+        match what % 6 {
+            0 if !records[which].is_empty() => records[which][place] ^= 1 << (what >> 5),
+            1 => records[which] = vec![],
+            2 => records.push(records[which].clone()),
+            3 => records.swap(which, 0),
+            4 => records[which].insert(place, what),
+            _ => records[which].truncate(place),
+        }
+    }
+    let coming = records.concat();
+    let same = coming.iter().zip(&sealed).take_while(|(now, then)| now == then).count();
+    let data = ends.into_iter().rev().find(|(end, _)| *end <= same).map(|(_, data)| data);
+    (coming, data.unwrap_or_default())
+}
+
+/// What the script says sealed for this side, in TLS 1.2 with ChaCha20-Poly1305 (RFC 7905): pieces of a kind, a
+/// length and as many bytes. And the data among it.
+fn tls_sealed(server: &Seal, mut script: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let key = UnboundKey::new(&CHACHA20_POLY1305, &server.read.secret).expect("as long as it must be");
+    let key = LessSafeKey::new(key);
+    let (mut coming, mut data) = (vec![], vec![]);
+    let mut number = 0_u64;
+    let length_of = |length: usize| u16::try_from(length).expect("it is short").to_be_bytes();
+    while let [kind, length, rest @ ..] = script {
+        let (content, behind) = rest.split_at(rest.len().min(usize::from(*length)));
+        script = behind;
+        let kind = [20, 21, 22, 23, 23, *kind][usize::from(*kind) % 6];
+        if kind == 23 {
+            data.extend_from_slice(content);
+        }
+        let mut nonce: [u8; 12] = server.read.iv[..].try_into().expect("as long as it must be");
+        nonce[4..].iter_mut().zip(number.to_be_bytes()).for_each(|(byte, number)| *byte ^= number);
+        let aad = [&number.to_be_bytes()[..], &[kind, 3, 3], &length_of(content.len())].concat();
+        let mut sealed = content.to_vec();
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), &mut sealed)
+            .expect("it is short");
+        coming.extend([kind, 3, 3]);
+        coming.extend(length_of(sealed.len()));
+        coming.extend(sealed);
+        number += 1;
+    }
+    (coming, data)
 }

@@ -47,3 +47,8 @@ fn what_came_in_http2_leaves_as_exactly_one_request() {
 fn what_is_forwarded_is_what_was_routed() {
     corpus_of("router", properties::router);
 }
+
+#[test]
+fn nothing_is_read_from_tls_but_what_was_sealed() {
+    corpus_of("tls_records", properties::tls_records);
+}
