@@ -142,9 +142,9 @@ fn stream(run: &Run) -> Ask {
 }
 
 fn plain(run: &Run, what: What, method: &str, path: &str, fields: &str, turn: u64) -> Ask {
-    let host = run.host(turn);
+    let host = run.host(turn).to_owned();
     let head =
         format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: hitless-load\r\n{fields}\r\n");
     let (content, proof) = (Content::None, Proof::Status);
-    Ask { what, head, content, status: 200, proof, allowance: Duration::ZERO }
+    Ask { what, host, head, content, status: 200, proof, allowance: Duration::ZERO }
 }

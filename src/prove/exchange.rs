@@ -11,6 +11,7 @@ use super::wire::pattern;
 /// A request to make.
 pub struct Ask {
     pub what: What,
+    pub host: String,
     /// The whole head.
     pub head: String,
     pub content: Content,

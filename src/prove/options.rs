@@ -24,9 +24,40 @@ pub enum Subject {
     Page { path: String, status: u16 },
 }
 
+/// How the load speaks TLS.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// What certificates have to be for; `None`: the host that is asked for.
+    pub name: Option<String>,
+    pub trust: Trust,
+    /// New clients offer the sessions that were given to clients before them.
+    pub resume: bool,
+    /// Every so many-th connection speaks TLS 1.2; with 0 none does.
+    pub old_every: u32,
+}
+
+/// Whose certificates are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Those of the authorities that this host trusts.
+    System,
+    /// Those of the authorities in a PEM file.
+    File(PathBuf),
+    /// Everybody's: for a host of one's own.
+    Anyone,
+}
+
+impl Default for Tls {
+    fn default() -> Tls {
+        Tls { name: None, trust: Trust::System, resume: true, old_every: 0 }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Options {
     pub address: Address,
+    /// Everything at `address` is asked over TLS.
+    pub tls: Option<Tls>,
     pub subject: Subject,
     /// The hosts asked for, in turn.
     pub hosts: Vec<String>,
@@ -72,6 +103,7 @@ impl Options {
     pub fn new(address: Address, hosts: Vec<String>) -> Options {
         Options {
             address,
+            tls: None,
             subject: Subject::Sample,
             hosts,
             kept_alive: 64,
