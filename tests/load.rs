@@ -3,6 +3,8 @@
 //! On the other side stand the sample application, which loses nothing, and servers that each misbehave in one
 //! way. Must not know: hitless; a gateway in between has its own tests.
 
+#[path = "load/http2.rs"]
+mod http2;
 #[allow(dead_code, reason = "the sample's program uses more of it")]
 #[path = "../examples/sample/service/mod.rs"]
 mod service;

@@ -77,6 +77,12 @@ struct Arguments {
     /// Kept-alive connections that must last from the beginning to the end
     #[arg(long, default_value_t = 1)]
     lasting: usize,
+    /// HTTP/2 connections
+    #[arg(long, default_value_t = 0)]
+    http2: usize,
+    /// Requests at any time on each of them
+    #[arg(long, default_value_t = 8)]
+    http2_streams: usize,
     /// An answer that takes longer is a failure
     #[arg(long, value_parser = duration, default_value = "30s")]
     patience: Duration,
@@ -126,6 +132,8 @@ fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
         tunnels: arguments.tunnels,
         idle: arguments.idle,
         lasting: arguments.lasting,
+        http2_connections: arguments.http2,
+        http2_streams: arguments.http2_streams,
         patience: arguments.patience,
         posts_from: arguments.posts_from.clone(),
         ..Options::new(arguments.target.clone(), arguments.hosts.clone())

@@ -112,12 +112,12 @@ fn post(run: &Run) -> Ask {
     Ask { content: Content::Whole(content), proof: Proof::Text(id), ..ask }
 }
 
-fn slow(run: &Run) -> Ask {
+pub fn slow(run: &Run) -> Ask {
     let path = format!("/slow?ms={}", run.options.slow.as_millis());
     Ask { allowance: run.options.slow, ..plain(run, What::Slow, "GET", &path, "", run.next()) }
 }
 
-fn download(run: &Run) -> Ask {
+pub fn download(run: &Run) -> Ask {
     let bytes = run.options.download_bytes;
     let ask = plain(run, What::Download, "GET", &format!("/download?bytes={bytes}"), "", run.next());
     Ask { proof: Proof::Pattern(bytes), ..ask }

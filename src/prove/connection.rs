@@ -15,11 +15,10 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_rustls::client::TlsStream;
 
 use super::options::Address;
-use super::socket::Socket;
-use super::tls::{self, Handshakes, Secured};
+use super::stream::Stream;
+use super::tls::{Handshakes, Secured};
 
 /// The longest head of an answer, in bytes.
 const LONGEST_HEAD: usize = 64 << 10;
@@ -73,11 +72,6 @@ enum Framing {
     UntilClose,
 }
 
-enum Stream {
-    Plain(Socket),
-    Tls(Box<TlsStream<Socket>>),
-}
-
 pub struct Connection {
     stream: Stream,
     pub buffer: BytesMut,
@@ -108,31 +102,21 @@ impl Loss {
 }
 
 impl Connection {
-    /// Waits for as long as the kernel lets a new connection wait; over TLS until the handshake with `host` is done.
+    /// Over TLS it is open when the handshake with `host` is done.
     pub async fn open(address: &Address, tls: Option<&Handshakes>, host: &str) -> Result<Connection, Loss> {
         let began = Instant::now();
-        let socket = Socket::connect(address).await.map_err(|error| Loss::of(&error))?;
-        let stream = match tls {
-            None => Stream::Plain(socket),
-            Some(tls) => Stream::Tls(tls.shake(socket, host).await?),
-        };
+        let stream = Stream::open(address, tls, host).await?;
         Ok(Connection { stream, buffer: BytesMut::new(), reusable: false, longest_wait: began.elapsed() })
     }
 
     /// The client's own end, which tells one connection from another; `None` for a Unix socket.
     pub fn local(&self) -> Option<SocketAddr> {
-        match &self.stream {
-            Stream::Plain(socket) => socket.local(),
-            Stream::Tls(stream) => stream.get_ref().0.local(),
-        }
+        self.stream.local()
     }
 
     /// How it was secured; `None` without TLS.
     pub fn secured(&self) -> Option<Secured> {
-        match &self.stream {
-            Stream::Plain(_) => None,
-            Stream::Tls(stream) => Some(tls::secured(stream)),
-        }
+        self.stream.secured()
     }
 
     /// Gives back the memory of a buffer that holds nothing: thousands rest at once.
@@ -157,30 +141,15 @@ impl Connection {
         if !self.buffer.is_empty() {
             return Some(Kind::Malformed);
         }
-        let socket = match &mut self.stream {
-            Stream::Plain(socket) => socket,
-            Stream::Tls(stream) => return tls::ended(stream),
-        };
-        match socket.peek(&mut [0_u8]) {
-            Ok(0) => Some(Kind::Eof),
-            Ok(_) => Some(Kind::Malformed),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                None
-            }
-            Err(error) => Some(Loss::of(&error).kind),
-        }
+        self.stream.ended()
     }
 
     pub async fn send(&mut self, bytes: &[u8]) -> Result<(), Loss> {
         self.reusable = false;
         let began = Instant::now();
-        let sent = match &mut self.stream {
-            Stream::Plain(socket) => socket.write_all(bytes).await,
-            // What is sealed but not sent is sent by the flush.
-            Stream::Tls(stream) => match stream.write_all(bytes).await {
-                Ok(()) => stream.flush().await,
-                failed => failed,
-            },
+        let sent = match self.stream.write_all(bytes).await {
+            Ok(()) => self.stream.flush().await,
+            failed => failed,
         };
         self.longest_wait = self.longest_wait.max(began.elapsed());
         sent.map_err(|error| Loss::of(&error))
@@ -189,10 +158,7 @@ impl Connection {
     /// More bytes into the buffer; `Ok(0)` is the end. Safe to cancel.
     pub async fn read(&mut self) -> Result<usize, Loss> {
         let began = Instant::now();
-        let read = match &mut self.stream {
-            Stream::Plain(socket) => socket.read_buf(&mut self.buffer).await,
-            Stream::Tls(stream) => stream.read_buf(&mut self.buffer).await,
-        };
+        let read = self.stream.read_buf(&mut self.buffer).await;
         self.longest_wait = self.longest_wait.max(began.elapsed());
         read.map_err(|error| Loss::of(&error))
     }
@@ -299,14 +265,6 @@ impl Connection {
             Ok(0) => Err(Loss::new(Kind::Truncated, "closed within the content of the answer")),
             Ok(_) => Ok(()),
             Err(loss) => Err(truncated(loss)),
-        }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if let Stream::Tls(stream) = &mut self.stream {
-            tls::close(stream);
         }
     }
 }

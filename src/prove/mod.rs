@@ -1,22 +1,25 @@
-//! The load-and-loss client: a steady mixed load over HTTP/1.1, and a report of everything that was lost.
+//! The load-and-loss client: a steady mixed load over HTTP/1.1 and HTTP/2, and a report of everything that was lost.
 //!
 //! For `hitless prove`, for the demonstration (`examples/demo`), and by itself (`examples/load`). It reads answers
 //! with httparse, not with our own `http1`, and records with rustls, not with our own `tls`: an instrument is not
 //! made of what it measures.
 //! Promises: it never retries and never forgives. Only what any client must do is silent: a new connection
-//! waits in the kernel, and a connection whose end was announced by `Connection: close` is opened anew.
+//! waits in the kernel, a connection whose end was announced by `Connection: close` or GOAWAY is opened anew, and what
+//! HTTP/2 says was not processed is asked again.
 //! Everything is bounded: each request by its patience, the run by `finish`.
 //! Must not know: hitless, systemd, or what event the load is to survive.
 
 mod clients;
 mod connection;
 mod exchange;
+mod http2;
 mod idle;
 mod lasting;
 mod options;
 mod page;
 mod posts;
 mod socket;
+mod stream;
 mod tally;
 mod tls;
 mod trial;
@@ -58,12 +61,24 @@ pub struct Load {
 /// What all clients of one load share.
 struct Run {
     options: Options,
-    tls: Option<Handshakes>,
+    tls: Option<Protocols>,
     /// Distinguishes the POST ids of this run from those of every other.
     name: String,
     tally: RefCell<Tally>,
     sequence: Cell<u64>,
     stopping: watch::Receiver<bool>,
+}
+
+/// Sessions of one protocol are not resumed with another one.
+struct Protocols {
+    http1: Handshakes,
+    http2: Handshakes,
+}
+
+impl Protocols {
+    fn ready(tls: &Tls) -> io::Result<Protocols> {
+        Ok(Protocols { http1: Handshakes::ready(tls, b"http/1.1")?, http2: Handshakes::ready(tls, b"h2")? })
+    }
 }
 
 impl Load {
@@ -73,7 +88,10 @@ impl Load {
         enter: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> io::Result<Load> {
         raise_open_files()?;
-        let tls = options.tls.as_ref().map(|tls| Handshakes::ready(tls, &[b"http/1.1"])).transpose()?;
+        let tls = match &options.tls {
+            Some(tls) => Some(Protocols::ready(tls)?),
+            None => None,
+        };
         let start = Instant::now();
         let live = Arc::new(Live::default());
         let (stop, stopping) = watch::channel(false);
@@ -149,7 +167,7 @@ fn raise_open_files() -> io::Result<()> {
 
 async fn run(
     options: Options,
-    tls: Option<Handshakes>,
+    tls: Option<Protocols>,
     start: Instant,
     live: Arc<Live>,
     stopping: watch::Receiver<bool>,
@@ -164,6 +182,7 @@ async fn run(
     tunnels::spawn(&run, &mut clients);
     idle::spawn(&run, &mut clients);
     lasting::spawn(&run, &mut clients);
+    http2::spawn(&run, &mut clients);
     // A sender that is gone asks for the end too.
     let _ = stopped.wait_for(|stopping| *stopping).await;
     run.tally.borrow_mut().stop();
@@ -209,7 +228,8 @@ impl Run {
     /// A new connection, of a client that asks for `host` first.
     async fn open(&self, what: What, host: &str) -> Result<Connection, Loss> {
         let began = Instant::now();
-        let connection = Connection::open(&self.options.address, self.tls.as_ref(), host).await?;
+        let connection =
+            Connection::open(&self.options.address, self.tls.as_ref().map(|tls| &tls.http1), host).await?;
         if let Some(secured) = connection.secured() {
             self.tally.borrow_mut().secured(what, began, secured);
         }

@@ -93,6 +93,9 @@ pub struct Options {
     pub idle: usize,
     /// Kept-alive connections that ask as often as others, but must last from the beginning to the end.
     pub lasting: usize,
+    /// HTTP/2 connections, by ALPN over TLS and by prior knowledge in plaintext, and requests at any time on each.
+    pub http2_connections: usize,
+    pub http2_streams: usize,
     /// An answer that takes longer, beside what was asked to be slow, is a failure.
     pub patience: Duration,
     /// The endpoints of the application, asked directly for the POSTs they received; empty: through `address`.
@@ -126,6 +129,8 @@ impl Options {
             tunnel_pause: Duration::from_millis(100),
             idle: 86,
             lasting: 1,
+            http2_connections: 0,
+            http2_streams: 0,
             patience: Duration::from_secs(30),
             posts_from: Vec::new(),
         }
@@ -155,6 +160,7 @@ impl Options {
         let stream = self.stream_pause * self.stream_events.saturating_sub(1);
         let offered = [
             (self.slow_per_second, self.slow),
+            (u32::from(self.http2_connections > 0), self.slow),
             (self.uploads_per_second, upload),
             (self.streams_per_second, stream),
         ];

@@ -18,7 +18,7 @@ pub async fn received(run: &Run) -> Result<BTreeMap<String, u64>, String> {
     let direct = &run.options.posts_from;
     for address in if direct.is_empty() { &through[..] } else { &direct[..] } {
         // Endpoints speak plaintext.
-        let tls = run.tls.as_ref().filter(|_| direct.is_empty());
+        let tls = run.tls.as_ref().map(|tls| &tls.http1).filter(|_| direct.is_empty());
         let asked = tokio::time::timeout(Duration::from_secs(10), ids(run, address, tls)).await;
         let ids = asked.unwrap_or_else(|_| Err("no answer within 10 s".to_owned()));
         for (id, times) in ids.map_err(|why| format!("cannot ask '{address}' for its POSTs: {why}"))? {

@@ -31,6 +31,8 @@ pub enum What {
     Download,
     Upload,
     Stream,
+    /// On an HTTP/2 connection, beside others.
+    Http2,
     /// On a connection that is to last.
     Lasting,
     /// The handshake of a WebSocket.
@@ -111,7 +113,8 @@ pub struct Report {
     pub requests: u64,
     pub failed: u64,
     pub failed_kinds: BTreeMap<Kind, u64>,
-    /// Silent or resting connections that ended without `Connection: close` before it.
+    /// Silent or resting connections that ended without `Connection: close` before it; HTTP/2 connections that ended
+    /// without GOAWAY.
     pub idle_closed: u64,
     pub tunnels: u64,
     /// WebSockets that ended before the client closed them, also when they were closed properly.

@@ -54,11 +54,11 @@ pub struct Secured {
 }
 
 impl Handshakes {
-    /// `protocols` are offered by ALPN, RFC 7301.
+    /// `protocol` is offered by ALPN, RFC 7301.
     ///
     /// # Errors
     /// When the trusted certificates cannot be read.
-    pub fn ready(tls: &Tls, protocols: &[&[u8]]) -> io::Result<Handshakes> {
+    pub fn ready(tls: &Tls, protocol: &[u8]) -> io::Result<Handshakes> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verifier = verifier(&tls.trust, &provider)?;
         let connector = |versions: &[&'static SupportedProtocolVersion]| {
@@ -66,7 +66,7 @@ impl Handshakes {
             let config = config.with_protocol_versions(versions).map_err(io::Error::other)?;
             let config = config.dangerous().with_custom_certificate_verifier(verifier.clone());
             let mut config = config.with_no_client_auth();
-            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            config.alpn_protocols = vec![protocol.to_vec()];
             config.resumption = match tls.resume {
                 true => Resumption::store(Arc::new(Sessions::default())),
                 false => Resumption::disabled(),
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn certificates_that_cannot_be_read_are_told_with_their_file() {
         let tls = Tls { trust: Trust::File("/nowhere/ca.pem".into()), ..Tls::default() };
-        let error = Handshakes::ready(&tls, &[]).err().unwrap().to_string();
+        let error = Handshakes::ready(&tls, b"h2").err().unwrap().to_string();
         assert!(error.starts_with("cannot read '/nowhere/ca.pem': "), "{error}");
     }
 }

@@ -22,7 +22,7 @@ pub fn try_out(
     path: &str,
     patience: Duration,
 ) -> Result<Trial, String> {
-    let tls = tls.map(|tls| Handshakes::ready(tls, &[b"http/1.1"])).transpose();
+    let tls = tls.map(|tls| Handshakes::ready(tls, b"http/1.1")).transpose();
     let tls = tls.map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;

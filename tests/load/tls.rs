@@ -338,24 +338,24 @@ fn another_certificate_is_seen_by_the_first_handshake_that_gets_it() {
 // ---- The language of these tests ----
 
 /// An authority, with its file.
-struct Scene {
+pub struct Scene {
     authority: Authority,
     folder: TempDir,
 }
 
 impl Scene {
-    fn new() -> Scene {
+    pub fn new() -> Scene {
         let scene = Scene { authority: Authority::new("load"), folder: tempfile::tempdir().unwrap() };
         scene.authority.write(scene.folder.path(), "ca");
         scene
     }
 
-    fn tls(&self) -> Tls {
+    pub fn tls(&self) -> Tls {
         Tls { trust: Trust::File(self.folder.path().join("ca.pem")), ..Tls::default() }
     }
 
     /// Each with a certificate of its own.
-    fn server(&self) -> Arc<ServerConfig> {
+    pub fn server(&self) -> Arc<ServerConfig> {
         let pair = self.authority.leaf(&["sample.example"]).pair();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
