@@ -126,6 +126,21 @@ pub struct Half {
     pub number: u64,
 }
 
+/// The keys of session tickets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tickets {
+    pub keys: Vec<TicketKey>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TicketKey {
+    /// What a ticket begins with.
+    #[serde(with = "super::hex")]
+    pub name: Vec<u8>,
+    pub secret: Secret,
+    pub age_ms: u64,
+}
+
 /// Two connections between which bytes of another protocol go.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tunnel {

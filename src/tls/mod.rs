@@ -6,6 +6,16 @@
 //! Must not know: HTTP, who is connected.
 
 mod channel;
+mod clients;
+mod der;
+mod directory;
 mod keys;
+mod material;
+mod pair;
+mod tickets;
 
 pub use channel::{Channel, Role, SPACE};
+pub use clients::identity;
+pub use directory::{Around, Change, Directory, Shown};
+pub use material::{Fault, Kept};
+pub use tickets::Tickets;

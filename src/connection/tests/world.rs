@@ -190,14 +190,21 @@ pub(super) fn blueprint(number: u64, settings: Settings) -> Arc<Blueprint> {
     let settings = Arc::new(settings);
     let routes = Arc::new(Table::new(&settings));
     let access = crate::telemetry::access::AccessLog::silent();
-    Arc::new(Blueprint { number, settings, routes, access, via: crate::policy::Via::new("test") })
+    let via = crate::policy::Via::new("test");
+    Arc::new(Blueprint { number, settings, routes, access, via, tls: Default::default() })
 }
 
 /// These services on one listener.
 pub(super) fn settings(services: Vec<settings::Service>) -> Settings {
     Settings {
         daemon: Daemon { threads: 1, reload_on_change: false },
-        listeners: vec![Listener { name: "http".into(), listen: Vec::new(), backlog: 64 }],
+        listeners: vec![Listener {
+            name: "http".into(),
+            listen: Vec::new(),
+            backlog: 64,
+            tls: false,
+            proxy: Vec::new(),
+        }],
         admin: Admin { socket: PathBuf::new(), listen: Vec::new() },
         drain: Drain {
             deadline: DrainDeadline::Fixed(PATIENCE),
@@ -213,6 +220,7 @@ pub(super) fn settings(services: Vec<settings::Service>) -> Settings {
             access_to: AccessSink::Journal { namespace: None },
         },
         limits: crate::config::settings::Limits::default(),
+        tls: Default::default(),
         errors: Default::default(),
         trusted_proxies: Vec::new(),
         services: services.into_iter().map(Arc::new).collect(),
@@ -239,6 +247,8 @@ pub(super) fn service(name: &str, endpoint: &Origin) -> settings::Service {
         protocol: Protocol::Http1,
         pool: Pool { idle: Duration::from_secs(60), max_idle: 8 },
         errors: Default::default(),
+        tls: Default::default(),
+        https: Default::default(),
         routes: vec![route(name)],
     }
 }
