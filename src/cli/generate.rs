@@ -185,6 +185,10 @@ A mistake in hitless; only this request ends.
 .BR "501 unknown\-coding" " (closes)"
 A transfer coding other than \fBchunked\fR.
 .TP
+.BR "502 untrusted" ", " handshake
+An endpoint of a service with \fBprotocol = "https"\fR has no certificate that proves it to be the one; or it agrees on no TLS. \
+The log says what to do.
+.TP
 .BR "502 unreachable" ", " unsent ", " no\-answer ", " bad\-answer ", " bad\-upgrade
 No connection to an endpoint; it broke before, or after, the request was taken; the answer is not HTTP, or no upgrade that can be passed on.
 .TP

@@ -19,7 +19,7 @@ use super::seat::Seat;
 use super::wire::{Kept, Wire};
 use super::{contained, life, tunnel};
 use crate::handover::record::{self, Parcel, Record};
-use crate::upstream::Upgraded;
+use crate::upstream::{GivenUp, Upgraded};
 
 /// The connection goes on in another gateway. It leaves its seat after that, so that a thread that is empty
 /// has handed over everything.
@@ -73,9 +73,9 @@ fn adopt_tunnel(
     let seat = Seat::adopt(local, &record.client, listener);
     seat.keep(Some(kept));
     let unread = std::mem::take(&mut record.client.unread);
-    let ahead = std::mem::take(&mut record.ahead);
-    let sides = exactly(fds).and_then(|[client, endpoint]| {
-        Ok((revive(client, unread, &seat)?, Upgraded::adopt(endpoint, ahead)?))
+    let (ahead, seal) = (std::mem::take(&mut record.ahead), record.seal.take());
+    let sides = exactly(fds).and_then(|[client, socket]| {
+        Ok((revive(client, unread, &seat)?, Upgraded::adopt(GivenUp { socket, seal, ahead })?))
     });
     match sides {
         Ok((client, endpoint)) => {

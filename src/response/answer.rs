@@ -141,6 +141,7 @@ fn detail(failure: &Failure) -> Cow<'static, str> {
         Failure::ClientSilent => "The rest of the request did not arrive in time.",
         Failure::NoEndpoint => "The application is not running.",
         Failure::Unreachable(_) => "The application cannot be reached.",
+        Failure::Untrusted(_) | Failure::Handshake(_) => "The application cannot be reached safely.",
         Failure::Unsent(_) | Failure::NoAnswer(_) => {
             "The application closed the connection without an answer."
         }

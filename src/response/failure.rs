@@ -91,6 +91,10 @@ pub enum Failure {
     NoEndpoint,
     /// No connection to the endpoint.
     Unreachable(String),
+    /// The endpoint is not proven to be the one that it was taken for.
+    Untrusted(String),
+    /// The endpoint and hitless do not agree on TLS.
+    Handshake(String),
     /// The connection broke before anything of the request was taken by the endpoint.
     Unsent(String),
     /// The connection broke after sending, before the answer.
@@ -163,6 +167,8 @@ impl Failure {
             Failure::ClientSilent => last(Client, Body, 408, "client-silent"),
             Failure::NoEndpoint => row(Upstream, Connect, Retry::Never, 503, "no-endpoint"),
             Failure::Unreachable(_) => row(Upstream, Connect, Retry::Unsent, 502, "unreachable"),
+            Failure::Untrusted(_) => row(Upstream, Connect, Retry::Unsent, 502, "untrusted"),
+            Failure::Handshake(_) => row(Upstream, Connect, Retry::Unsent, 502, "handshake"),
             Failure::Unsent(_) => row(Upstream, Send, Retry::Unsent, 502, "unsent"),
             Failure::NoAnswer(_) => row(Upstream, Await, Retry::Safe, 502, "no-answer"),
             Failure::BadAnswer(_) => row(Upstream, Await, Retry::Never, 502, "bad-answer"),
@@ -249,6 +255,8 @@ impl fmt::Display for Failure {
             Failure::ClientSilent => f.write_str("the client stopped sending its content"),
             Failure::NoEndpoint => f.write_str("the service has no endpoint"),
             Failure::Unreachable(cause) => write!(f, "cannot connect to the endpoint: {cause}"),
+            Failure::Untrusted(cause) => write!(f, "cannot trust the endpoint: {cause}"),
+            Failure::Handshake(cause) => write!(f, "cannot agree on TLS with the endpoint: {cause}"),
             Failure::Unsent(cause) => write!(f, "cannot send to the endpoint: {cause}"),
             Failure::NoAnswer(cause) => write!(f, "the endpoint closed without an answer: {cause}"),
             Failure::BadAnswer(cause) => write!(f, "the endpoint's answer is not HTTP: {cause}"),
@@ -303,6 +311,8 @@ pub(crate) fn every_failure() -> Vec<Failure> {
         ClientSilent,
         NoEndpoint,
         Unreachable(cause()),
+        Untrusted(cause()),
+        Handshake(cause()),
         Unsent(cause()),
         NoAnswer(cause()),
         BadAnswer(cause()),
@@ -323,6 +333,7 @@ pub(crate) fn every_failure() -> Vec<Failure> {
             UnsupportedVersion | UnknownCoding | UnknownExpectation | Loop | ManyTunnels(_) => {}
             LongRequestLine(_) | LongFields(_) | ManyFields(_) | LongContent(_) => {}
             SlowHead(_) | SlowContent(_) | SlowReader(_) => {}
+            Untrusted(_) | Handshake(_) => {}
             NoEndpoint | Unreachable(_) | Unsent(_) | NoAnswer(_) | BadAnswer(_) | Truncated(_) => {}
             Late(Deadline::Connect | Deadline::FirstByte | Deadline::Idle | Deadline::Request, _) => {}
             BadUpgrade | NoDescriptor | Drained | Panicked => {}

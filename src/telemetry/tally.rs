@@ -43,7 +43,7 @@ pub enum Ending {
 
 /// The codes of the table of failures (`response::failure`) that have a counter of their own;
 /// any other code is counted as [`OTHER`].
-pub const CODES: [&str; 33] = [
+pub const CODES: [&str; 35] = [
     "bad-request",
     "no-route",
     "misdirected",
@@ -64,6 +64,8 @@ pub const CODES: [&str; 33] = [
     "client-silent",
     "no-endpoint",
     "unreachable",
+    "untrusted",
+    "handshake",
     "unsent",
     "no-answer",
     "bad-answer",
