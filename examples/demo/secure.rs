@@ -45,7 +45,6 @@ impl Secrets {
             "certificates = [{ chain = \"/etc/hitless/tls/demo.pem\", key = \"/etc/hitless/tls/demo.key\" }]";
         host.shell(&format!(
             "sed -i '/^endpoints/a {certificates}' {SHOP} {BLOG}
-             printf '[listener.http]\n[listener.https]\ntls = true\n' >>/etc/hitless/hitless.toml
              grep -q probation /etc/hitless/hitless.toml ||
                  printf '[upgrade]\nprobation = \"1s\"\n' >>/etc/hitless/hitless.toml
              systemctl enable hitless-https.socket && systemctl restart hitless || exit
