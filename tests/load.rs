@@ -3,9 +3,13 @@
 //! On the other side stand the sample application, which loses nothing, and servers that each misbehave in one
 //! way. Must not know: hitless; a gateway in between has its own tests.
 
+#[path = "load/http2.rs"]
+mod http2;
 #[allow(dead_code, reason = "the sample's program uses more of it")]
 #[path = "../examples/sample/service/mod.rs"]
 mod service;
+#[path = "load/tls.rs"]
+mod tls;
 #[path = "../examples/wire/mod.rs"]
 mod wire;
 
@@ -16,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use hitless::prove::{Address, Ended, Kind, Load, Options, Report, Subject, try_out};
+use hitless::prove::{Address, Ended, Kind, Load, Options, Report, Subject, What, try_out};
 use tokio::sync::oneshot;
 use wire::numbered::{self, Order};
 use wire::pattern;
@@ -503,7 +507,7 @@ fn one_page_of_any_application_is_asked_for_with_its_status() {
         }
     });
     let address = Address::Tcp(server);
-    let trial = try_out(&address, "x.example", "/page?x=1", Duration::from_secs(20)).unwrap();
+    let trial = try_out(&address, None, "x.example", "/page?x=1", Duration::from_secs(20)).unwrap();
     assert_eq!((trial.status, trial.bytes), (302, 5));
     let page = |status| Subject::Page { path: "/page?x=1".to_owned(), status };
     let sound = Options { subject: page(302), kept_alive: 1, think: millis(1), idle: 1, ..silent(&address) };
@@ -514,7 +518,7 @@ fn one_page_of_any_application_is_asked_for_with_its_status() {
 #[test]
 fn an_application_that_is_not_there_is_told_before_any_load() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    assert!(try_out(&Address::Tcp(gone), "x", "/", Duration::from_secs(20)).is_err());
+    assert!(try_out(&Address::Tcp(gone), None, "x", "/", Duration::from_secs(20)).is_err());
 }
 
 // ---- Thousands ----
@@ -605,7 +609,7 @@ fn misbehaving(deed: impl Fn(&mut TcpStream, usize) + Send + Sync + 'static) -> 
 }
 
 /// The next request's head, and its content when it says its length; `None` at the end.
-fn head(stream: &mut TcpStream) -> Option<String> {
+fn head(stream: &mut impl Read) -> Option<String> {
     let mut bytes = Vec::new();
     let mut byte = [0];
     while !bytes.ends_with(b"\r\n\r\n") {
@@ -618,7 +622,7 @@ fn head(stream: &mut TcpStream) -> Option<String> {
     Some(head)
 }
 
-fn answer(stream: &mut TcpStream, status: &str, fields: &str, content: &str) {
+fn answer(stream: &mut impl Write, status: &str, fields: &str, content: &str) {
     let length = content.len();
     // The client may be gone, as it is when the load ends.
     let _ = write!(stream, "HTTP/1.1 {status}\r\n{fields}Content-Length: {length}\r\n\r\n{content}");
@@ -681,7 +685,7 @@ impl Numbered {
 }
 
 /// A WebSocket that says what `voice` makes of each message, and breaks off when that is `None`.
-fn converse(stream: &mut TcpStream, mut voice: impl FnMut(Frame) -> Option<Vec<Frame>>) {
+fn converse(stream: &mut (impl Read + Write), mut voice: impl FnMut(Frame) -> Option<Vec<Frame>>) {
     let Some(asked) = head(stream) else { return };
     let key = asked.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
     let agreed = accept(key);

@@ -8,7 +8,7 @@ use anyhow::Context;
 use crate::lab::Output;
 use crate::rows::{self, Row};
 use crate::stage::{BLOG, BROKEN, NEWER, SHOP, Stage};
-use hitless::prove::{Load, Options};
+use hitless::prove::{Load, Options, Tls};
 
 /// Longer, and an event has failed.
 const BOUND: Duration = Duration::from_secs(60);
@@ -22,6 +22,7 @@ pub struct Event {
     deed: fn(&Stage, &Load) -> anyhow::Result<Deed>,
     /// Only when it is named.
     only_named: bool,
+    over_tls: bool,
     load: fn(Options) -> Options,
 }
 
@@ -44,10 +45,18 @@ const fn event(
     title: &'static str,
     deed: fn(&Stage, &Load) -> anyhow::Result<Deed>,
 ) -> Event {
-    Event { name, title, deed, only_named: false, load: usual }
+    Event { name, title, deed, only_named: false, over_tls: false, load: usual }
 }
 
-pub const EVENTS: [Event; 12] = [
+const fn over_tls(event: Event) -> Event {
+    Event { over_tls: true, ..event }
+}
+
+const fn over_http2(event: Event) -> Event {
+    Event { load: http2, ..over_tls(event) }
+}
+
+pub const EVENTS: [Event; 19] = [
     event("calm", "nothing; a package is only unpacked", calm),
     event("reload", "systemctl reload, own service changed", reload),
     event("reload-broken", "systemctl reload, a broken file", reload_broken),
@@ -58,6 +67,16 @@ pub const EVENTS: [Event; 12] = [
     event("alternating", "20 reloads, upgrades, restarts in turn", alternating),
     event("gateway-kill", "kill -9 of the gateway process", gateway_kill),
     event("stop-start", "systemctl stop, then start", stop_start),
+    over_tls(event("tls-reload", "TLS: systemctl reload, own service changed", reload_by_name)),
+    over_tls(event("tls-upgrade", "TLS: hitless upgrade", upgrade_to_the_other)),
+    over_tls(event("tls-restart", "TLS: systemctl restart hitless", restart)),
+    Event {
+        load: never_resuming,
+        ..over_tls(event("tls-certificate-swap", "TLS: certificate and key replaced", swap_certificate))
+    },
+    over_http2(event("tls-h2-reload", "TLS, HTTP/2: systemctl reload, own service", reload_by_name)),
+    over_http2(event("tls-h2-upgrade", "TLS, HTTP/2: hitless upgrade", upgrade_to_the_other)),
+    over_http2(event("tls-h2-restart", "TLS, HTTP/2: systemctl restart hitless", restart)),
     Event {
         only_named: true,
         load: thousands,
@@ -72,6 +91,18 @@ pub const EVENTS: [Event; 12] = [
 
 fn usual(options: Options) -> Options {
     options
+}
+
+/// A session that is resumed shows no certificate.
+fn never_resuming(options: Options) -> Options {
+    let tls = options.tls.map(|tls| Tls { resume: false, ..tls });
+    Options { tls, ..options }
+}
+
+/// 64 requests at any time, on 8 connections, and nothing else.
+fn http2(options: Options) -> Options {
+    let Options { address, tls, hosts, .. } = options;
+    Options { tls, hosts, http2_connections: 8, http2_streams: 8, ..Options::silent(address) }
 }
 
 /// 4,000 WebSockets that each speak once a second, and few others beside.
@@ -111,8 +142,8 @@ pub fn named(names: &[String]) -> anyhow::Result<Vec<Event>> {
 
 /// Load, the event, more load; then every request ends, and the row says what was lost. `before` are the rows so far.
 pub fn perform(event: &Event, stage: &Stage, pauses: Pauses, before: &[Row]) -> anyhow::Result<Row> {
+    let options = (event.load)(if event.over_tls { stage.usual_over_tls()? } else { stage.usual() });
     tell(&format!("  {:<42}load ", event.title));
-    let options = (event.load)(stage.usual());
     let (tunnels, longest) = (options.tunnels as u64, options.longest_request());
     let load = stage.load(options)?;
     offer(&load, pauses.before)?;
@@ -201,6 +232,29 @@ fn reload_other(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
     Ok(stage.host.shell(&script).into())
 }
 
+/// Gives the service under load one more host, and asks for it over TLS.
+fn reload_by_name(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
+    let script = format!(
+        "name=n$(date +%s%N).example.com\n\
+         sed -i \"s/\\\"shop.example.com\\\"/&, \\\"$name\\\"/\" {SHOP}\n\
+         systemctl reload hitless || exit\n\
+         curl --silent --show-error --fail --cacert /root/ca.pem --resolve $name:443:127.0.0.1 https://$name/"
+    );
+    Ok(stage.host.shell(&script).into())
+}
+
+/// Both files of the pair; over when a client was shown the new certificate.
+fn swap_certificate(stage: &Stage, load: &Load) -> anyhow::Result<Deed> {
+    let before = load.so_far().certificate;
+    let output = stage.secrets()?.replace(&stage.host);
+    let replaced = load.elapsed();
+    while output.status == 0 && load.so_far().certificate == before {
+        load.offer(Duration::from_millis(20), BOUND, || ()).map_err(anyhow::Error::msg)?;
+        anyhow::ensure!(load.elapsed() - replaced < BOUND, "nobody was shown the new certificate");
+    }
+    Ok(output.into())
+}
+
 fn restart(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
     watched(stage, || stage.host.run(["systemctl", "restart", "hitless"]))
 }
@@ -220,6 +274,12 @@ fn upgrade(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
 
 fn upgrade_by_hand(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
     upgrade_to(stage, "newer")
+}
+
+/// The newer program, or the first one when the newer one serves already.
+fn upgrade_to_the_other(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
+    let newer = stage.host.run(["cmp", "/usr/sbin/hitless", "/root/programs/newer"]).status == 0;
+    upgrade_to(stage, if newer { "first" } else { "newer" })
 }
 
 const SERVES_WHAT_IS_INSTALLED: &str = "\

@@ -10,6 +10,7 @@
 mod events;
 mod promises;
 mod rows;
+mod secure;
 mod soak;
 mod stage;
 mod watch;
@@ -55,7 +56,7 @@ struct Arguments {
     /// Debian releases to boot: 12, 13
     #[arg(long = "debian", value_delimiter = ',', default_values_t = [12, 13])]
     debian: Vec<u32>,
-    /// Only these events, such as reload or tunnels-4000
+    /// Only these events, such as reload, tls or tunnels-4000
     #[arg(long = "event", value_delimiter = ',')]
     events: Vec<String>,
     /// Seconds of load before each event

@@ -29,9 +29,21 @@ pub fn promise(event: &str) -> Option<&'static str> {
         "tunnels-4000-upgrade" => "an upgrade keeps 4,000 tunnels, and every message in its place",
         "gateway-kill" => "a killed gateway loses only what was in flight: new connections only wait",
         "stop-start" => "a stop answers what is in flight, and refuses only what comes while it is stopped",
+        "tls-reload" => "over TLS, a reload loses no request, no idle connection and no tunnel",
+        "tls-upgrade" => "over TLS, an upgrade loses nothing, and sessions are resumed as before",
+        "tls-restart" => "over TLS, a restart loses nothing, and sessions are resumed as before",
+        "tls-certificate-swap" => "a new certificate is shown at once, and no handshake fails",
+        "tls-h2-reload" => "over TLS and HTTP/2, a reload loses no request",
+        "tls-h2-upgrade" => "over TLS and HTTP/2, an upgrade loses no request",
+        "tls-h2-restart" => "over TLS and HTTP/2, a restart loses no request",
         _ => return None,
     })
 }
+
+/// The longest that clients may be shown the old certificate: the files are watched, and read when they rest.
+const SWAP_MS: u64 = 2_000;
+/// Fewer handshakes on either side of an event prove nothing.
+const ENOUGH_HANDSHAKES: usize = 20;
 
 /// What is within noise of a calm run: the worst stall of a busy machine differs so much from run to run.
 const NOISE_MS: u64 = 50;
@@ -100,7 +112,64 @@ pub fn broken(row: &Row, rows: &[Row]) -> Vec<String> {
             None => must(false, "the outgoing process stays".to_owned()),
         }
     }
+    if row.event == "tls-certificate-swap" {
+        let took = row.took_ms;
+        must(
+            took <= SWAP_MS,
+            format!("the new certificate was shown after {took} ms, later than {SWAP_MS} ms"),
+        );
+        if let Err(why) = swapped(row) {
+            must(false, why);
+        }
+    } else if report.handshakes > 0
+        && let Err(why) = resumed_as_before(row)
+    {
+        must(false, why);
+    }
+    let tls = row.event.starts_with("tls-") && !row.event.starts_with("tls-h2-");
+    must(!tls || report.handshakes > 0, "no handshake was counted".to_owned());
     broken
+}
+
+/// Every handshake after the event shows one certificate, and all before it showed another one.
+fn swapped(row: &Row) -> Result<(), String> {
+    let handshakes = &row.report.details.handshakes;
+    let before = handshakes.iter().filter(|one| one.ended < row.began).map(|one| &one.certificate);
+    let after = handshakes.iter().filter(|one| one.began > row.ended).map(|one| &one.certificate);
+    let (before, after): (Vec<_>, Vec<_>) = (before.collect(), after.collect());
+    let fewest = before.len().min(after.len());
+    if fewest < ENOUGH_HANDSHAKES {
+        return Err(format!("only {fewest} handshakes before or after the swap"));
+    }
+    let old = after.iter().filter(|certificate| before.contains(certificate)).count();
+    let others = after.iter().filter(|certificate| **certificate != after[0]).count();
+    match (old, others) {
+        (0, 0) => Ok(()),
+        _ => Err(format!("{old} handshakes after the swap were shown the old certificate, {others} others")),
+    }
+}
+
+/// The share of new connections that resume a session is at least what it was before the event. What came before the
+/// first one that did had no session to resume.
+fn resumed_as_before(row: &Row) -> Result<(), String> {
+    let handshakes = &row.report.details.handshakes;
+    let Some(first) = handshakes.iter().find(|one| one.resumed) else {
+        return Err("no session was ever resumed".to_owned());
+    };
+    let (mut before, mut after) = ((0, 0), (0, 0));
+    for handshake in handshakes.iter().filter(|one| one.began >= first.ended) {
+        let side = if handshake.ended < row.began { &mut before } else { &mut after };
+        side.0 += usize::from(handshake.resumed);
+        side.1 += 1;
+    }
+    if before.1.min(after.1) < ENOUGH_HANDSHAKES {
+        return Err(format!("only {} handshakes before the event, {} after", before.1, after.1));
+    }
+    if after.0 * before.1 >= before.0 * after.1 {
+        return Ok(());
+    }
+    let ((b, of_b), (a, of_a)) = (before, after);
+    Err(format!("{b} of {of_b} handshakes were resumed before the event, {a} of {of_a} since"))
 }
 
 /// How long the event may keep a client waiting, in milliseconds; `None` when that is not promised, or when there is
@@ -120,7 +189,7 @@ fn longest_stall(row: &Row, rows: &[Row]) -> Option<u64> {
 
 /// Begun before the process was gone, and lost with its connection.
 fn was_in_flight(row: &Row, failure: &Failure) -> bool {
-    let with_connection = matches!(failure.kind, Kind::Reset | Kind::Eof | Kind::Truncated);
+    let with_connection = matches!(failure.kind, Kind::Reset | Kind::Eof | Kind::Truncated | Kind::Unclosed);
     with_connection && failure.began <= row.ended && failure.ended >= row.began
 }
 
@@ -157,10 +226,21 @@ mod tests {
 
     use super::*;
     use crate::events::EVENTS;
-    use hitless::prove::{Report, What};
+    use hitless::prove::{Handshake, Report, What};
 
     fn row(event: &'static str) -> Row {
-        let report = Report { requests: 5_000, duplicate_posts: Some(0), ..Report::default() };
+        let mut report = Report { requests: 5_000, duplicate_posts: Some(0), ..Report::default() };
+        if event.starts_with("tls-") && !event.starts_with("tls-h2-") {
+            let swap = event == "tls-certificate-swap";
+            let shaken = (0..100).map(|place| Handshake {
+                resumed: !swap && place > 0,
+                certificate: if swap && place >= 50 { "new" } else { "old" }.to_owned(),
+                began: Duration::from_millis(50 * place),
+                ended: Duration::from_millis(50 * place + 10),
+            });
+            report.details.handshakes = shaken.collect();
+            report.handshakes = 100;
+        }
         let exit_code = i32::from(event.ends_with("-broken"));
         Row {
             event,
@@ -261,7 +341,9 @@ mod tests {
             |row| row.ledger_residue = Some(1),
             |row| row.ledger_residue = None,
         ];
-        for event in ["reload", "upgrade", "upgrade-broken", "restart", "alternating"] {
+        for event in
+            ["reload", "upgrade", "upgrade-broken", "restart", "alternating", "tls-reload", "tls-restart"]
+        {
             for lose in losses {
                 let mut row = row(event);
                 lose(&mut row);
@@ -299,6 +381,34 @@ mod tests {
             row.outgoing_ms = outgoing;
             assert_eq!(broken(&row).is_empty(), kept, "{outgoing:?}");
         }
+    }
+
+    #[test]
+    fn a_session_that_is_not_resumed_after_the_event_breaks_the_promise_of_tls() {
+        for event in ["tls-reload", "tls-upgrade", "tls-restart"] {
+            for (place, kept) in [(0, true), (10, true), (40, false), (90, false)] {
+                let mut row = row(event);
+                row.report.details.handshakes[place].resumed = false;
+                assert_eq!(broken(&row).is_empty(), kept, "{event}, {place}");
+            }
+            let mut row = row(event);
+            row.report.details.handshakes.truncate(50);
+            assert_eq!(broken(&row).len(), 1, "nobody has come since");
+            row.report.details.handshakes.iter_mut().for_each(|one| one.resumed = false);
+            assert_eq!(broken(&row).len(), 1, "nothing was resumed at all");
+        }
+    }
+
+    #[test]
+    fn an_old_certificate_after_the_swap_breaks_its_promise() {
+        for (place, certificate) in [(65, "old"), (99, "old"), (80, "a third one")] {
+            let mut row = row("tls-certificate-swap");
+            row.report.details.handshakes[place].certificate = certificate.to_owned();
+            assert_eq!(broken(&row).len(), 1, "{certificate} at {place}");
+        }
+        let mut row = row("tls-certificate-swap");
+        row.took_ms = 2_001;
+        assert_eq!(broken(&row).len(), 1, "late");
     }
 
     #[test]

@@ -160,8 +160,9 @@ fn grown(name: &str, before: Holding, after: Holding) -> Option<String> {
 /// The rule for what is lost.
 fn lost(report: &Report, kills: &[Window]) -> Vec<String> {
     let within = |at: Duration| kills.iter().any(|kill| kill.began <= at && at <= kill.ended);
-    let with_connection =
-        |failure: &Failure| matches!(failure.kind, Kind::Reset | Kind::Eof | Kind::Truncated);
+    let with_connection = |failure: &Failure| {
+        matches!(failure.kind, Kind::Reset | Kind::Eof | Kind::Truncated | Kind::Unclosed)
+    };
     let mut broken = Vec::new();
     let failures = report.details.failures.iter();
     let failures: Vec<_> = failures.filter(|one| !(with_connection(one) && within(one.ended))).collect();

@@ -6,12 +6,14 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use anyhow::Context;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::lab::{Host, Release};
+use crate::secure::Secrets;
 use crate::watch::Outgoing;
 use hitless::prove::{Address, Load, Options};
 
@@ -47,6 +49,7 @@ pub struct Props {
 pub struct Stage {
     pub host: Host,
     pub debian: u32,
+    secrets: OnceLock<Secrets>,
 }
 
 impl Stage {
@@ -74,7 +77,7 @@ impl Stage {
                 host.put(broken, "/root/programs/broken");
             }
         });
-        let stage = Stage { host, debian };
+        let stage = Stage { host, debian, secrets: OnceLock::new() };
         step("write services.d/shop.toml and blog.toml, reload", || {
             stage.host.write(SHOP, SHOP_TEXT);
             stage.host.write(BLOG, BLOG_TEXT);
@@ -93,6 +96,24 @@ impl Stage {
         let hosts = vec!["shop.example.com".to_owned(), "blog.example.com".to_owned()];
         let posts_from = vec![local(3001), local(3002), Address::Unix(blog)];
         Options { posts_from, ..Options::new(local(80), hosts) }
+    }
+
+    /// The same over TLS.
+    pub fn usual_over_tls(&self) -> anyhow::Result<Options> {
+        let tls = Some(self.secrets()?.tls());
+        Ok(Options { tls, address: local(443), ..self.usual() })
+    }
+
+    /// What the host's certificates come from; before the first event over TLS it gets its first one, and port 443.
+    pub fn secrets(&self) -> anyhow::Result<&Secrets> {
+        if let Some(secrets) = self.secrets.get() {
+            return Ok(secrets);
+        }
+        let secrets = Secrets::new()?;
+        let set =
+            step("write a certificate, enable hitless-https.socket, restart", || secrets.set(&self.host));
+        anyhow::ensure!(set.status == 0, "cannot serve TLS: {}\n{}", set.stderr.trim(), self.explanation());
+        Ok(self.secrets.get_or_init(|| secrets))
     }
 
     /// Starts the load inside the host's network.

@@ -5,20 +5,36 @@
 
 #![allow(clippy::disallowed_macros, reason = "a program of its own, whose output is for people")]
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use hitless::prove::{Address, Load, Options, Report};
+use hitless::prove::{Address, Load, Options, Report, Tls, Trust};
 
-/// Offers a steady mixed load over HTTP/1.1, never retries, and reports everything that was lost.
+/// Offers a steady mixed load over HTTP/1.1, in plaintext or over TLS, never retries, and reports everything that was lost.
 #[derive(Parser)]
 #[command(name = "load")]
 struct Arguments {
     /// Where to connect: ADDRESS:PORT or unix:/PATH
     #[arg(long)]
     target: Address,
+    /// Speak TLS
+    #[arg(long)]
+    tls: bool,
+    /// PEM file with the authorities to believe; without it those that this host trusts
+    #[arg(long, requires = "tls")]
+    ca: Option<PathBuf>,
+    /// The name that certificates must have; without it the host that is asked for
+    #[arg(long, requires = "tls")]
+    name: Option<String>,
+    /// Believe every certificate
+    #[arg(long, requires = "tls", conflicts_with = "ca")]
+    insecure: bool,
+    /// Every so many-th connection speaks TLS 1.2
+    #[arg(long, requires = "tls", default_value_t = 0)]
+    old_every: u32,
     /// A host to ask for; several are asked in turn
     #[arg(long = "host", default_value = "sample.example")]
     hosts: Vec<String>,
@@ -61,6 +77,12 @@ struct Arguments {
     /// Kept-alive connections that must last from the beginning to the end
     #[arg(long, default_value_t = 1)]
     lasting: usize,
+    /// HTTP/2 connections
+    #[arg(long, default_value_t = 0)]
+    http2: usize,
+    /// Requests at any time on each of them
+    #[arg(long, default_value_t = 8)]
+    http2_streams: usize,
     /// An answer that takes longer is a failure
     #[arg(long, value_parser = duration, default_value = "30s")]
     patience: Duration,
@@ -88,7 +110,15 @@ fn main() -> ExitCode {
 }
 
 fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
+    let trust = match &arguments.ca {
+        Some(file) => Trust::File(file.clone()),
+        None if arguments.insecure => Trust::Anyone,
+        None => Trust::System,
+    };
+    let (name, old_every) = (arguments.name.clone(), arguments.old_every);
+    let tls = Tls { name, trust, old_every, ..Tls::default() };
     let options = Options {
+        tls: arguments.tls.then_some(tls),
         kept_alive: arguments.kept_alive,
         think: arguments.think,
         fresh_per_second: arguments.fresh,
@@ -102,6 +132,8 @@ fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
         tunnels: arguments.tunnels,
         idle: arguments.idle,
         lasting: arguments.lasting,
+        http2_connections: arguments.http2,
+        http2_streams: arguments.http2_streams,
         patience: arguments.patience,
         posts_from: arguments.posts_from.clone(),
         ..Options::new(arguments.target.clone(), arguments.hosts.clone())
@@ -155,6 +187,9 @@ fn print(report: &Report) {
     match (&report.duplicate_posts, &report.details.posts_unknown) {
         (Some(count), _) => println!("duplicate POSTs: {count}"),
         (None, why) => println!("duplicate POSTs: unknown: {}", why.as_deref().unwrap_or("not asked")),
+    }
+    if report.handshakes > 0 {
+        println!("resumed: {} of {} handshakes", report.resumed, report.handshakes);
     }
     println!(
         "worst stall: {} ms; longest time without an answer: {} ms",

@@ -16,7 +16,9 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::client::{self, Where};
 use super::{Fatal, code, print};
 use crate::admin::Status;
-use crate::prove::{Address, Load, Options as Offer, Page, Row, Subject, Verdict, table, try_out};
+use crate::prove::{
+    Address, Load, Options as Offer, Page, Row, Subject, Tls, Trust, Verdict, table, try_out,
+};
 
 /// Exit code of a measurement that could not be made; 1 is a promise that was not kept.
 const UNMEASURED: u8 = 2;
@@ -28,7 +30,7 @@ const LONGEST_TRANSITION: Duration = Duration::from_secs(180);
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("transition").required(true).multiple(true))]
 pub struct Options {
-    /// The page to ask for, of this host, such as http://shop.example.com/
+    /// The page to ask for, of this host, such as https://shop.example.com/
     #[arg(value_name = "URL")]
     page: Page,
     /// Load the configuration again
@@ -52,6 +54,15 @@ pub struct Options {
     /// Where this host is reached, ADDRESS:PORT or unix:/PATH [default: where the URL's host is]
     #[arg(long, value_name = "ADDRESS")]
     connect: Option<Address>,
+    /// PEM file with the authorities to believe, over TLS [default: those that this host trusts]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The name that the certificate must have, over TLS [default: the URL's host]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Believe every certificate, over TLS
+    #[arg(long, conflicts_with_all = ["ca", "name"])]
+    insecure: bool,
     #[command(flatten)]
     place: Where,
 }
@@ -67,14 +78,13 @@ pub fn prove(options: &Options, directory: &Path) -> Result<(), Fatal> {
     let unmeasured = |why: String| Fatal::new(UNMEASURED, format_args!("cannot measure: {why}"));
     let address = address(options).map_err(unmeasured)?;
     let page = &options.page;
-    let trial = try_out(&address, &page.authority, &page.path, PATIENCE);
-    let trial =
-        trial.map_err(|why| unmeasured(format!("GET http://{}{}: {why}", page.authority, page.path)))?;
+    let tls = tls(options).map_err(unmeasured)?;
+    let trial = try_out(&address, tls.as_ref(), &page.authority, &page.path, PATIENCE);
+    let trial = trial.map_err(|why| unmeasured(format!("GET {page}: {why}")))?;
     if trial.status >= 400 {
-        let Page { authority, path } = page;
-        return Err(unmeasured(format!("http://{authority}{path} answers {}", trial.status)));
+        return Err(unmeasured(format!("{page} answers {}", trial.status)));
     }
-    let offer = offer(options, address, trial.status);
+    let offer = Offer { tls, ..offer(options, address, trial.status) };
     let transitions = transitions(options, directory).map_err(|error| unmeasured(error.to_string()))?;
     print(&plan(options, &offer, &transitions))?;
     if (options.upgrade || options.restart) && !options.yes {
@@ -115,6 +125,22 @@ fn address(options: &Options) -> Result<Address, String> {
         Some(address) if address.is_of_this_host() => Ok(address.clone()),
         Some(address) => Err(format!("'{address}' is not an address of this host")),
     }
+}
+
+/// How it is asked when the page is one over TLS.
+fn tls(options: &Options) -> Result<Option<Tls>, String> {
+    let Options { ca, name, insecure, page, .. } = options;
+    if !page.secure {
+        let asked = ca.is_some() || name.is_some() || *insecure;
+        let why = || format!("{page} is not asked for over TLS; name it with https://");
+        return if asked { Err(why()) } else { Ok(None) };
+    }
+    let trust = match ca {
+        Some(file) => Trust::File(file.clone()),
+        None if *insecure => Trust::Anyone,
+        None => Trust::System,
+    };
+    Ok(Some(Tls { name: name.clone(), trust, ..Tls::default() }))
 }
 
 /// At most some 500 requests a second, however many connections there are: it is somebody's own host.
@@ -165,11 +191,10 @@ fn program() -> io::Result<PathBuf> {
 
 fn plan(options: &Options, offer: &Offer, transitions: &[Transition]) -> String {
     let rate = offer.kept_alive as f64 / offer.think.as_secs_f64() + f64::from(offer.fresh_per_second);
-    let Page { authority, path } = &options.page;
     let mut text = format!(
-        "about {rate:.0} times a second: GET http://{authority}{path}, at {}\n\
+        "about {rate:.0} times a second: GET {}, at {}\n\
          {} connections are held, {} of them silent; for {} s each, around:\n  nothing, to know what is usual\n",
-        offer.address, options.connections, offer.idle, options.period
+        options.page, offer.address, options.connections, offer.idle, options.period
     );
     for transition in transitions {
         text.push_str(&format!("  {}: {}\n", transition.title(), transition.meaning));
@@ -270,5 +295,14 @@ mod tests {
             assert!(rate < 501.0, "{rate}");
         }
         assert!(Line::try_parse_from(["prove", "http://x/"]).is_err(), "nothing to prove");
+        let tls = |words: &[&str]| {
+            let line = Line::try_parse_from([&["prove", "--reload"], words].concat());
+            line.map_err(|error| error.to_string()).and_then(|line| tls(&line.options))
+        };
+        assert!(tls(&["http://x/"]).unwrap().is_none());
+        assert_eq!(tls(&["https://x/"]).unwrap().unwrap().trust, Trust::System);
+        assert_eq!(tls(&["https://x/", "--insecure"]).unwrap().unwrap().trust, Trust::Anyone);
+        assert!(tls(&["http://x/", "--insecure"]).is_err(), "a certificate that nobody shows");
+        assert!(tls(&["https://x/", "--insecure", "--ca", "x"]).is_err());
     }
 }

@@ -112,12 +112,12 @@ fn post(run: &Run) -> Ask {
     Ask { content: Content::Whole(content), proof: Proof::Text(id), ..ask }
 }
 
-fn slow(run: &Run) -> Ask {
+pub fn slow(run: &Run) -> Ask {
     let path = format!("/slow?ms={}", run.options.slow.as_millis());
     Ask { allowance: run.options.slow, ..plain(run, What::Slow, "GET", &path, "", run.next()) }
 }
 
-fn download(run: &Run) -> Ask {
+pub fn download(run: &Run) -> Ask {
     let bytes = run.options.download_bytes;
     let ask = plain(run, What::Download, "GET", &format!("/download?bytes={bytes}"), "", run.next());
     Ask { proof: Proof::Pattern(bytes), ..ask }
@@ -142,9 +142,9 @@ fn stream(run: &Run) -> Ask {
 }
 
 fn plain(run: &Run, what: What, method: &str, path: &str, fields: &str, turn: u64) -> Ask {
-    let host = run.host(turn);
+    let host = run.host(turn).to_owned();
     let head =
         format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: hitless-load\r\n{fields}\r\n");
     let (content, proof) = (Content::None, Proof::Status);
-    Ask { what, head, content, status: 200, proof, allowance: Duration::ZERO }
+    Ask { what, host, head, content, status: 200, proof, allowance: Duration::ZERO }
 }

@@ -1,5 +1,8 @@
 //! One HTTP/1.1 connection as a client sees it, to the byte: what came, and how it ended.
 //!
+//! Over TLS it is the same connection one layer up: rustls opens the records (`tls`), and a connection that ends
+//! without close_notify has ended as if somebody had cut it.
+//!
 //! Written by hand because a client library hides what is measured here: whether a connection was reset
 //! or closed, before or within an answer, and whether its end had been announced.
 //! Promises: never retries, never reopens; an answer that is not complete is a loss that says why.
@@ -10,12 +13,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use rustix::net::{RecvFlags, recv};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
 
 use super::options::Address;
+use super::stream::Stream;
+use super::tls::{Handshakes, Secured};
 
 /// The longest head of an answer, in bytes.
 const LONGEST_HEAD: usize = 64 << 10;
@@ -39,6 +42,10 @@ pub enum Kind {
     Timeout,
     /// Not HTTP, or not WebSocket.
     Malformed,
+    /// Connection over TLS that ended without close_notify, before or within an answer, or at rest.
+    Unclosed,
+    /// A handshake of TLS that failed, an alert, or a record that cannot be opened.
+    Tls,
     /// The client's own fault, such as being out of file descriptors: the measurement is void.
     Client,
 }
@@ -65,11 +72,6 @@ enum Framing {
     UntilClose,
 }
 
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
 pub struct Connection {
     stream: Stream,
     pub buffer: BytesMut,
@@ -82,8 +84,10 @@ impl Loss {
         Loss { kind, detail: detail.into() }
     }
 
-    fn of(error: &io::Error) -> Loss {
+    pub fn of(error: &io::Error) -> Loss {
         let kind = match error.kind() {
+            io::ErrorKind::UnexpectedEof => return Loss::new(Kind::Unclosed, "closed without close_notify"),
+            io::ErrorKind::InvalidData => Kind::Tls,
             io::ErrorKind::ConnectionRefused => Kind::Refused,
             // A Unix socket whose file is gone has nobody listening.
             io::ErrorKind::NotFound => Kind::Refused,
@@ -98,26 +102,21 @@ impl Loss {
 }
 
 impl Connection {
-    /// Waits for as long as the kernel lets a new connection wait.
-    pub async fn open(address: &Address) -> Result<Connection, Loss> {
+    /// Over TLS it is open when the handshake with `host` is done.
+    pub async fn open(address: &Address, tls: Option<&Handshakes>, host: &str) -> Result<Connection, Loss> {
         let began = Instant::now();
-        let stream = match address {
-            Address::Tcp(address) => TcpStream::connect(address).await.and_then(|stream| {
-                stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
-            }),
-            Address::Unix(path) => connect_unix(path).await.map(Stream::Unix),
-        };
-        let stream = stream.map_err(|error| Loss::of(&error))?;
+        let stream = Stream::open(address, tls, host).await?;
         Ok(Connection { stream, buffer: BytesMut::new(), reusable: false, longest_wait: began.elapsed() })
     }
 
     /// The client's own end, which tells one connection from another; `None` for a Unix socket.
     pub fn local(&self) -> Option<SocketAddr> {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.local_addr().ok(),
-            Stream::Unix(_) => None,
-        }
+        self.stream.local()
+    }
+
+    /// How it was secured; `None` without TLS.
+    pub fn secured(&self) -> Option<Secured> {
+        self.stream.secured()
     }
 
     /// Gives back the memory of a buffer that holds nothing: thousands rest at once.
@@ -138,30 +137,19 @@ impl Connection {
     }
 
     /// How the connection ended while nothing was asked; `None` while it is open and silent.
-    pub fn ended(&self) -> Option<Kind> {
+    pub fn ended(&mut self) -> Option<Kind> {
         if !self.buffer.is_empty() {
             return Some(Kind::Malformed);
         }
-        let mut byte = [0_u8];
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let peeked = match &self.stream {
-            Stream::Tcp(stream) => recv(stream, &mut byte, flags),
-            Stream::Unix(stream) => recv(stream, &mut byte, flags),
-        };
-        match peeked {
-            Ok((0, _)) => Some(Kind::Eof),
-            Ok(_) => Some(Kind::Malformed),
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => None,
-            Err(error) => Some(Loss::of(&error.into()).kind),
-        }
+        self.stream.ended()
     }
 
     pub async fn send(&mut self, bytes: &[u8]) -> Result<(), Loss> {
         self.reusable = false;
         let began = Instant::now();
-        let sent = match &mut self.stream {
-            Stream::Tcp(stream) => stream.write_all(bytes).await,
-            Stream::Unix(stream) => stream.write_all(bytes).await,
+        let sent = match self.stream.write_all(bytes).await {
+            Ok(()) => self.stream.flush().await,
+            failed => failed,
         };
         self.longest_wait = self.longest_wait.max(began.elapsed());
         sent.map_err(|error| Loss::of(&error))
@@ -170,10 +158,7 @@ impl Connection {
     /// More bytes into the buffer; `Ok(0)` is the end. Safe to cancel.
     pub async fn read(&mut self) -> Result<usize, Loss> {
         let began = Instant::now();
-        let read = match &mut self.stream {
-            Stream::Tcp(stream) => stream.read_buf(&mut self.buffer).await,
-            Stream::Unix(stream) => stream.read_buf(&mut self.buffer).await,
-        };
+        let read = self.stream.read_buf(&mut self.buffer).await;
         self.longest_wait = self.longest_wait.max(began.elapsed());
         read.map_err(|error| Loss::of(&error))
     }
@@ -284,21 +269,10 @@ impl Connection {
     }
 }
 
-/// Connecting a Unix socket never waits for a place in the queue: the kernel says EAGAIN where TCP would wait.
-async fn connect_unix(path: &std::path::Path) -> io::Result<UnixStream> {
-    loop {
-        match UnixStream::connect(path).await {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            connected => return connected,
-        }
-    }
-}
-
 fn truncated(loss: Loss) -> Loss {
     match loss.kind {
         Kind::Reset => Loss::new(Kind::Truncated, format!("within the answer: {}", loss.detail)),
+        Kind::Unclosed => Loss::new(Kind::Unclosed, format!("within the answer: {}", loss.detail)),
         _ => loss,
     }
 }

@@ -11,6 +11,7 @@ use super::wire::pattern;
 /// A request to make.
 pub struct Ask {
     pub what: What,
+    pub host: String,
     /// The whole head.
     pub head: String,
     pub content: Content,
@@ -46,6 +47,13 @@ pub enum Proof {
     Events(u32),
 }
 
+impl Ask {
+    /// What the request line asks for.
+    pub fn path(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap_or("/")
+    }
+}
+
 /// Sends, receives, checks. Whether the connection may be used again is the connection's to say.
 pub async fn exchange(connection: &mut Connection, ask: &Ask) -> Result<(), Loss> {
     // A refusal may come before everything was sent, and then counts for what it says, not for the broken pipe.
@@ -55,34 +63,47 @@ pub async fn exchange(connection: &mut Connection, ask: &Ask) -> Result<(), Loss
         (Err(_), Err(loss)) => return Err(loss.clone()),
         (Err(loss), Ok(_)) => return Err(loss),
     };
-    let mut seen = Vec::new();
-    let mut offset = 0_u64;
-    let mut intact = true;
-    connection
-        .content(&head, |bytes| {
-            match ask.proof {
-                Proof::Pattern(_) => intact &= pattern::matches(offset, bytes),
-                _ => seen.extend_from_slice(bytes),
-            }
-            offset += bytes.len() as u64;
-        })
-        .await?;
-    if head.status != ask.status {
-        let text = String::from_utf8_lossy(&seen[..seen.len().min(120)]).into_owned();
-        return Err(Loss::new(Kind::BadStatus, format!("{} {}", head.status, text.trim())));
+    let mut evidence = Evidence::default();
+    connection.content(&head, |bytes| evidence.take(&ask.proof, bytes)).await?;
+    evidence.judge(ask, head.status, sent.ok().flatten().as_deref())
+}
+
+/// What has come of an answer's content.
+#[derive(Default)]
+pub struct Evidence {
+    seen: Vec<u8>,
+    length: u64,
+    /// Some of it is not what the download pattern has there.
+    spoilt: bool,
+}
+
+impl Evidence {
+    pub fn take(&mut self, proof: &Proof, bytes: &[u8]) {
+        match proof {
+            Proof::Pattern(_) => self.spoilt |= !pattern::matches(self.length, bytes),
+            _ => self.seen.extend_from_slice(bytes),
+        }
+        self.length += bytes.len() as u64;
     }
-    let seen = String::from_utf8_lossy(&seen);
-    let right = match &ask.proof {
-        Proof::Status => true,
-        Proof::Text(text) => seen.contains(text),
-        Proof::Pattern(length) => intact && offset == *length,
-        Proof::Digest => sent.is_ok_and(|digest| digest.is_some_and(|digest| seen.contains(&digest))),
-        Proof::Events(count) => in_order(&seen, *count),
-    };
-    if right {
-        Ok(())
-    } else {
-        Err(Loss::new(Kind::DigestMismatch, format!("{offset} bytes of other content")))
+
+    /// Whether the whole answer is the right one. `digest` is that of what was sent.
+    pub fn judge(&self, ask: &Ask, status: u16, digest: Option<&str>) -> Result<(), Loss> {
+        if status != ask.status {
+            let text = String::from_utf8_lossy(&self.seen[..self.seen.len().min(120)]).into_owned();
+            return Err(Loss::new(Kind::BadStatus, format!("{status} {}", text.trim())));
+        }
+        let seen = String::from_utf8_lossy(&self.seen);
+        let right = match &ask.proof {
+            Proof::Status => true,
+            Proof::Text(text) => seen.contains(text),
+            Proof::Pattern(length) => !self.spoilt && self.length == *length,
+            Proof::Digest => digest.is_some_and(|digest| seen.contains(digest)),
+            Proof::Events(count) => in_order(&seen, *count),
+        };
+        if right {
+            return Ok(());
+        }
+        Err(Loss::new(Kind::DigestMismatch, format!("{} bytes of other content", self.length)))
     }
 }
 

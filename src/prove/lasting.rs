@@ -25,7 +25,7 @@ async fn last(run: Rc<Run>) {
     loop {
         // Once more at the end: it must work then, too.
         let goes_on = run.goes_on_after(pause).await;
-        if let Some(kind) = held.as_ref().and_then(Connection::ended) {
+        if let Some(kind) = held.as_mut().and_then(Connection::ended) {
             lasting.lost = Some(format!("{kind:?}").to_lowercase());
             break;
         }

@@ -1,21 +1,27 @@
-//! The load-and-loss client: a steady mixed load over HTTP/1.1, and a report of everything that was lost.
+//! The load-and-loss client: a steady mixed load over HTTP/1.1 and HTTP/2, and a report of everything that was lost.
 //!
 //! For `hitless prove`, for the demonstration (`examples/demo`), and by itself (`examples/load`). It reads answers
-//! with httparse, not with our own `http1`: an instrument is not made of what it measures.
+//! with httparse, not with our own `http1`, and records with rustls, not with our own `tls`: an instrument is not
+//! made of what it measures.
 //! Promises: it never retries and never forgives. Only what any client must do is silent: a new connection
-//! waits in the kernel, and a connection whose end was announced by `Connection: close` is opened anew.
+//! waits in the kernel, a connection whose end was announced by `Connection: close` or GOAWAY is opened anew, and what
+//! HTTP/2 says was not processed is asked again.
 //! Everything is bounded: each request by its patience, the run by `finish`.
 //! Must not know: hitless, systemd, or what event the load is to survive.
 
 mod clients;
 mod connection;
 mod exchange;
+mod http2;
 mod idle;
 mod lasting;
 mod options;
 mod page;
 mod posts;
+mod socket;
+mod stream;
 mod tally;
+mod tls;
 mod trial;
 mod tunnels;
 mod verdict;
@@ -33,15 +39,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use connection::{Kind, Loss};
-pub use options::{Address, Options, Subject};
+pub use options::{Address, Options, Subject, Tls, Trust};
 pub use page::Page;
-pub use tally::{Details, Ended, Ending, Failure, Lasting, Report, Share, SoFar, What};
+pub use tally::{Details, Ended, Ending, Failure, Handshake, Lasting, Report, Share, SoFar, What};
 pub use trial::{Trial, try_out};
 pub use verdict::{Row, Verdict, table};
 
 use connection::Connection;
 use exchange::{Ask, exchange};
 use tally::{Live, Tally};
+use tls::Handshakes;
 
 /// A load that is running, on a thread of its own.
 pub struct Load {
@@ -54,11 +61,24 @@ pub struct Load {
 /// What all clients of one load share.
 struct Run {
     options: Options,
+    tls: Option<Protocols>,
     /// Distinguishes the POST ids of this run from those of every other.
     name: String,
     tally: RefCell<Tally>,
     sequence: Cell<u64>,
     stopping: watch::Receiver<bool>,
+}
+
+/// Sessions of one protocol are not resumed with another one.
+struct Protocols {
+    http1: Handshakes,
+    http2: Handshakes,
+}
+
+impl Protocols {
+    fn ready(tls: &Tls) -> io::Result<Protocols> {
+        Ok(Protocols { http1: Handshakes::ready(tls, b"http/1.1")?, http2: Handshakes::ready(tls, b"h2")? })
+    }
 }
 
 impl Load {
@@ -68,6 +88,10 @@ impl Load {
         enter: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> io::Result<Load> {
         raise_open_files()?;
+        let tls = match &options.tls {
+            Some(tls) => Some(Protocols::ready(tls)?),
+            None => None,
+        };
         let start = Instant::now();
         let live = Arc::new(Live::default());
         let (stop, stopping) = watch::channel(false);
@@ -76,7 +100,7 @@ impl Load {
             enter()?;
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
-            Ok(runtime.block_on(run(options, start, watched, stopping)))
+            Ok(runtime.block_on(run(options, tls, start, watched, stopping)))
         })?;
         Ok(Load { start, live, stop, thread })
     }
@@ -141,17 +165,24 @@ fn raise_open_files() -> io::Result<()> {
     Ok(())
 }
 
-async fn run(options: Options, start: Instant, live: Arc<Live>, stopping: watch::Receiver<bool>) -> Report {
+async fn run(
+    options: Options,
+    tls: Option<Protocols>,
+    start: Instant,
+    live: Arc<Live>,
+    stopping: watch::Receiver<bool>,
+) -> Report {
     let name = format!("{:08x}", fastrand::u32(..));
     let tally = RefCell::new(Tally::new(start, live));
     let tunnels = options.tunnels;
     let mut stopped = stopping.clone();
-    let run = Rc::new(Run { options, name, tally, sequence: Cell::new(0), stopping });
+    let run = Rc::new(Run { options, tls, name, tally, sequence: Cell::new(0), stopping });
     let mut clients = JoinSet::new();
     clients::spawn(&run, &mut clients);
     tunnels::spawn(&run, &mut clients);
     idle::spawn(&run, &mut clients);
     lasting::spawn(&run, &mut clients);
+    http2::spawn(&run, &mut clients);
     // A sender that is gone asks for the end too.
     let _ = stopped.wait_for(|stopping| *stopping).await;
     run.tally.borrow_mut().stop();
@@ -194,6 +225,17 @@ impl Run {
         &hosts[(turn % hosts.len() as u64) as usize]
     }
 
+    /// A new connection, of a client that asks for `host` first.
+    async fn open(&self, what: What, host: &str) -> Result<Connection, Loss> {
+        let began = Instant::now();
+        let connection =
+            Connection::open(&self.options.address, self.tls.as_ref().map(|tls| &tls.http1), host).await?;
+        if let Some(secured) = connection.secured() {
+            self.tally.borrow_mut().secured(what, began, secured);
+        }
+        Ok(connection)
+    }
+
     /// One request, on the connection `held` when there is one, else on a new one; whether it was answered.
     ///
     /// `held` is left with the connection when it may be used again. One that ended while it rested was closed
@@ -209,7 +251,7 @@ impl Run {
     }
 
     async fn ask_now(&self, held: &mut Option<Connection>, ask: Ask) -> bool {
-        if let Some(kind) = held.as_ref().and_then(Connection::ended) {
+        if let Some(kind) = held.as_mut().and_then(Connection::ended) {
             self.tally.borrow_mut().idle_closed(kind);
             *held = None;
         }
@@ -220,7 +262,7 @@ impl Run {
                     connection.take_longest_wait();
                     connection
                 }
-                None => Connection::open(&self.options.address).await?,
+                None => self.open(ask.what, &ask.host).await?,
             };
             let outcome = exchange(&mut connection, &ask).await;
             let waited = connection.take_longest_wait();

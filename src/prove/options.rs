@@ -24,9 +24,40 @@ pub enum Subject {
     Page { path: String, status: u16 },
 }
 
+/// How the load speaks TLS.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// What certificates have to be for; `None`: the host that is asked for.
+    pub name: Option<String>,
+    pub trust: Trust,
+    /// New clients offer the sessions that were given to clients before them.
+    pub resume: bool,
+    /// Every so many-th connection speaks TLS 1.2; with 0 none does.
+    pub old_every: u32,
+}
+
+/// Whose certificates are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Those of the authorities that this host trusts.
+    System,
+    /// Those of the authorities in a PEM file.
+    File(PathBuf),
+    /// Everybody's: for a host of one's own.
+    Anyone,
+}
+
+impl Default for Tls {
+    fn default() -> Tls {
+        Tls { name: None, trust: Trust::System, resume: true, old_every: 0 }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Options {
     pub address: Address,
+    /// Everything at `address` is asked over TLS.
+    pub tls: Option<Tls>,
     pub subject: Subject,
     /// The hosts asked for, in turn.
     pub hosts: Vec<String>,
@@ -62,6 +93,9 @@ pub struct Options {
     pub idle: usize,
     /// Kept-alive connections that ask as often as others, but must last from the beginning to the end.
     pub lasting: usize,
+    /// HTTP/2 connections, by ALPN over TLS and by prior knowledge in plaintext, and requests at any time on each.
+    pub http2_connections: usize,
+    pub http2_streams: usize,
     /// An answer that takes longer, beside what was asked to be slow, is a failure.
     pub patience: Duration,
     /// The endpoints of the application, asked directly for the POSTs they received; empty: through `address`.
@@ -72,6 +106,7 @@ impl Options {
     pub fn new(address: Address, hosts: Vec<String>) -> Options {
         Options {
             address,
+            tls: None,
             subject: Subject::Sample,
             hosts,
             kept_alive: 64,
@@ -94,6 +129,8 @@ impl Options {
             tunnel_pause: Duration::from_millis(100),
             idle: 86,
             lasting: 1,
+            http2_connections: 0,
+            http2_streams: 0,
             patience: Duration::from_secs(30),
             posts_from: Vec::new(),
         }
@@ -123,6 +160,7 @@ impl Options {
         let stream = self.stream_pause * self.stream_events.saturating_sub(1);
         let offered = [
             (self.slow_per_second, self.slow),
+            (u32::from(self.http2_connections > 0), self.slow),
             (self.uploads_per_second, upload),
             (self.streams_per_second, stream),
         ];

@@ -1,9 +1,10 @@
-//! A page as a user names it: `http://shop.example.com:8080/healthz`.
+//! A page as a user names it: `http://shop.example.com:8080/healthz`, `https://shop.example.com/`.
 //!
 //! Promises: only a page of this host is ever asked for under load: an address that no interface of this host has
 //! is refused.
 //! Must not know: what is asked of it.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::str::FromStr;
 
@@ -11,6 +12,8 @@ use super::options::Address;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
+    /// Over TLS.
+    pub secure: bool,
     /// What goes into `Host`.
     pub authority: String,
     pub path: String,
@@ -20,12 +23,9 @@ impl FromStr for Page {
     type Err = String;
 
     fn from_str(url: &str) -> Result<Page, String> {
-        if url.starts_with("https:") {
-            return Err(
-                "hitless does not speak TLS; name the page with http:// or through --connect".to_owned()
-            );
-        }
-        let rest = url.strip_prefix("http://").ok_or("must begin with http://")?;
+        let secure = url.starts_with("https://");
+        let rest = url.strip_prefix(if secure { "https://" } else { "http://" });
+        let rest = rest.ok_or("must begin with http:// or https://")?;
         let rest = rest.split('#').next().unwrap_or_default();
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
@@ -34,7 +34,7 @@ impl FromStr for Page {
         if authority.is_empty() || authority.contains('@') || !visible(authority) || !visible(&path) {
             return Err("must be http://HOST/PATH or http://HOST:PORT/PATH, without spaces".to_owned());
         }
-        Ok(Page { authority: authority.to_owned(), path })
+        Ok(Page { secure, authority: authority.to_owned(), path })
     }
 }
 
@@ -42,15 +42,16 @@ impl Page {
     /// Where to connect: an address that is this host's own.
     pub fn address(&self) -> Result<Address, String> {
         let with_port = self.authority.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok());
+        let port = if self.secure { 443 } else { 80 };
         let target =
-            if with_port.is_some() { self.authority.clone() } else { format!("{}:80", self.authority) };
+            if with_port.is_some() { self.authority.clone() } else { format!("{}:{port}", self.authority) };
         let found = target.to_socket_addrs();
         let found: Vec<_> =
             found.map_err(|error| format!("cannot resolve '{}': {error}", self.authority))?.collect();
         match found.iter().find(|address| is_of_this_host(address.ip())) {
             Some(address) => Ok(Address::Tcp(*address)),
             None => Err(format!(
-                "'{}' is not an address of this host: {}; name one with --connect, such as 127.0.0.1:80",
+                "'{}' is not an address of this host: {}; name one with --connect, such as 127.0.0.1:{port}",
                 self.authority,
                 found.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>().join(", ")
             )),
@@ -65,6 +66,12 @@ impl Address {
             Address::Tcp(address) => is_of_this_host(address.ip()),
             Address::Unix(_) => true,
         }
+    }
+}
+
+impl fmt::Display for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http{}://{}{}", if self.secure { "s" } else { "" }, self.authority, self.path)
     }
 }
 
@@ -83,11 +90,13 @@ mod tests {
             ("http://shop.example.com", "shop.example.com", "/"),
             ("http://shop.example.com:8080/a?b=c#d", "shop.example.com:8080", "/a?b=c"),
             ("http://[::1]:80?x", "[::1]:80", "/?x"),
+            ("https://shop.example.com/a", "shop.example.com", "/a"),
         ] {
             let page: Page = url.parse().unwrap();
             assert_eq!((page.authority.as_str(), page.path.as_str()), (authority, path), "{url}");
+            assert_eq!(page.secure, url.starts_with("https:"), "{url}");
         }
-        for url in ["https://x/", "x", "http://", "http:///x", "http://a b/", "http://u@x/", "http://x/\r\n"]
+        for url in ["httpsx://x/", "x", "http://", "http:///x", "http://a b/", "http://u@x/", "http://x/\r\n"]
         {
             assert!(url.parse::<Page>().is_err(), "{url:?}");
         }
@@ -97,6 +106,7 @@ mod tests {
     fn only_a_page_of_this_host_has_an_address() {
         let address = |url: &str| url.parse::<Page>().unwrap().address();
         assert_eq!(address("http://127.0.0.1:81/"), Ok(Address::Tcp(([127, 0, 0, 1], 81).into())));
+        assert_eq!(address("https://127.0.0.1/"), Ok(Address::Tcp(([127, 0, 0, 1], 443).into())));
         assert_eq!(address("http://127.0.0.1/"), Ok(Address::Tcp(([127, 0, 0, 1], 80).into())));
         // For documentation only, RFC 5737.
         assert!(address("http://192.0.2.1/").unwrap_err().contains("not an address of this host"));

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::connection::{Kind, Loss};
+use super::tls::Secured;
 use super::wire::numbered::Faults;
 
 /// More failures and endings than this are counted, but not kept one by one.
@@ -30,6 +31,8 @@ pub enum What {
     Download,
     Upload,
     Stream,
+    /// On an HTTP/2 connection, beside others.
+    Http2,
     /// On a connection that is to last.
     Lasting,
     /// The handshake of a WebSocket.
@@ -74,6 +77,18 @@ pub enum Ended {
     Lasting,
 }
 
+/// A handshake of TLS that a client with a new connection made; times since the load began.
+#[derive(Clone, Debug, Serialize)]
+pub struct Handshake {
+    pub resumed: bool,
+    /// The certificate's SHA-256 digest; of the session's first handshake, when it was resumed.
+    pub certificate: String,
+    #[serde(skip)]
+    pub began: Duration,
+    #[serde(skip)]
+    pub ended: Duration,
+}
+
 /// A kept-alive connection that was to last from the beginning to the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Lasting {
@@ -98,7 +113,8 @@ pub struct Report {
     pub requests: u64,
     pub failed: u64,
     pub failed_kinds: BTreeMap<Kind, u64>,
-    /// Silent or resting connections that ended without `Connection: close` before it.
+    /// Silent or resting connections that ended without `Connection: close` before it; HTTP/2 connections that ended
+    /// without GOAWAY.
     pub idle_closed: u64,
     pub tunnels: u64,
     /// WebSockets that ended before the client closed them, also when they were closed properly.
@@ -114,6 +130,10 @@ pub struct Report {
     /// Connections that were to last, and did not.
     pub lasting_lost: u64,
     pub lasting: Vec<Lasting>,
+    /// Handshakes of TLS of the clients that come with a new connection for each request, and how many of them took
+    /// up an earlier session.
+    pub handshakes: u64,
+    pub resumed: u64,
     /// POSTs that the application received more than once; `None` when it could not be asked.
     pub duplicate_posts: Option<u64>,
     /// The longest that an answer kept its client waiting, beyond what was asked to be slow.
@@ -144,6 +164,8 @@ pub struct Details {
     /// `closed 1001`, `reset`, `eof`, …
     pub tunnel_kinds: BTreeMap<String, u64>,
     pub duplicates: BTreeMap<String, u64>,
+    /// One by one, in the order in which they ended.
+    pub handshakes: Vec<Handshake>,
     /// Why the application could not be asked for its POSTs.
     pub posts_unknown: Option<String>,
 }
@@ -159,6 +181,8 @@ pub struct Live {
     resting: AtomicU64,
     tunnels: AtomicU64,
     lost: AtomicU64,
+    handshakes: AtomicU64,
+    certificate: AtomicU64,
 }
 
 /// How far a load has come.
@@ -176,6 +200,10 @@ pub struct SoFar {
     pub tunnels: u64,
     /// Connections of any kind that ended too early.
     pub lost: u64,
+    /// Handshakes of TLS, those that [`Report::handshakes`] counts.
+    pub handshakes: u64,
+    /// The first eight bytes of the digest of the certificate that was seen last, in a handshake that showed one.
+    pub certificate: u64,
 }
 
 impl Live {
@@ -189,6 +217,8 @@ impl Live {
             resting: self.resting.load(Ordering::Relaxed),
             tunnels: self.tunnels.load(Ordering::Relaxed),
             lost: self.lost.load(Ordering::Relaxed),
+            handshakes: self.handshakes.load(Ordering::Relaxed),
+            certificate: self.certificate.load(Ordering::Relaxed),
         }
     }
 }
@@ -253,6 +283,24 @@ impl Tally {
                 began: begun.at.duration_since(self.start),
                 ended: self.start.elapsed(),
             });
+        }
+    }
+
+    /// Only those of fresh connections are counted: the others are made at the beginning, without a session yet.
+    pub fn secured(&mut self, what: What, began: Instant, secured: Secured) {
+        if what != What::Fresh {
+            return;
+        }
+        self.live.handshakes.fetch_add(1, Ordering::Relaxed);
+        if !secured.resumed {
+            self.live.certificate.store(beginning(&secured.certificate), Ordering::Relaxed);
+        }
+        self.report.handshakes += 1;
+        self.report.resumed += u64::from(secured.resumed);
+        if self.report.details.handshakes.len() < KEPT {
+            let (began, ended) = (began.duration_since(self.start), self.start.elapsed());
+            let Secured { resumed, certificate } = secured;
+            self.report.details.handshakes.push(Handshake { resumed, certificate, began, ended });
         }
     }
 
@@ -339,6 +387,11 @@ impl Tally {
         }
         report
     }
+}
+
+/// The first eight bytes of a digest.
+fn beginning(digest: &str) -> u64 {
+    digest.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default()
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::connection::{Connection, Loss};
-use super::options::Address;
+use super::options::{Address, Tls};
+use super::tls::Handshakes;
 
 /// How the page was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,10 +15,18 @@ pub struct Trial {
 }
 
 /// Asks once, and reads the whole answer; waits no longer than `patience`.
-pub fn try_out(address: &Address, host: &str, path: &str, patience: Duration) -> Result<Trial, String> {
+pub fn try_out(
+    address: &Address,
+    tls: Option<&Tls>,
+    host: &str,
+    path: &str,
+    patience: Duration,
+) -> Result<Trial, String> {
+    let tls = tls.map(|tls| Handshakes::ready(tls, b"http/1.1")).transpose();
+    let tls = tls.map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    let asked = async { tokio::time::timeout(patience, ask(address, host, path)).await };
+    let asked = async { tokio::time::timeout(patience, ask(address, tls.as_ref(), host, path)).await };
     match runtime.block_on(asked) {
         Ok(Ok(trial)) => Ok(trial),
         Ok(Err(loss)) => Err(loss.detail),
@@ -25,8 +34,8 @@ pub fn try_out(address: &Address, host: &str, path: &str, patience: Duration) ->
     }
 }
 
-async fn ask(address: &Address, host: &str, path: &str) -> Result<Trial, Loss> {
-    let mut connection = Connection::open(address).await?;
+async fn ask(address: &Address, tls: Option<&Handshakes>, host: &str, path: &str) -> Result<Trial, Loss> {
+    let mut connection = Connection::open(address, tls, host).await?;
     let head = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: hitless-load\r\nConnection: close\r\n\r\n"
     );

@@ -82,9 +82,9 @@ async fn shake_hands(run: &Run, slot: u64) -> Option<Connection> {
 }
 
 async fn open(run: &Run, slot: u64) -> Result<Connection, Loss> {
-    let mut connection = Connection::open(&run.options.address).await?;
-    let key = base64(&fastrand::u128(..).to_be_bytes());
     let host = run.host(slot);
+    let mut connection = run.open(What::Handshake, host).await?;
+    let key = base64(&fastrand::u128(..).to_be_bytes());
     let pause = run.options.tunnel_pause.as_millis();
     let request = format!(
         "GET /numbered?ms={pause} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\

@@ -74,14 +74,16 @@ impl Row {
 pub fn table(rows: &[Row]) -> String {
     let columns = "requests  failed  idle closed  worst stall  no answer for      took  residue  exit";
     let width = rows.iter().map(|row| row.title.len()).max().unwrap_or(0).max(9) + 2;
-    let mut text = format!("{:width$}{columns}\n", "");
+    let secure = rows.iter().any(|row| row.report.handshakes > 0);
+    let mut text = format!("{:width$}{columns}{}\n", "", if secure { "       resumed" } else { "" });
     for row in rows {
         let report = &row.report;
         let milliseconds = |count: u64| format!("{count} ms");
+        let resumed = format!("{} of {}", report.resumed, report.handshakes);
         // INVARIANT: writing to a String does not fail.
         let _ = writeln!(
             text,
-            "{:width$}{:>8}{:>8}{:>13}{:>13}{:>15}{:>10}{:>9}{:>6}",
+            "{:width$}{:>8}{:>8}{:>13}{:>13}{:>15}{:>10}{:>9}{:>6}{}",
             row.title,
             report.requests,
             report.failed,
@@ -91,6 +93,7 @@ pub fn table(rows: &[Row]) -> String {
             if row.exit.is_some() { milliseconds(row.took_ms) } else { String::new() },
             row.residue.map_or("unknown".to_owned(), |residue| residue.to_string()),
             row.exit.map_or(String::new(), |exit| exit.to_string()),
+            if secure { format!("{resumed:>14}") } else { String::new() },
         );
     }
     for row in rows {
@@ -156,6 +159,15 @@ mod tests {
         let mut own_fault = row();
         own_fault.report.failed_kinds.insert(Kind::Client, 1);
         assert!(matches!(own_fault.verdict(), Verdict::Unmeasured(_)));
+    }
+
+    #[test]
+    fn the_table_says_how_many_handshakes_were_resumed_when_there_were_any() {
+        assert!(!table(&[row()]).contains("resumed"));
+        let mut secure = row();
+        (secure.report.handshakes, secure.report.resumed) = (40, 38);
+        let text = table(&[secure]);
+        assert!(text.contains("resumed\n") && text.contains("38 of 40\n"), "{text}");
     }
 
     #[test]

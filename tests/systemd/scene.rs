@@ -41,6 +41,11 @@ pub fn configure(host: &Host, text: &str) {
     host.run(["systemctl", "reload", "hitless"]).ok();
 }
 
+/// Gives the socket of hitless-https.socket a listener. Nothing here asks for TLS.
+pub fn listen_on_443(host: &Host) {
+    host.write("/etc/hitless/hitless.toml", "[listener.http]\n[listener.https]\n");
+}
+
 /// Sets settings of the service unit, as `systemctl edit` does, and restarts it.
 #[track_caller]
 pub fn edit_unit(host: &Host, settings: &str) {
