@@ -18,6 +18,7 @@ use super::settings::{
     Network, Settings, Upgrade,
 };
 use super::shape::ROOT;
+use super::tls;
 use super::tree::{Branch, Node, Section, Table};
 use super::unique;
 use super::value::Value;
@@ -25,6 +26,8 @@ use super::work;
 
 /// The listener that there is without any in the configuration, as `hitless.socket` names it.
 pub(super) const ONLY_LISTENER: &str = "http";
+/// The one that is beside it when there is a certificate.
+pub(super) const SECURE_LISTENER: &str = "https";
 const WHERE: Mark = Mark { source: 0, offset: 0 };
 
 /// All files as one tree; the same service in two of them is reported.
@@ -74,13 +77,16 @@ pub(super) struct Around<'a> {
 pub(super) fn build(root: &Branch, whole: bool, around: &Around<'_>, report: &mut Report) -> Settings {
     let places = around.places;
     let root = Section { shape: &ROOT, table: Some(root), above: None };
-    let listeners = listeners(&root.below("listener", None));
+    let listeners = listeners(&root.below("listener", None), tls::is_configured(&root));
     let admin = admin(&root.below("admin", None));
     sockets(&root, places, report);
     let names: Option<Vec<&str>> = whole.then(|| listeners.iter().map(|l| l.name.as_str()).collect());
     let services = routes::services(&root, names.as_deref(), around, report);
     unique::check(&services, &listeners, places, report);
+    let tls = tls::tls(&root, places);
+    tls::check(&root, &services, &listeners, whole, report);
     Settings {
+        tls,
         daemon: daemon(&root.below("daemon", None)),
         admin,
         drain: drain(&root.below("drain", None), report),
@@ -160,17 +166,25 @@ fn daemon(section: &Section<'_>) -> Daemon {
     }
 }
 
-fn listeners(section: &Section<'_>) -> Vec<Listener> {
+/// `secure` says that there is a certificate.
+fn listeners(section: &Section<'_>, secure: bool) -> Vec<Listener> {
     let listener = |(name, section): (&str, Section<'_>)| Listener {
         name: name.to_owned(),
         listen: section.all("listen", address),
         backlog: narrow(count(&section, "backlog")),
+        tls: flag(&section, "tls"),
+        proxy: section.all("proxy-protocol", network),
     };
     let listeners: Vec<Listener> = section.named().map(listener).collect();
-    if listeners.is_empty() { vec![listener((ONLY_LISTENER, only_listener(section)))] } else { listeners }
+    if !listeners.is_empty() {
+        return listeners;
+    }
+    let only = listener((ONLY_LISTENER, only_listener(section)));
+    let beside = Listener { name: SECURE_LISTENER.into(), tls: true, ..only.clone() };
+    if secure { vec![only, beside] } else { vec![only] }
 }
 
-/// The listener that there is without any in the configuration.
+/// One that there is without any in the configuration.
 pub(super) fn only_listener<'a>(listeners: &Section<'a>) -> Section<'a> {
     Section { shape: listeners.shape.named.as_deref().unwrap_or(listeners.shape), table: None, above: None }
 }
@@ -328,8 +342,12 @@ fn trusted(section: &Section<'_>, report: &mut Report) -> Vec<Network> {
             );
         }
     }
-    section.all("trusted", |value| match value {
+    section.all("trusted", network)
+}
+
+fn network(value: &Value) -> Option<Network> {
+    match value {
         Value::Network(network) => Some(*network),
         _ => None,
-    })
+    }
 }

@@ -128,6 +128,84 @@ pub const KEYS: &[Key] = &[
         example: "1024",
         elsewhere: &[],
     },
+    Key {
+        at: &["listener.NAME.tls"],
+        kind: Kind::Flag,
+        unset: Unset::Default("false"),
+        summary: "whether its connections are TLS",
+        detail: "HTTP/2 or HTTP/1.1, as the client prefers. Without any listener table there is a second listener, 'https', \
+                 with TLS, as soon as some certificate is configured.",
+        example: "true",
+        elsewhere: &["ssl", "https"],
+    },
+    Key {
+        at: &["listener.NAME.proxy-protocol"],
+        kind: Kind::List(&Kind::Network),
+        unset: Unset::Default("[]"),
+        summary: "load balancers that begin each connection with a PROXY header",
+        detail: "Version 1 or 2. From them the header is required, and whom it names is the client; from any other side it is \
+                 refused.",
+        example: "[\"10.0.0.0/8\"]",
+        elsewhere: &["proxy_protocol", "accept-proxy", "proxyprotocol", "send-proxy"],
+    },
+    table(
+        &["tls"],
+        "handshakes and certificates",
+        "Cipher suites and curves are not configured: TLS 1.3, and of TLS 1.2 only what is as safe. A changed certificate is taken \
+         up by itself, whatever 'daemon.reload' says, and without an effect on open connections; one that cannot be used changes \
+         nothing.",
+    ),
+    Key {
+        at: &["tls.certificates", "service.NAME.certificates"],
+        kind: Kind::List(&Kind::Pair),
+        unset: Unset::Default("[]"),
+        summary: "certificates and their keys",
+        detail: "Each is a file with the certificate, followed by those that it needs up to a root, and one with its key, in PEM; no \
+                 other user may be able to read the key. \"credential:NAME\" is what LoadCredential= of the unit passes. Which one \
+                 a client gets is decided by the name that it asks for and the signatures that it knows; there may be an RSA and an \
+                 ECDSA one for the same names. Those of a service are for its hosts, those of [tls] for the hosts of all services \
+                 without their own; the first of [tls] is for clients that ask for no name.",
+        example: "[{ chain = \"/etc/ssl/shop/fullchain.pem\", key = \"/etc/ssl/shop/privkey.pem\" }]",
+        elsewhere: &["certificate", "cert", "certs", "crt", "ssl_certificate", "key", "tls-certificates"],
+    },
+    Key {
+        at: &["tls.oldest"],
+        kind: Kind::Word(&["1.2", "1.3"]),
+        unset: Unset::Default("\"1.2\""),
+        summary: "the oldest version of TLS that is spoken",
+        detail: "",
+        example: "\"1.3\"",
+        elsewhere: &["min-version", "minimum", "ssl_protocols", "ssl-min-ver", "protocols"],
+    },
+    Key {
+        at: &["tls.handshake-time"],
+        kind: Kind::Duration { least: 100, most: HOUR, word: "" },
+        unset: Unset::Default("\"10s\""),
+        summary: "how long a handshake may take",
+        detail: "From accept. A connection that takes longer is closed.",
+        example: "\"5s\"",
+        elsewhere: &["handshake-timeout", "ssl_handshake_timeout", "timeout"],
+    },
+    Key {
+        at: &["tls.handshakes"],
+        kind: THINGS,
+        unset: Unset::Default("1000"),
+        summary: "how many handshakes there may be at a time",
+        detail: "Each data thread has its share. Newcomers wait in the kernel's queue meanwhile.",
+        example: "200",
+        elsewhere: &["max-handshakes", "maxsslconn", "maxsslrate"],
+    },
+    table(&["handover"], "what becomes of connections in an upgrade and a restart", ""),
+    Key {
+        at: &["handover.tls"],
+        kind: Kind::Word(&["move", "drain"]),
+        unset: Unset::Default("\"move\""),
+        summary: "whether TLS connections move",
+        detail: "\"move\" passes the keys of a connection on to the process that goes on with it, in memory only. \"drain\" keeps \
+                 them where they are: TLS connections end in order, and their clients open new ones.",
+        example: "\"drain\"",
+        elsewhere: &["move-tls"],
+    },
     table(&["admin"], "the operator's door, never the public one", ""),
     Key {
         at: &["admin.socket"],
@@ -372,6 +450,79 @@ pub const KEYS: &[Key] = &[
                  before the longest prefix, and that before \"/*\".",
         example: "[\"/cart\", \"/cart/*\"]",
         elsewhere: &["paths", "location", "prefix"],
+    },
+    table(
+        &["service.NAME.clients"],
+        "whether clients prove by a certificate who they are",
+        "It holds for the hosts of the service: two services that share a host must say the same.",
+    ),
+    Key {
+        at: &["service.NAME.clients.verify"],
+        kind: Kind::Word(&["off", "optional", "required"]),
+        unset: Unset::Default("\"off\""),
+        summary: "whether a client is asked for a certificate",
+        detail: "\"optional\" serves clients without one, \"required\" does not. A certificate that is not from the 'ca' ends the \
+                 handshake either way.",
+        example: "\"required\"",
+        elsewhere: &["ssl_verify_client", "client-auth", "auth", "mtls"],
+    },
+    Key {
+        at: &["service.NAME.clients.ca"],
+        kind: Kind::Place,
+        unset: Unset::Means("has to be written when clients are asked"),
+        summary: "the file of the authorities that clients' certificates are from",
+        detail: "PEM, one or more.",
+        example: "\"/etc/hitless/clients.pem\"",
+        elsewhere: &["ca-file", "cafile", "ssl_client_certificate", "authorities", "bundle"],
+    },
+    Key {
+        at: &["service.NAME.clients.field"],
+        kind: Kind::OwnField,
+        unset: Unset::Means("the application is not told"),
+        summary: "the field in which the application is told who the client is",
+        detail: "What a client sends under this name is removed. The common name of its certificate, or else the first alternative \
+                 name, is followed by the SHA-256 of the certificate.",
+        example: "\"X-Client\"",
+        elsewhere: &["header", "identity"],
+    },
+    table(&["service.NAME.https"], "how clients come by TLS only", ""),
+    Key {
+        at: &["service.NAME.https.redirect"],
+        kind: Kind::Flag,
+        unset: Unset::Default("false"),
+        summary: "whether requests without TLS are sent to https",
+        detail: "By a 308 to the same host, path and query, on port 443. Not below /.well-known/acme-challenge/, which authorities \
+                 ask for without TLS.",
+        example: "true",
+        elsewhere: &["force", "force-https", "redirect-scheme", "only"],
+    },
+    Key {
+        at: &["service.NAME.https.hsts"],
+        kind: Kind::Duration { least: 0, most: 3650 * DAY, word: "off" },
+        unset: Unset::Default("\"off\""),
+        summary: "how long browsers remember to come by TLS only",
+        detail: "In Strict-Transport-Security (RFC 6797) of every answer over TLS, in place of the application's own. \"0s\" makes \
+                 them forget. Begin with a short time: it cannot be taken back from those who do not come again.",
+        example: "\"365d\"",
+        elsewhere: &["strict-transport-security", "sts", "max-age"],
+    },
+    Key {
+        at: &["service.NAME.https.hsts-subdomains"],
+        kind: Kind::Flag,
+        unset: Unset::Default("false"),
+        summary: "whether that holds for all names below the hosts too",
+        detail: "",
+        example: "true",
+        elsewhere: &["include-subdomains", "includeSubDomains", "subdomains"],
+    },
+    Key {
+        at: &["service.NAME.https.hsts-preload"],
+        kind: Kind::Flag,
+        unset: Unset::Default("false"),
+        summary: "whether browsers may have it built in",
+        detail: "What hstspreload.org asks for: at least \"365d\", with subdomains.",
+        example: "true",
+        elsewhere: &["preload"],
     },
     table(&["service.NAME.pool"], "kept-alive connections to one endpoint, per data thread", ""),
     Key {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use toml::de::{DeInteger, DeValue};
+use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::message::{bare, closest, either, quote};
 use super::value::{Refusal, Value, address, literal, name, path, quantity};
@@ -44,6 +44,10 @@ pub enum Kind {
     Socket,
     SocketFile,
     Folder,
+    /// A file whose content is read later than the configuration, or a credential.
+    Place,
+    /// A certificate chain and its key.
+    Pair,
     Endpoint,
     Network,
     Sink,
@@ -58,6 +62,8 @@ pub enum Kind {
     Body(usize),
     /// Field names with the value that each must have.
     Fields,
+    /// The name of a field that hitless sets.
+    OwnField,
     List(&'static Kind),
     /// At least one.
     Some(&'static Kind),
@@ -100,6 +106,10 @@ impl Kind {
             Kind::Folder => {
                 "a folder, by an absolute path or one below the folder of the configuration".into()
             }
+            Kind::Place => {
+                "a file, by an absolute path or one below the folder of the configuration, or \"credential:NAME\"".into()
+            }
+            Kind::Pair => "{ chain = a file, key = a file }".into(),
             Kind::Endpoint => "IP:PORT, [IPv6]:PORT, NAME:PORT or unix:/path".into(),
             Kind::Network => "an address, a block such as \"10.0.0.0/8\", or \"unix\"".into(),
             Kind::Sink => "\"journal\", \"journal:NAMESPACE\" or \"file:/path\"".into(),
@@ -114,6 +124,7 @@ impl Kind {
             Kind::MediaType => "a media type such as \"text/html; charset=utf-8\"".into(),
             Kind::Body(most) => format!("a text of at most {most} bytes"),
             Kind::Fields => "a table of field names and the values they must have".into(),
+            Kind::OwnField => "the name of a field that hitless does not set already".into(),
             Kind::List(kind) => format!("a list, each {}", kind.allowed()),
             Kind::Some(kind) => format!("a list of at least one, each {}", kind.allowed()),
             Kind::OneOrMore(kind) => format!("one or a list, each {}", kind.allowed()),
@@ -139,6 +150,7 @@ impl Kind {
             }
             (Kind::Share, DeValue::Integer(number)) => share(number.as_str()),
             (Kind::Share, DeValue::Float(number)) => share(number.as_str()),
+            (Kind::Pair, DeValue::Table(table)) => pair(table),
             (_, DeValue::String(text)) => self.read_text(text),
             (Kind::Duration { .. }, DeValue::Integer(number)) => {
                 let number = bare(&number.to_string());
@@ -166,6 +178,8 @@ impl Kind {
             Kind::Socket => address::socket(text).map(Value::Address),
             Kind::SocketFile => address::unix_path(text).map(|_| Value::Text(text.to_owned())),
             Kind::Folder => address::folder(text).map(Value::Text),
+            Kind::Place => address::place(text).map(Value::Text),
+            Kind::OwnField => name::own_field(text).map(Value::Text),
             Kind::Endpoint => address::endpoint(text).map(Value::Address),
             Kind::Network => address::network(text).map(Value::Network),
             Kind::Sink => address::sink(text).map(Value::Sink),
@@ -181,7 +195,7 @@ impl Kind {
                 let remedy = format!("write [{}]", literal(text));
                 Err(Refusal::new(format!("found {}, a string", quote(text)), remedy))
             }
-            Kind::Table { .. } | Kind::Fields | Kind::OneOrMore(_) => {
+            Kind::Table { .. } | Kind::Fields | Kind::Pair | Kind::OneOrMore(_) => {
                 Err(Refusal::new(format!("found {}, a string", quote(text)), ""))
             }
         }
@@ -215,8 +229,16 @@ impl Kind {
             Kind::Location => json!({ "type": "string", "pattern": "^(https?://|/)[^\\s]*$" }),
             Kind::Body(most) => json!({ "type": "string", "maxLength": most }),
             Kind::Fields => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+            Kind::Pair => json!({
+                "type": "object",
+                "properties": { "chain": Kind::Place.schema(), "key": Kind::Place.schema() },
+                "required": ["chain", "key"],
+                "additionalProperties": false,
+            }),
             Kind::Socket
             | Kind::Folder
+            | Kind::Place
+            | Kind::OwnField
             | Kind::Endpoint
             | Kind::Network
             | Kind::Host
@@ -317,6 +339,27 @@ fn word(text: &str, words: &'static [&'static str]) -> Result<Value, Refusal> {
         let remedy = near.map_or_else(String::new, |near| format!("did you mean \"{near}\"?"));
         Refusal::new(format!("found {}", quote(text)), remedy)
     })
+}
+
+fn pair(table: &DeTable<'_>) -> Result<Value, Refusal> {
+    let remedy = "write { chain = \"shop.crt\", key = \"shop.key\" }";
+    let mut files = [None, None];
+    for (key, value) in table.iter() {
+        let file = match key.get_ref().as_ref() {
+            "chain" => &mut files[0],
+            "key" => &mut files[1],
+            other => return Err(Refusal::new(format!("found {} in it", quote(other)), remedy)),
+        };
+        *file = match value.get_ref() {
+            DeValue::String(text) => Some(address::place(text)?),
+            other => return Err(Refusal::new(wrong(other).found, remedy)),
+        };
+    }
+    match files {
+        [Some(chain), Some(key)] => Ok(Value::Pair { chain, key }),
+        [None, _] => Err(Refusal::new("found no 'chain' in it", remedy)),
+        [_, None] => Err(Refusal::new("found no 'key' in it", remedy)),
+    }
 }
 
 fn body(text: &str, most: usize) -> Result<Value, Refusal> {

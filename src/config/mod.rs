@@ -23,6 +23,7 @@ mod schema;
 pub mod settings;
 mod shape;
 mod show;
+mod tls;
 mod tree;
 mod unique;
 mod value;

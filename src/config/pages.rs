@@ -81,8 +81,8 @@ fn own(table: &Table) -> Option<&Branch> {
     table.get("errors")?.table()?.get("directory")
 }
 
-/// Where a folder lies that is named in the file `source`.
-fn place(source: &str, directory: &str) -> PathBuf {
+/// Where a folder or file lies that is named in the file `source`.
+pub(super) fn place(source: &str, directory: &str) -> PathBuf {
     let source = Path::new(source);
     let beside = source.parent().unwrap_or(Path::new(""));
     let of_services = Source::lies_among_services(source);

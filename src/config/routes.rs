@@ -14,6 +14,7 @@ use super::settings::{
     Action, ContentLimits, HostPattern, PathPattern, Pool, Protocol, Route, Service, Timeout,
 };
 use super::shape::{ROOT, Shape};
+use super::tls;
 use super::tree::{Branch, Found, Node, Section};
 use super::value::{Value, path};
 use super::work;
@@ -125,6 +126,8 @@ impl Build<'_, '_> {
                 max_idle: count(&pool, "max-idle").and_then(|n| n.try_into().ok()).unwrap_or_default(),
             },
             errors: pages::of(&own.errors, self.around.places, self.around.pages),
+            tls: tls::of_service(&section, self.around.places),
+            https: tls::https(&section),
             routes,
         };
         (service, origins)

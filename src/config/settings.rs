@@ -21,6 +21,7 @@ pub struct Settings {
     pub upgrade: Upgrade,
     pub log: Log,
     pub limits: Limits,
+    pub tls: Tls,
     /// For answers that belong to no service.
     pub errors: Arc<ErrorPages>,
     /// Networks whose `Forwarded` and `X-Forwarded-*` are believed.
@@ -45,6 +46,10 @@ pub struct Listener {
     pub listen: Vec<Address>,
     /// The backlog of sockets that hitless binds itself.
     pub backlog: u32,
+    /// Whether its connections begin with a TLS handshake.
+    pub tls: bool,
+    /// Those who connect from here begin with a PROXY header, all others do not.
+    pub proxy: Vec<Network>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -165,6 +170,91 @@ impl Default for Limits {
     }
 }
 
+/// What holds for every TLS handshake; `None` is no limit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tls {
+    pub oldest: TlsVersion,
+    /// From accept to the end of the handshake.
+    pub handshake_time: Duration,
+    /// Handshakes at a time, in all.
+    pub handshakes: Option<u64>,
+    /// For hosts of services without their own; the first one is the default.
+    pub certificates: Vec<Pair>,
+    /// Whether a TLS connection moves in a handover, or is drained.
+    pub moves: bool,
+}
+
+/// The defaults of the table of keys, for tests of other rooms.
+impl Default for Tls {
+    fn default() -> Tls {
+        Tls {
+            oldest: TlsVersion::Tls12,
+            handshake_time: Duration::from_secs(10),
+            handshakes: Some(1000),
+            certificates: Vec::new(),
+            moves: true,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    Tls12,
+    Tls13,
+}
+
+/// A certificate chain and its key, in files.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pair {
+    pub chain: Place,
+    pub key: Place,
+}
+
+/// Where something lies that is not kept in memory with the configuration, because it is secret or changes by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    File(PathBuf),
+    /// By its name in `$CREDENTIALS_DIRECTORY` (systemd.exec(5)).
+    Credential(String),
+}
+
+/// What a service says about TLS to its hosts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServiceTls {
+    /// Empty: those of [`Tls`].
+    pub certificates: Vec<Pair>,
+    pub clients: Clients,
+    /// The authorities that clients' certificates are from; there is one unless `clients` is off.
+    pub client_ca: Option<Place>,
+    /// The field, in lower case, in which the application is told who the client is.
+    pub client_field: Option<String>,
+}
+
+/// Whether clients prove by a certificate who they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Clients {
+    #[default]
+    Off,
+    Optional,
+    Required,
+}
+
+/// How a service has its clients come by TLS only.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Https {
+    /// What comes without TLS is sent there.
+    pub redirect: bool,
+    pub hsts: Option<Hsts>,
+}
+
+/// HTTP Strict Transport Security (RFC 6797).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hsts {
+    pub age: Duration,
+    pub subdomains: bool,
+    pub preload: bool,
+}
+
 /// What a client may send as the content of one request, and how it takes the answer; `None` is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContentLimits {
@@ -246,6 +336,8 @@ pub struct Service {
     pub protocol: Protocol,
     pub pool: Pool,
     pub errors: Arc<ErrorPages>,
+    pub tls: ServiceTls,
+    pub https: Https,
     /// Never empty.
     pub routes: Vec<Route>,
 }
@@ -374,6 +466,15 @@ impl fmt::Display for Address {
             Address::Ip(address) => write!(f, "{address}"),
             Address::Name { host, port } => write!(f, "{host}:{port}"),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::File(path) => write!(f, "{}", path.display()),
+            Place::Credential(name) => write!(f, "credential:{name}"),
         }
     }
 }

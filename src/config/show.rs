@@ -5,10 +5,11 @@
 //! Must not know: settings; it walks the checked files beside the table of keys, as `build` does.
 
 use super::Loaded;
-use super::build::{ONLY_LISTENER, only_listener};
+use super::build::{ONLY_LISTENER, SECURE_LISTENER, only_listener};
 use super::keys::header;
 use super::message::Places;
 use super::shape::{ROOT, Shape};
+use super::tls;
 use super::tree::{Found, Section};
 use super::value::literal;
 
@@ -26,6 +27,11 @@ pub fn show(loaded: &Loaded) -> String {
     let listeners = root.below("listener", None);
     if listeners.named().next().is_none() {
         show.table(&format!("listener.{ONLY_LISTENER}"), &only_listener(&listeners));
+        if tls::is_configured(&root) {
+            show.line(&format!("[listener.{SECURE_LISTENER}]"), None);
+            show.line("tls = true", None);
+            show.text.push('\n');
+        }
     }
     for (name, listener) in listeners.named() {
         show.table(&format!("listener.{}", bare(name)), &listener);

@@ -156,6 +156,8 @@ mod tests {
             protocol: Protocol::Http1,
             pool: Pool { idle, max_idle: 1 },
             errors: Arc::new(ErrorPages::default()),
+            tls: Default::default(),
+            https: Default::default(),
             routes: vec![],
         })
     }

@@ -23,6 +23,7 @@ use crate::lifecycle::Phase;
 use crate::listener::threads::Threads;
 use crate::telemetry::ledger::{Fate, Ledger, Lineage};
 use crate::telemetry::log;
+use crate::tls::Tickets;
 
 /// What control loop and admin sockets share, on one thread.
 pub struct Office {
@@ -30,6 +31,7 @@ pub struct Office {
     pub blueprint: RefCell<Arc<Blueprint>>,
     pub last_reload: RefCell<Option<Reload>>,
     pub log: log::Handle,
+    pub tickets: Arc<Tickets>,
     /// What those before this gateway have left.
     lineage: RefCell<Lineage>,
     start: StartedWith,
@@ -51,6 +53,7 @@ impl Office {
     pub fn new(
         start: &Start,
         blueprint: Arc<Blueprint>,
+        tickets: Arc<Tickets>,
         threads: Rc<Threads>,
         log: log::Handle,
         queue: mpsc::UnboundedSender<Input>,
@@ -68,6 +71,7 @@ impl Office {
             blueprint: RefCell::new(blueprint),
             last_reload: RefCell::new(None),
             log,
+            tickets,
             lineage: RefCell::new(Lineage::begin(
                 start.gateway,
                 start.lost,

@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 
@@ -23,6 +24,7 @@ use crate::lifecycle::{Event, Phase};
 use crate::route::Table;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::{event, log};
+use crate::tls::{Around, Directory, Kept, Tickets};
 
 /// What came of reading the files.
 pub struct Loaded {
@@ -36,6 +38,7 @@ struct Draft {
     settings: Arc<Settings>,
     routes: Arc<Table>,
     access: Arc<AccessLog>,
+    tls: Arc<Directory>,
     warnings: Vec<String>,
 }
 
@@ -103,8 +106,9 @@ fn tell(waiting: &mut Vec<oneshot::Sender<Verdict>>, verdict: &Verdict) {
 /// What a draft is made from.
 struct Plan {
     directory: PathBuf,
-    /// What must be kept, because only a restart can change it.
-    current: Arc<Settings>,
+    /// Some of it must be kept, because only a restart can change it.
+    current: Arc<Blueprint>,
+    tickets: Arc<Tickets>,
     names_passed: Vec<String>,
     threads: usize,
     log: log::Handle,
@@ -118,7 +122,8 @@ impl Control {
         let wanted = std::mem::take(&mut self.reloads.wanted);
         let plan = Plan {
             directory: self.start.directory.clone(),
-            current: Arc::clone(&self.office.blueprint.borrow().settings),
+            current: Arc::clone(&self.office.blueprint.borrow()),
+            tickets: Arc::clone(&self.office.tickets),
             names_passed: self.names_passed(),
             threads: self.office.running_threads(),
             log: self.office.log.clone(),
@@ -158,9 +163,9 @@ impl Control {
 
     pub(super) fn install(&mut self, number: u64) {
         let Step::Drafted(draft) = std::mem::replace(&mut self.reloads.step, Step::None) else { return };
-        let Draft { settings, routes, access, warnings } = draft;
+        let Draft { settings, routes, access, tls, warnings } = draft;
         let via = self.office.blueprint.borrow().via.clone();
-        let blueprint = Arc::new(Blueprint { number, settings, routes, access, via });
+        let blueprint = Arc::new(Blueprint { number, settings, routes, access, via, tls });
         let next = Arc::clone(&blueprint);
         self.reloads.step = Step::Installing { blueprint, warnings };
         let threads = Rc::clone(&self.threads);
@@ -261,15 +266,24 @@ impl Plan {
     fn draft(&self, sources: &Sources) -> Result<Draft, Refusal> {
         let loaded = config::parse(sources).map_err(|errors| refused(&errors))?;
         let needs_restart =
-            needs_restart(&self.current, &loaded.settings, &self.names_passed, &self.directory);
+            needs_restart(&self.current.settings, &loaded.settings, &self.names_passed, &self.directory);
         if !needs_restart.is_empty() {
             return Err(Refusal::Errors(needs_restart));
         }
+        let around = Around {
+            before: Some(&self.current.tls),
+            kept: &Kept::default(),
+            tickets: &self.tickets,
+            now: SystemTime::now(),
+        };
+        let (directory, of_pairs) = Directory::load(&loaded.settings, &around).map_err(Refusal::Errors)?;
         let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        warnings.extend(of_pairs);
         warnings.extend(takes_effect_later(self.threads, &loaded.settings));
         Ok(Draft {
             routes: Arc::new(Table::new(&loaded.settings)),
             access: AccessLog::new(&loaded.settings.log, &self.log),
+            tls: Arc::new(directory),
             settings: loaded.settings,
             warnings,
         })

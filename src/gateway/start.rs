@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
@@ -31,6 +31,7 @@ use crate::policy::Via;
 use crate::route::Table;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::{event, log};
+use crate::tls::{Around, Directory, Kept, Tickets};
 
 const LOG_LIMIT: Duration = Duration::from_secs(1);
 const OUTBOX_LIMIT: Duration = Duration::from_millis(500);
@@ -99,8 +100,16 @@ async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resourc
     let to_empty = outbox.clone();
     resources.opened("the control socket", OUTBOX_LIMIT, move || async move { to_empty.emptied().await });
 
+    let tickets = Arc::new(Tickets::default());
+    let around = Around { before: None, kept: &Kept::default(), tickets: &tickets, now: SystemTime::now() };
+    let (directory, warnings) =
+        Directory::load(&settings, &around).map_err(|faults| Fatal::Start(faults.join("\n")))?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let blueprint = Arc::new(Blueprint {
         number: start.generation,
+        tls: Arc::new(directory),
         routes: Arc::new(Table::new(&settings)),
         access: AccessLog::new(&settings.log, &log),
         via: Via::new(&start.pseudonym),
@@ -114,7 +123,7 @@ async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resourc
     resources.opened("the data threads", THREADS_LIMIT, move || join(to_join));
 
     let (queue, inputs) = mpsc::unbounded_channel();
-    let office = Rc::new(Office::new(&start, blueprint, Rc::clone(&threads), log, queue.clone()));
+    let office = Rc::new(Office::new(&start, blueprint, tickets, Rc::clone(&threads), log, queue.clone()));
     let doors = Doors::open(private, Rc::clone(&office) as _)
         .map_err(|error| Fatal::Start(format!("cannot open the admin sockets: {error}")))?;
     let doors = Rc::new(RefCell::new(Some(doors)));

@@ -77,6 +77,9 @@ pub struct Connection {
     pub age_ms: u64,
     /// Since its last request was answered, or since the bytes in `unread` began to come.
     pub idle_ms: u64,
+    /// Its TLS handshake is still to come, and `unread` is the beginning of that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub greeting: bool,
     /// The TLS connection around it, if there is one. `unread` is of its plaintext.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<Box<Seal>>,
@@ -124,6 +127,21 @@ pub struct Half {
     pub iv: Secret,
     /// Of the next record.
     pub number: u64,
+}
+
+/// The keys of session tickets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tickets {
+    pub keys: Vec<TicketKey>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TicketKey {
+    /// What a ticket begins with.
+    #[serde(with = "super::hex")]
+    pub name: Vec<u8>,
+    pub secret: Secret,
+    pub age_ms: u64,
 }
 
 /// Two connections between which bytes of another protocol go.

@@ -305,6 +305,8 @@ mod tests {
             name: (*name).into(),
             listen: listen.iter().map(|address| Address::Ip(address.parse().unwrap())).collect(),
             backlog: 16,
+            tls: false,
+            proxy: vec![],
         };
         Settings {
             daemon: Daemon { threads: 1, reload_on_change: false },
@@ -324,6 +326,7 @@ mod tests {
                 access_to: AccessSink::File("x".into()),
             },
             limits: crate::config::settings::Limits::default(),
+            tls: Default::default(),
             errors: Default::default(),
             trusted_proxies: vec![],
             services: vec![],

@@ -67,9 +67,12 @@ fn settings(routes: Vec<settings::Route>) -> Settings {
         protocol: Protocol::Http1,
         pool: Pool { idle: Duration::from_secs(60), max_idle: 64 },
         errors: Default::default(),
+        tls: Default::default(),
+        https: Default::default(),
         routes,
     };
-    let listener = |name: &str| Listener { name: name.into(), listen: vec![], backlog: 1 };
+    let listener =
+        |name: &str| Listener { name: name.into(), listen: vec![], backlog: 1, tls: false, proxy: vec![] };
     Settings {
         daemon: Daemon { threads: 1, reload_on_change: false },
         listeners: vec![listener("http"), listener("inside")],
@@ -88,6 +91,7 @@ fn settings(routes: Vec<settings::Route>) -> Settings {
             access_to: AccessSink::Journal { namespace: None },
         },
         limits: crate::config::settings::Limits::default(),
+        tls: Default::default(),
         errors: Default::default(),
         trusted_proxies: vec![],
         services: if service.routes.is_empty() { vec![] } else { vec![Arc::new(service)] },

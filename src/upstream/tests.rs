@@ -59,6 +59,8 @@ fn service(endpoints: &[Address]) -> settings::Service {
         protocol: Protocol::Http1,
         pool: settings::Pool { idle: LONG, max_idle: 8 },
         errors: Default::default(),
+        tls: Default::default(),
+        https: Default::default(),
         routes: Vec::new(),
     }
 }

@@ -61,6 +61,31 @@ pub fn folder(text: &str) -> Result<String, Refusal> {
     Ok(text.to_owned())
 }
 
+/// A file, absolute or below the folder of the configuration, or `credential:NAME`.
+pub fn place(text: &str) -> Result<String, Refusal> {
+    let Some(name) = text.strip_prefix("credential:") else {
+        return match text.ends_with('/') {
+            true => {
+                Err(Refusal::new(format!("found {}, a folder", quote(text)), "write the path of the file"))
+            }
+            false => folder(text).map_err(|refusal| Refusal {
+                remedy: refusal.remedy.replace("of the folder", "of the file"),
+                ..refusal
+            }),
+        };
+    };
+    // What systemd takes for the name of a credential: a file name of printable ASCII.
+    let plain = name.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
+    if name.is_empty() || !plain || matches!(name, "." | "..") {
+        let found = format!("found {}, which names no credential", quote(text));
+        return Err(Refusal::new(
+            found,
+            "write the name in LoadCredential= of the unit, as in \"credential:shop.key\"",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 /// An address block, an address, or `unix`.
 pub fn network(text: &str) -> Result<Network, Refusal> {
     if text == "unix" {

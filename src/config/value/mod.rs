@@ -26,6 +26,10 @@ pub enum Value {
     /// One of the words that a key knows, such as `auto` or `off`.
     Word(&'static str),
     Text(String),
+    Pair {
+        chain: String,
+        key: String,
+    },
     Address(Address),
     Host(HostPattern),
     Network(Network),
@@ -58,6 +62,9 @@ impl fmt::Display for Value {
             Value::Size(size) => write!(f, "\"{}\"", quantity::size_in_words(*size)),
             Value::Word(word) => write!(f, "\"{word}\""),
             Value::Text(text) => f.write_str(&literal(text)),
+            Value::Pair { chain, key } => {
+                write!(f, "{{ chain = {}, key = {} }}", literal(chain), literal(key))
+            }
             Value::Address(address) => f.write_str(&literal(&address.to_string())),
             Value::Host(host) => write!(f, "\"{host}\""),
             Value::Network(network) => write!(f, "\"{network}\""),

@@ -91,6 +91,36 @@ pub fn field(text: &str) -> Result<String, Refusal> {
     Ok(name)
 }
 
+/// The name of a field that hitless sets in requests and takes from none.
+pub fn own_field(text: &str) -> Result<String, Refusal> {
+    let name = field(text)?;
+    // Framing, the connection, and what has a meaning of its own already.
+    let taken = [
+        "connection",
+        "content-length",
+        "content-type",
+        "cookie",
+        "authorization",
+        "expect",
+        "forwarded",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "traceparent",
+        "tracestate",
+        "upgrade",
+        "via",
+        "x-request-id",
+    ];
+    if taken.contains(&name.as_str()) || name.starts_with("x-forwarded-") {
+        let found = format!("found {}, which has a meaning of its own", quote(text));
+        return Err(Refusal::new(found, "use a name of your own, such as \"X-Client\""));
+    }
+    Ok(name)
+}
+
 /// A value that a field may carry.
 pub fn field_value(text: &str) -> Result<String, Refusal> {
     if let Some(control) = control(text) {

@@ -190,14 +190,22 @@ pub(super) fn blueprint(number: u64, settings: Settings) -> Arc<Blueprint> {
     let settings = Arc::new(settings);
     let routes = Arc::new(Table::new(&settings));
     let access = crate::telemetry::access::AccessLog::silent();
-    Arc::new(Blueprint { number, settings, routes, access, via: crate::policy::Via::new("test") })
+    let via = crate::policy::Via::new("test");
+    let tls = super::tls::directory(&settings);
+    Arc::new(Blueprint { number, settings, routes, access, via, tls })
 }
 
 /// These services on one listener.
 pub(super) fn settings(services: Vec<settings::Service>) -> Settings {
     Settings {
         daemon: Daemon { threads: 1, reload_on_change: false },
-        listeners: vec![Listener { name: "http".into(), listen: Vec::new(), backlog: 64 }],
+        listeners: vec![Listener {
+            name: "http".into(),
+            listen: Vec::new(),
+            backlog: 64,
+            tls: false,
+            proxy: Vec::new(),
+        }],
         admin: Admin { socket: PathBuf::new(), listen: Vec::new() },
         drain: Drain {
             deadline: DrainDeadline::Fixed(PATIENCE),
@@ -213,6 +221,7 @@ pub(super) fn settings(services: Vec<settings::Service>) -> Settings {
             access_to: AccessSink::Journal { namespace: None },
         },
         limits: crate::config::settings::Limits::default(),
+        tls: Default::default(),
         errors: Default::default(),
         trusted_proxies: Vec::new(),
         services: services.into_iter().map(Arc::new).collect(),
@@ -239,6 +248,8 @@ pub(super) fn service(name: &str, endpoint: &Origin) -> settings::Service {
         protocol: Protocol::Http1,
         pool: Pool { idle: Duration::from_secs(60), max_idle: 8 },
         errors: Default::default(),
+        tls: Default::default(),
+        https: Default::default(),
         routes: vec![route(name)],
     }
 }
@@ -302,6 +313,7 @@ impl Origin {
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<rustls::StreamOwned<rustls::ClientConnection, TcpStream>>),
 }
 
 /// One end of a connection, with what was read too far.
@@ -315,6 +327,8 @@ pub(super) struct Peer {
 pub(super) enum End {
     Closed,
     Reset,
+    /// Of TLS: without close_notify.
+    Cut,
 }
 
 impl Peer {
@@ -322,8 +336,22 @@ impl Peer {
         match &stream {
             Stream::Tcp(stream) => stream.set_read_timeout(Some(PATIENCE)).unwrap(),
             Stream::Unix(stream) => stream.set_read_timeout(Some(PATIENCE)).unwrap(),
+            Stream::Tls(stream) => stream.sock.set_read_timeout(Some(PATIENCE)).unwrap(),
         }
         Peer { stream, read: Vec::new() }
+    }
+
+    /// A client of TLS, before its handshake.
+    pub(super) fn tls(address: SocketAddr, connection: rustls::ClientConnection) -> Peer {
+        let socket = TcpStream::connect(address).unwrap();
+        socket.set_nodelay(true).unwrap();
+        Peer::new(Stream::Tls(Box::new(rustls::StreamOwned::new(connection, socket))))
+    }
+
+    /// The TLS of a client, and its socket.
+    pub(super) fn within(&mut self) -> &mut rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+        let Stream::Tls(stream) = &mut self.stream else { unreachable!() };
+        stream
     }
 
     pub(super) fn of(stream: UnixStream) -> Peer {
@@ -347,6 +375,7 @@ impl Peer {
         match &mut self.stream {
             Stream::Tcp(stream) => stream.write_all(bytes.as_ref()).unwrap(),
             Stream::Unix(stream) => stream.write_all(bytes.as_ref()).unwrap(),
+            Stream::Tls(stream) => stream.write_all(bytes.as_ref()).unwrap(),
         }
     }
 
@@ -355,6 +384,10 @@ impl Peer {
         match &mut self.stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+            Stream::Tls(stream) => {
+                stream.conn.send_close_notify();
+                stream.flush().unwrap();
+            }
         }
     }
 
@@ -402,6 +435,7 @@ impl Peer {
         let read = match &mut self.stream {
             Stream::Tcp(stream) => stream.read(&mut space),
             Stream::Unix(stream) => stream.read(&mut space),
+            Stream::Tls(stream) => stream.read(&mut space),
         };
         match read {
             Ok(0) => Err(End::Closed),
@@ -410,6 +444,7 @@ impl Peer {
                 Ok(count)
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(End::Reset),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(End::Cut),
             Err(error) => panic!("{error}; read so far: {:?}", String::from_utf8_lossy(&self.read)),
         }
     }
