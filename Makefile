@@ -10,13 +10,14 @@
 #     make soak    200 random transitions under load in one host, and what they leave behind (SOAK=50 SEED=1)
 #     make floods  every known flood for 20 s against the release build, and how its other client fared (FOR=5: shorter)
 #     make footprint  memory of idle connections, idle tunnels and large contents, with the release build
+#     make bench   what a request costs hitless, nginx and haproxy, side by side (ONLY=tls FOR=3 ROUNDS=5: fewer, shorter)
 #     make run     the gateway in this terminal, on 127.0.0.1:8080 in front of a sample application
 #     make man     man pages, completions and example configuration, from the tables in the sources
 #     make clean   removes target/; the bases of the test hosts stay in /var/cache/hitless-lab
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help check lint dependencies generated scripts test interop fuzz deb demo soak newer plan floods footprint run man clean rust lab
+.PHONY: help check lint dependencies generated scripts test interop fuzz deb demo soak newer plan floods footprint bench run man clean rust lab
 
 # rustup's folder, for a shell that has not read its profile yet, and a service that has no HOME.
 export HOME := $(or $(HOME),$(shell getent passwd "$$(id -u)" | cut -d: -f6))
@@ -104,6 +105,14 @@ floods: rust
 footprint: rust
 	$(cargo) build --quiet --release
 	$(cargo) run --quiet --example footprint
+
+# nginx and haproxy run as processes of the bench, with configurations of its own. Fails only when something
+# could not be measured.
+bench: rust
+	packaging/peers
+	@packaging/need openssl strace nghttp2-client
+	$(cargo) build --quiet --release --bin hitless --example bench
+	target/release/examples/bench --for $(or $(FOR),3) --rounds $(or $(ROUNDS),5) $(if $(ONLY),--only $(ONLY))
 
 run: rust
 	packaging/run
