@@ -14,6 +14,9 @@ static TUNNELS: Mutex<Vec<TcpStream>> = Mutex::new(Vec::new());
 /// Where it listens.
 pub fn start() -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
+    // std's 128 are fewer than a flood asks for at a time: the kernel would drop what comes beyond, and everybody's
+    // connections here, the calm client's too, would wait for a second to be asked for again.
+    rustix::net::listen(&listener, 4096)?;
     let address = listener.local_addr()?.to_string();
     std::thread::spawn(move || {
         for socket in listener.incoming().map_while(Result::ok) {
