@@ -151,7 +151,7 @@ fn go_on(state: State) -> Result<(), Fatal> {
     let snapshot = reexec::own(state.snapshot).map_err(|error| Fatal::Resume(error.to_string()))?;
     let accepted = Accepted::open(state.generation, snapshot).map_err(Fatal::Resume)?;
     let log = log::init("keeper", accepted.settings.log.level);
-    let version = env!("CARGO_PKG_VERSION");
+    let version = crate::version::text();
     tracing::info!(version, "the keeper goes on as hitless {version}, with the same gateways");
     let handle = log.clone();
     watch_until_the_end(log, || {

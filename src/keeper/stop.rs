@@ -10,7 +10,7 @@
 //! cannot begin, the gateway drains; what was stored is forgotten only when a gateway has adopted all of it.
 //! Must not know: what is in the mailbox.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::decide::{Event, Id, Way};
@@ -20,6 +20,7 @@ use crate::handover::control::{Destination, Moved, ToGateway};
 use crate::handover::mailbox;
 use crate::lifecycle::deadline;
 use crate::systemd::activation::{Kind, Passed};
+use crate::systemd::store::Barrier;
 use crate::systemd::unit::{self, Job};
 use crate::systemd::{notify, store};
 
@@ -34,18 +35,15 @@ impl Keeper {
     }
 
     pub(super) async fn send_store(&mut self, id: Id) {
-        let end = match put_into_store() {
-            Ok(end) => end,
+        let configuration = self.household.accepted.snapshot.as_fd();
+        let (end, barrier) = match put_into_store(configuration) {
+            Ok(stored) => stored,
             Err(error) => {
                 tracing::warn!("cannot keep connections for the next start: {error}, draining instead");
                 return self.send_drain(id).await;
             }
         };
-        let configuration = self.household.accepted.snapshot.as_fd();
-        if let Err(error) = store::keep(CONFIGURATION_NAME, configuration) {
-            tracing::warn!("cannot keep the configuration for the next start: {error}");
-        }
-        self.stored = true;
+        self.stored = Some(barrier);
         let limit = self.timeout_stop.map(deadline::unit_limit);
         let longest = deadline::longest(&self.household.accepted.settings.drain, limit);
         self.be_patient(id, Some(longest + DRAIN_MARGIN));
@@ -53,9 +51,10 @@ impl Keeper {
         self.give(id, ToGateway::HandOver { to: Destination::Store, limit }, &end).await;
     }
 
-    /// systemd attributes what it reads to the unit by the number of a process that lives.
+    /// systemd attributes what it reads to the unit by the number of a process that lives. It has had the whole handover
+    /// to read this, so that the end, for which newcomers wait, hardly ever waits here.
     pub(super) fn look_after_store(&self) {
-        if let Some(Err(error)) = self.stored.then(|| store::barrier(BARRIER_LIMIT)) {
+        if let Some(Err(error)) = self.stored.as_ref().map(|barrier| barrier.pass(BARRIER_LIMIT)) {
             tracing::warn!("cannot tell whether systemd keeps the connections: {error}");
         }
     }
@@ -84,7 +83,7 @@ impl Keeper {
     }
 
     pub(super) fn handed_over(&mut self, moved: &Moved) {
-        if self.stored {
+        if self.stored.is_some() {
             notify::status(&format!("kept for the next start: {}", moved.line()));
         }
     }
@@ -104,8 +103,11 @@ async fn why() -> Way {
 }
 
 /// The end that a gateway writes into. The other one is systemd's alone, so that its next reader sees the end.
-fn put_into_store() -> std::io::Result<OwnedFd> {
+fn put_into_store(configuration: BorrowedFd<'_>) -> std::io::Result<(OwnedFd, Barrier)> {
     let (ours, stored) = mailbox::pair()?;
     store::keep(STORED_NAME, stored.as_fd())?;
-    Ok(ours)
+    if let Err(error) = store::keep(CONFIGURATION_NAME, configuration) {
+        tracing::warn!("cannot keep the configuration for the next start: {error}");
+    }
+    Ok((ours, store::barrier()?))
 }

@@ -142,7 +142,7 @@ pub fn self_test() -> Result<Versions, Vec<String>> {
     let loaded = config::parse(&task.sources);
     loaded.map_err(|errors| errors.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let versions = Versions {
-        version: env!("CARGO_PKG_VERSION").into(),
+        version: crate::version::text().into(),
         control: control::VERSION,
         record: record::VERSION,
         state: reexec::VERSION,

@@ -23,6 +23,7 @@ use crate::config::{self, Sources};
 use crate::handover::control::{Drained, Progress, Start, Summary, ToGateway, ToKeeper};
 use crate::handover::snapshot;
 use crate::lifecycle::deadline;
+use crate::systemd::store::Barrier;
 use crate::systemd::{notify, unit};
 use crate::telemetry::{event, log};
 
@@ -79,8 +80,8 @@ pub struct Keeper {
     sockets: SocketsFate,
     /// Asked when it is to stop: whether what is open is to be kept for the next start.
     pub(super) why: Option<Pin<Box<dyn Future<Output = Way>>>>,
-    /// Something was put into the fd store.
-    pub(super) stored: bool,
+    /// Something was put into the fd store; passed when systemd knows.
+    pub(super) stored: Option<Barrier>,
 }
 
 /// A gateway, and what is waited for from it.
@@ -128,7 +129,7 @@ impl Keeper {
             timeout_stop: None,
             sockets: SocketsFate::Kept,
             why: None,
-            stored: false,
+            stored: None,
         }
     }
 

@@ -31,6 +31,10 @@ const ASK_AFTER: Duration = Duration::from_secs(60);
 const ASK_EVERY: Duration = Duration::from_secs(15);
 const ASK_TIMES: u32 = 4;
 
+/// How much of what was written for a client the kernel holds before it has room to be sent. Without it a client that
+/// reads nothing is given all of `net.ipv4.tcp_wmem` (4 MiB by default), which the endpoint has to make first.
+const UNSENT: u32 = 256 * 1024;
+
 /// How long a pause lasts when no connection goes before.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -59,7 +63,7 @@ impl Acceptor {
         counters: Arc<Counters>,
     ) -> io::Result<Acceptor> {
         rustix::io::ioctl_fionbio(&*socket, true)?;
-        keep_alive(&socket);
+        prepare(&socket);
         // SAFETY: the descriptor is open, and neither replaced nor closed while the AsyncFd shares
         // it: nothing here takes it out again.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? };
@@ -150,9 +154,11 @@ impl Acceptor {
 
 /// What is set on a listening socket holds for each connection, without a call for each. A Unix socket
 /// does not know it, and does not need it.
-fn keep_alive(socket: &OwnedFd) {
+fn prepare(socket: &OwnedFd) {
+    let socket = SockRef::from(socket);
     let asks = TcpKeepalive::new().with_time(ASK_AFTER).with_interval(ASK_EVERY).with_retries(ASK_TIMES);
-    let _ = SockRef::from(socket).set_tcp_keepalive(&asks);
+    let _ = socket.set_tcp_keepalive(&asks);
+    let _ = socket.set_tcp_notsent_lowat(UNSENT);
 }
 
 /// Whether a connection waits.
@@ -197,17 +203,35 @@ pub(super) fn remedy(error: Errno) -> Remedy {
 mod tests {
     use super::*;
 
-    /// The idle connections of vanished clients stayed for ever.
-    #[test]
-    fn the_kernel_asks_silent_clients_whether_they_are_there() {
+    /// A connection accepted from a socket that was prepared.
+    fn accepted() -> (std::net::TcpStream, OwnedFd) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let listener = OwnedFd::from(listener);
-        keep_alive(&listener);
-        let _client = std::net::TcpStream::connect(address).unwrap();
-        let accepted = rustix::net::accept(&listener).unwrap();
+        prepare(&listener);
+        let client = std::net::TcpStream::connect(address).unwrap();
+        (client, rustix::net::accept(&listener).unwrap())
+    }
+
+    /// The idle connections of vanished clients stayed for ever.
+    #[test]
+    fn the_kernel_asks_silent_clients_whether_they_are_there() {
+        let (_client, accepted) = accepted();
         assert!(SockRef::from(&accepted).keepalive().unwrap());
         assert_eq!(SockRef::from(&accepted).tcp_keepalive_time().unwrap(), ASK_AFTER);
+    }
+
+    #[test]
+    fn a_client_that_reads_nothing_is_not_given_all_that_the_kernel_could_hold() {
+        let (_client, accepted) = accepted();
+        assert_eq!(SockRef::from(&accepted).tcp_notsent_lowat().unwrap(), UNSENT);
+        rustix::io::ioctl_fionbio(&accepted, true).unwrap();
+        let mut held = 0;
+        while let Ok(count) = rustix::io::write(&accepted, &[0; 64 * 1024]) {
+            held += count;
+        }
+        // With what the client's kernel takes by itself.
+        assert!(held < 4 * UNSENT as usize, "{held}");
     }
 
     #[test]

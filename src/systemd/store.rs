@@ -1,14 +1,14 @@
 //! The fd store: what systemd keeps for the next start of this unit (sd_notify(3), `FDSTORE=1`).
 //!
 //! Promises: what [`keep`] was given is open until the next start, which gets it among the passed sockets, or until the
-//! unit is stopped for good; after [`barrier`] systemd has read all that was said before. FDPOLL=0: a socket
+//! unit is stopped for good; after a [`Barrier`] systemd has read all that was said before. FDPOLL=0: a socket
 //! whose other end is closed is kept all the same, because what was written into it is still there.
 //! Must not know: what is kept.
 
 use std::env;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
@@ -28,16 +28,24 @@ pub fn forget(name: &str) {
     let _ = sd_notify::notify(&removed);
 }
 
-/// Waits until systemd has read everything that was said before, or `limit` has passed.
-pub fn barrier(limit: Duration) -> io::Result<()> {
+/// Passed when systemd has read everything that was said before it.
+pub struct Barrier(OwnedFd);
+
+pub fn barrier() -> io::Result<Barrier> {
     let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     say("BARRIER=1", theirs.as_fd())?;
-    drop(theirs);
     // systemd closes its copy, which is the last one.
-    let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
-    match poll(&mut [PollFd::new(&ours, PollFlags::IN)], Some(&limit))? {
-        0 => Err(io::ErrorKind::TimedOut.into()),
-        _ => Ok(()),
+    Ok(Barrier(ours))
+}
+
+impl Barrier {
+    /// Waits until it is passed, or `limit` has.
+    pub fn pass(&self, limit: Duration) -> io::Result<()> {
+        let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&limit))? {
+            0 => Err(io::ErrorKind::TimedOut.into()),
+            _ => Ok(()),
+        }
     }
 }
 

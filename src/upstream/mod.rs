@@ -164,6 +164,21 @@ impl Upstream {
         timeout: &Timeout,
         asker: &dyn Asker,
     ) -> Result<Answer, Failure> {
+        let content = request.body().state();
+        let answer = self.ask(request, timeout, asker).await;
+        if answer.is_err() {
+            // Nobody reads it any more, also when somebody still knows of it.
+            content.abandon();
+        }
+        answer
+    }
+
+    async fn ask(
+        self: &Rc<Self>,
+        request: Request<Content>,
+        timeout: &Timeout,
+        asker: &dyn Asker,
+    ) -> Result<Answer, Failure> {
         let (mut head, mut content) = request.into_parts();
         let state = content.state();
         let upgrades = head.headers.contains_key(header::UPGRADE) || head.method == Method::CONNECT;

@@ -1,7 +1,9 @@
 //! A normal client: a few kept-alive connections, GETs at a fixed rate.
 //!
 //! Promises: open loop: each request has its time, whatever became of the one before, and its latency
-//! counts from that time, so that a stall is seen by every request that it made wait.
+//! counts from that time, so that a stall is seen by every request that it made wait. What it saw is told as a whole
+//! and second by second: a virtual machine is taken away for half a second now and then, and the p99 of a whole run tells
+//! how often that was, while the median of the seconds does not.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 const CONNECTIONS: u32 = 4;
+const WINDOW: Duration = Duration::from_secs(1);
 /// A request that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -36,10 +39,10 @@ pub struct Share {
     pub requests: usize,
     pub failed: usize,
     pub p50_us: u64,
+    /// Of all of them.
     pub p99_us: u64,
-    /// In microseconds, in their order.
-    #[serde(skip)]
-    pub times: Vec<u64>,
+    /// Of each whole second.
+    pub windows_p99_us: Vec<u64>,
 }
 
 impl Calm {
@@ -75,31 +78,64 @@ impl Calm {
         }
     }
 
-    /// Ends, and tells what was before this moment and what after it.
-    pub fn finish(mut self, moment: Instant) -> (Share, Share) {
+    /// Ends, and tells what was outside of these moments, the second after the last one being in no window, and what
+    /// was between them.
+    pub fn finish(mut self, from: Instant, to: Instant) -> (Share, Share) {
         self.stops.clear();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
         let Ok(all) = self.notes.0.lock() else { return Default::default() };
-        let (before, after): (Vec<&Asked>, Vec<&Asked>) = all.iter().partition(|one| one.due < moment);
-        (share(&before), share(&after))
+        let Some(first) = all.iter().map(|one| one.due).min() else { return Default::default() };
+        let last = all.iter().map(|one| one.due).max().unwrap_or(first);
+        let (under, beside): (Vec<&Asked>, Vec<&Asked>) =
+            all.iter().partition(|one| (from..to).contains(&one.due));
+        let windows = |from, to| windows(&all, from, to);
+        (
+            share(&beside, [windows(first, from), windows(to + WINDOW, last)].concat()),
+            share(&under, windows(from, to)),
+        )
     }
 }
 
 impl Share {
-    /// All of these times, in microseconds, of requests that were answered.
-    pub fn of(mut times: Vec<u64>) -> Share {
-        times.sort_unstable();
-        let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1)));
-        let (p50_us, p99_us) = (at(50).copied().unwrap_or(0), at(99).copied().unwrap_or(0));
-        Share { requests: times.len(), failed: 0, p50_us, p99_us, times }
+    /// What a usual second was like, whatever the worst ones were.
+    pub fn median_us(&self) -> u64 {
+        percentile(self.windows_p99_us.clone(), 50)
+    }
+
+    pub fn worst_us(&self) -> u64 {
+        self.windows_p99_us.iter().copied().max().unwrap_or(0)
     }
 }
 
-fn share(all: &[&Asked]) -> Share {
-    let times = all.iter().map(|one| one.took.as_micros() as u64).collect();
-    Share { failed: all.iter().filter(|one| one.failed).count(), ..Share::of(times) }
+fn share(all: &[&Asked], windows_p99_us: Vec<u64>) -> Share {
+    let times: Vec<u64> = all.iter().map(|one| one.took.as_micros() as u64).collect();
+    Share {
+        requests: all.len(),
+        failed: all.iter().filter(|one| one.failed).count(),
+        p50_us: percentile(times.clone(), 50),
+        p99_us: percentile(times, 99),
+        windows_p99_us,
+    }
+}
+
+/// The p99 of each whole window between these moments.
+fn windows(all: &[Asked], from: Instant, to: Instant) -> Vec<u64> {
+    let count = to.saturating_duration_since(from).as_nanos() / WINDOW.as_nanos();
+    let mut times = vec![vec![]; count as usize];
+    for one in all.iter().filter(|one| one.due >= from) {
+        let window = (one.due - from).as_nanos() / WINDOW.as_nanos();
+        if let Some(times) = times.get_mut(window as usize) {
+            times.push(one.took.as_micros() as u64);
+        }
+    }
+    times.into_iter().map(|times| percentile(times, 99)).collect()
+}
+
+fn percentile(mut times: Vec<u64>, percent: usize) -> u64 {
+    times.sort_unstable();
+    times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied().unwrap_or(0)
 }
 
 fn keep_asking(address: &str, first: Instant, pause: Duration, stopped: &Receiver<()>, notes: &Notes) {
@@ -144,4 +180,45 @@ fn ask(connection: &mut Option<TcpStream>, address: &str) -> std::io::Result<()>
         answer.extend_from_slice(&space[..count]);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HUNDRED: usize = 100;
+
+    /// A hundred requests in each second, one after the other; in the seconds of `bad` they take half of one.
+    fn seconds(count: u64, bad: &[u64]) -> (Instant, Vec<Asked>) {
+        let began = Instant::now();
+        let one = |number: u64| {
+            let due = began + Duration::from_millis(10 * number);
+            let slow = bad.contains(&(number / HUNDRED as u64));
+            Asked { due, took: Duration::from_millis(if slow { 500 } else { 2 }), failed: false }
+        };
+        (began, (0..count * HUNDRED as u64).map(one).collect())
+    }
+
+    #[test]
+    fn a_bad_second_now_and_then_is_the_worst_and_not_the_median() {
+        let (began, all) = seconds(9, &[1, 4, 5, 8]);
+        let windows = windows(&all, began, began + 9 * WINDOW);
+        let share = share(&all.iter().collect::<Vec<_>>(), windows);
+        assert_eq!(share.windows_p99_us.len(), 9);
+        assert_eq!([share.median_us(), share.worst_us(), share.p99_us], [2_000, 500_000, 500_000]);
+    }
+
+    #[test]
+    fn what_is_slow_more_than_half_of_the_time_is_the_median() {
+        let (began, all) = seconds(9, &[1, 2, 3, 4, 5]);
+        let windows = windows(&all, began, began + 9 * WINDOW);
+        assert_eq!(share(&[], windows).median_us(), 500_000);
+    }
+
+    #[test]
+    fn a_second_that_is_not_whole_is_no_window() {
+        let (began, all) = seconds(3, &[]);
+        assert_eq!(windows(&all, began, began + Duration::from_millis(2_900)).len(), 2);
+        assert_eq!(windows(&all, began + WINDOW, began).len(), 0);
+    }
 }

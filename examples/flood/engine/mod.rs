@@ -1,7 +1,7 @@
 //! A bounded flood against a gateway of its own, a calm client beside it, and what both saw.
 //!
 //! ```text
-//!   stage: gateway + endpoint ── calm client ── before ─▶ under the flood ─▶ report
+//!   stage: gateway + endpoint ── calm client ── before ─▶ under the flood ─▶ after ─▶ report
 //!                                     offenders: a row of `kinds`, driven by `pack`
 //! ```
 //! Promises: loopback only, against a gateway that it starts itself; ends by itself at its bounds, and
@@ -24,6 +24,7 @@ pub use calm::{Calm, Share};
 pub use kinds::{KINDS, Kind};
 use serde::Serialize;
 pub use stage::Stage;
+use stage::Ticks;
 
 /// Requests of the calm client in a second: many, so that a p99 does not hang on a handful.
 const RATE: u32 = 400;
@@ -36,7 +37,7 @@ pub struct Bounds {
     pub units: u64,
     /// Whether an offender that was ended comes back.
     pub returns: bool,
-    /// How many requests the calm client makes before, and at least under the flood.
+    /// How many requests the calm client makes before the flood, and after it.
     pub calm: usize,
 }
 
@@ -53,8 +54,13 @@ pub struct Report {
     pub first_end_ms: Option<u64>,
     pub units: u64,
     pub bytes: u64,
+    /// Before and after the flood.
     pub calm: Share,
     pub flooded: Share,
+    /// What the host of this machine kept of the processors' time meanwhile, in percent.
+    pub stolen: u64,
+    /// What the gateway had of one processor meanwhile, in percent.
+    pub busy: u64,
     pub calm_kib: u64,
     pub peak_kib: u64,
 }
@@ -79,9 +85,9 @@ impl Report {
         faults
     }
 
-    /// Compared with this p99 of calm times.
-    pub fn is_slow(&self, calm_us: u64) -> bool {
-        self.flooded.p99_us > 3 * calm_us.max(1000)
+    /// Whether the calm client fared worse than it may in a usual second, compared with the seconds before and after.
+    pub fn is_slow(&self) -> bool {
+        self.flooded.median_us() > 3 * self.calm.median_us().max(1000)
     }
 }
 
@@ -91,11 +97,14 @@ pub fn run(kind: &Kind, binary: &Path, limits: &str, bounds: Bounds) -> anyhow::
     let calm = Calm::start(&stage.address, RATE);
     calm.wait(bounds.calm);
     let calm_kib = stage.resident_kib()?;
-    let began = Instant::now();
+    let (began, ticks, had) = (Instant::now(), Ticks::now()?, stage.processor_time()?);
     let pack = beside(|| pack::run(&kind.plan(), &stage.address, bounds))?;
-    calm.wait_since(began, bounds.calm / 2);
+    let ended = Instant::now();
+    let had = stage.processor_time()?.saturating_sub(had);
+    let stolen = Ticks::now()?.stolen_since(ticks);
+    calm.wait_since(ended, bounds.calm);
     let peak_kib = stage.peak_kib()?;
-    let (before, under) = calm.finish(began);
+    let (calm, flooded) = calm.finish(began, ended);
     Ok(Report {
         kind: kind.name,
         must_end: kind.must_end,
@@ -105,8 +114,10 @@ pub fn run(kind: &Kind, binary: &Path, limits: &str, bounds: Bounds) -> anyhow::
         first_end_ms: pack.first_end.map(|time| time.as_millis() as u64),
         units: pack.units,
         bytes: pack.bytes,
-        calm: before,
-        flooded: under,
+        calm,
+        flooded,
+        stolen,
+        busy: (100.0 * had.as_secs_f64() / (ended - began).as_secs_f64()) as u64,
         calm_kib,
         peak_kib,
     })

@@ -91,6 +91,17 @@ impl Stage {
         self.sum("smaps_rollup", "Pss:")
     }
 
+    /// What the gateway's threads have had of the processors (schedstat of proc(5), from the kernel's sched-stats.rst).
+    pub fn processor_time(&self) -> anyhow::Result<Duration> {
+        let mut nanoseconds = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.gateway))?.flatten() {
+            // One that has ended meanwhile had little.
+            let text = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+            nanoseconds += text.split(' ').next().and_then(|run| run.parse().ok()).unwrap_or(0);
+        }
+        Ok(Duration::from_nanos(nanoseconds))
+    }
+
     fn sum(&self, file: &str, row: &str) -> anyhow::Result<u64> {
         let of = |pid: i32| -> anyhow::Result<u64> {
             let text = fs::read_to_string(format!("/proc/{pid}/{file}"))?;
@@ -98,6 +109,28 @@ impl Stage {
             Ok(line.split_whitespace().nth(1).context("no number")?.parse()?)
         };
         Ok(of(self.gateway)? + of(self.keeper.id() as i32)?)
+    }
+}
+
+/// How much of the processors' time there was, and how much of it the host of this virtual machine kept (proc(5)).
+#[derive(Clone, Copy)]
+pub struct Ticks {
+    all: u64,
+    stolen: u64,
+}
+
+impl Ticks {
+    pub fn now() -> anyhow::Result<Ticks> {
+        let text = fs::read_to_string("/proc/stat")?;
+        let line = text.lines().next().unwrap_or_default();
+        // user nice system idle iowait irq softirq steal; what guests had is in the first two.
+        let fields: Vec<u64> = line.split_whitespace().skip(1).take(8).flat_map(str::parse).collect();
+        Ok(Ticks { all: fields.iter().sum(), stolen: fields.get(7).copied().unwrap_or(0) })
+    }
+
+    /// In percent.
+    pub fn stolen_since(self, before: Ticks) -> u64 {
+        100 * (self.stolen - before.stolen) / (self.all - before.all).max(1)
     }
 }
 
