@@ -201,7 +201,7 @@ _hitless() {
             return 0
             ;;
         hitless__subcmd__prove)
-            opts="-h --reload --upgrade --restart --yes --for --connections --connect --socket --config --help"
+            opts="-h --reload --upgrade --restart --yes --for --connections --connect --ca --name --insecure --socket --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -216,6 +216,14 @@ _hitless() {
                     return 0
                     ;;
                 --connect)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --name)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -67,12 +67,15 @@ complete -c hitless -n "__fish_hitless_using_subcommand check" -s h -l help -d '
 complete -c hitless -n "__fish_hitless_using_subcommand prove" -l for -d 'How long load is offered around each transition, 1 to 600' -r
 complete -c hitless -n "__fish_hitless_using_subcommand prove" -l connections -d 'Connections that are held, half of them silent, 3 to 10000' -r
 complete -c hitless -n "__fish_hitless_using_subcommand prove" -l connect -d 'Where this host is reached, ADDRESS:PORT or unix:/PATH [default: where the URL\'s host is]' -r
+complete -c hitless -n "__fish_hitless_using_subcommand prove" -l ca -d 'PEM file with the authorities to believe, over TLS [default: those that this host trusts]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand prove" -l name -d 'The name that the certificate must have, over TLS [default: the URL\'s host]' -r
 complete -c hitless -n "__fish_hitless_using_subcommand prove" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
 complete -c hitless -n "__fish_hitless_using_subcommand prove" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
 complete -c hitless -n "__fish_hitless_using_subcommand prove" -l reload -d 'Load the configuration again'
 complete -c hitless -n "__fish_hitless_using_subcommand prove" -l upgrade -d 'Let the program on disk take over'
 complete -c hitless -n "__fish_hitless_using_subcommand prove" -l restart -d 'Restart hitless.service'
 complete -c hitless -n "__fish_hitless_using_subcommand prove" -l yes -d 'Do it: without this, --upgrade and --restart only say what they would do'
+complete -c hitless -n "__fish_hitless_using_subcommand prove" -l insecure -d 'Believe every certificate, over TLS'
 complete -c hitless -n "__fish_hitless_using_subcommand prove" -s h -l help -d 'Print help'
 complete -c hitless -n "__fish_hitless_using_subcommand doctor" -l unit -d 'The unit to look at' -r
 complete -c hitless -n "__fish_hitless_using_subcommand doctor" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
