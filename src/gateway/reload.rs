@@ -194,6 +194,7 @@ impl Control {
             None => {}
         }
         self.watch_files();
+        self.watch_certificates();
         self.verdict(Verdict { accepted: true, generation, messages: warnings, stopping: false });
     }
 

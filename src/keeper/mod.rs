@@ -104,6 +104,7 @@ fn serve(directory: &Path, passed: Vec<Passed>) -> Result<(), Fatal> {
         pseudonym: pseudonym(),
         sockets,
         accepted,
+        certificates: None,
         watchdog: watchdog::interval(),
         log: log.clone(),
     };

@@ -12,10 +12,14 @@ mod directory;
 mod keys;
 mod material;
 mod pair;
+#[cfg(test)]
+mod tests;
 mod tickets;
+mod watch;
 
 pub use channel::{Channel, Role, SPACE};
 pub use clients::identity;
 pub use directory::{Around, Change, Directory, Shown};
 pub use material::{Fault, Kept};
 pub use tickets::Tickets;
+pub use watch::Watch;
