@@ -12,6 +12,8 @@ fn every_failure() -> Vec<Failure> {
         Failure::BadRequest(""),
         Failure::NoRoute,
         Failure::Misdirected,
+        Failure::WrongName,
+        Failure::PlainHttp,
         Failure::ConnectRefused,
         Failure::UnsupportedVersion,
         Failure::UnknownCoding,
@@ -29,6 +31,8 @@ fn every_failure() -> Vec<Failure> {
         Failure::ClientSilent,
         Failure::NoEndpoint,
         Failure::Unreachable(text()),
+        Failure::Untrusted(text()),
+        Failure::Handshake(text()),
         Failure::Unsent(text()),
         Failure::NoAnswer(text()),
         Failure::BadAnswer(text()),
@@ -46,6 +50,7 @@ fn every_failure() -> Vec<Failure> {
         match failure {
             Failure::BadRequest(_) | Failure::NoRoute | Failure::Misdirected | Failure::ConnectRefused => {}
             Failure::ClientGone | Failure::ClientSilent | Failure::NoEndpoint | Failure::Unreachable(_) => {}
+            Failure::Untrusted(_) | Failure::Handshake(_) | Failure::WrongName | Failure::PlainHttp => {}
             Failure::Unsent(_) | Failure::NoAnswer(_) | Failure::BadAnswer(_) | Failure::Truncated(_) => {}
             Failure::BadUpgrade | Failure::NoDescriptor | Failure::Drained | Failure::Panicked => {}
             Failure::UnsupportedVersion | Failure::UnknownCoding | Failure::UnknownExpectation => {}

@@ -173,6 +173,13 @@ The request line is longer than \fBlimits.request\-line\fR.
 .B 421 misdirected
 No service has this host on this listener.
 .TP
+.B 421 wrong\-name
+The TLS connection was made for another host, whose certificate or verification of clients is another one. Browsers ask
+again on a connection of its own.
+.TP
+.BR "400 plain\-http" " (closes)"
+Plain HTTP on a listener with \fBtls = true\fR.
+.TP
 .BR "431 long\-fields" ", " many\-fields " (closes)"
 The fields of the request are longer than \fBlimits.fields\fR, or more than \fBlimits.field\-count\fR.
 .TP
@@ -184,6 +191,10 @@ A mistake in hitless; only this request ends.
 .TP
 .BR "501 unknown\-coding" " (closes)"
 A transfer coding other than \fBchunked\fR.
+.TP
+.BR "502 untrusted" ", " handshake
+An endpoint of a service with \fBprotocol = "https"\fR has no certificate that proves it to be the one; or it agrees on no TLS. \
+The log says what to do.
 .TP
 .BR "502 unreachable" ", " unsent ", " no\-answer ", " bad\-answer ", " bad\-upgrade
 No connection to an endpoint; it broke before, or after, the request was taken; the answer is not HTTP, or no upgrade that can be passed on.

@@ -7,12 +7,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::config::settings::Settings;
 use crate::policy::Via;
 use crate::route::Table;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::counters::{Counters, Pen};
-use crate::tls::Directory;
+use crate::tls::handshake::Choose;
 use crate::upstream::Upstream;
 
 /// One accepted configuration, shared by all data threads.
@@ -24,8 +26,8 @@ pub struct Blueprint {
     pub access: Arc<AccessLog>,
     /// What this gateway says of itself in `Via`.
     pub via: Via,
-    /// Which certificate is shown for which name.
-    pub tls: Arc<Directory>,
+    /// Which certificate a client gets.
+    pub tls: Arc<dyn Choose + Send + Sync>,
 }
 
 /// A blueprint with one data thread's own upstreams.
@@ -35,6 +37,8 @@ pub(crate) struct Generation {
     pub(crate) upstreams: Vec<Rc<Upstream>>,
     /// Where what becomes of their requests is counted, in the same order.
     pub(crate) pens: Vec<Pen>,
+    /// Places for TLS handshakes: this thread's share.
+    pub(crate) handshakes: Semaphore,
 }
 
 impl Generation {
@@ -53,7 +57,12 @@ impl Generation {
         });
         let upstreams = upstreams.collect();
         let pens = services.iter().map(|service| counters.service(&service.name)).collect();
-        Generation { blueprint, upstreams, pens }
+        let share =
+            blueprint.settings.tls.handshakes.map(|all| all / blueprint.settings.daemon.threads as u64);
+        let share =
+            share.map_or(Semaphore::MAX_PERMITS, |share| usize::try_from(share).unwrap_or(usize::MAX));
+        let handshakes = Semaphore::new(share.clamp(1, Semaphore::MAX_PERMITS));
+        Generation { blueprint, upstreams, pens, handshakes }
     }
 
     pub(super) fn upstream_of(&self, name: &str) -> Option<&Rc<Upstream>> {

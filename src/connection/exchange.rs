@@ -122,6 +122,7 @@ async fn answer(flight: &Rc<Flight>, mut request: Request<Arriving>) -> Result<O
     #[cfg(test)]
     super::tests::observe(flight, &request);
     let authority = authority(flight, &request)?;
+    agree(flight, authority)?;
     expect::awaits_continue(flight.version(), request.headers_mut())?;
     let route = find(flight, authority, &request)?;
     flight.routed(&route);
@@ -129,7 +130,7 @@ async fn answer(flight: &Rc<Flight>, mut request: Request<Arriving>) -> Result<O
         Action::Redirect { status, .. } => {
             // A port of this listener says nothing about where the redirect leads.
             let host = host_of(authority).unwrap_or(authority);
-            let location = route.location("http", host, &path_of(flight.uri()));
+            let location = route.location(flight.seat().scheme(), host, &path_of(flight.uri()));
             Ok(Outcome::Own(answer::redirect(*status, location)))
         }
         Action::Answer { status, content_type, body } => {
@@ -150,6 +151,17 @@ async fn answer(flight: &Rc<Flight>, mut request: Request<Arriving>) -> Result<O
 fn authority<'a>(flight: &'a Flight, request: &Request<Arriving>) -> Result<&'a str, Failure> {
     check_authority(request.method(), request.uri(), request.version(), request.headers())?;
     Ok(flight.authority().unwrap_or_default())
+}
+
+/// RFC 9110, section 7.4: one TLS connection may be used for several hosts, but for none whose clients are proven by
+/// something else.
+fn agree(flight: &Flight, authority: &str) -> Result<(), Failure> {
+    let (seat, tls) = (flight.seat(), &flight.generation().blueprint.tls);
+    let host = host_of(authority).unwrap_or(authority);
+    match seat.is_sealed() && !authority.is_empty() && !tls.agrees(seat.name(), host) {
+        true => Err(Failure::WrongName),
+        false => Ok(()),
+    }
 }
 
 fn find(flight: &Flight, authority: &str, request: &Request<Arriving>) -> Result<Arc<Route>, Failure> {
@@ -292,12 +304,16 @@ fn prepare(
         address,
         unix: address.is_none(),
         trusted: Local::trusts(flight.generation(), address),
-        scheme: "http",
+        scheme: flight.seat().scheme(),
         version: parts.version,
     };
     let blueprint = &flight.generation().blueprint;
-    let protocol = blueprint.settings.services[route.service].protocol;
+    let service = &blueprint.settings.services[route.service];
+    let protocol = service.protocol;
     fields::for_upstream(&mut parts.headers, &client, authority, &blueprint.via, identity, asked, protocol);
+    if let Some(name) = &service.tls.client_field {
+        fields::set_proof(&mut parts.headers, name, flight.seat().identity());
+    }
     if parts.method != Method::CONNECT {
         parts.uri = Uri::from(route.target(&path_of(&parts.uri)));
     }

@@ -28,7 +28,9 @@ const TIME: Duration = Duration::from_secs(30);
 const HURRY: Duration = Duration::from_secs(1);
 
 pub(super) async fn close(mut wire: Wire, seat: &Rc<Seat>) {
-    if !seat.has_ended() && wire.shutdown().await.is_ok() {
+    if seat.has_ended() {
+        wire.say_end();
+    } else if wire.shutdown().await.is_ok() {
         discard(&mut wire, seat).await;
     }
 }

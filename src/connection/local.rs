@@ -215,6 +215,14 @@ impl Local {
         self.counters.oldest(oldest);
     }
 
+    /// How long a TLS handshake may take on the listener of this name; `None` if there is none.
+    pub(super) fn handshake_on(&self, listener: &str) -> Option<Duration> {
+        let generation = self.generation();
+        let settings = &generation.blueprint.settings;
+        let known = settings.listeners.iter().find(|known| known.name == listener);
+        known.is_some_and(|known| known.tls).then_some(settings.tls.handshake_time)
+    }
+
     /// Whether the client at this address may speak for others.
     pub(super) fn trusts(generation: &Generation, address: Option<IpAddr>) -> bool {
         let mut networks = generation.blueprint.settings.trusted_proxies.iter();

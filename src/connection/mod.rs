@@ -1,7 +1,7 @@
 //! One client connection, from the first byte to the last: HTTP/1, HTTP/2, tunnels.
 //!
 //! ```text
-//!   Accepted ─▶ seat ─▶ http1 ────┬─▶ exchange ─▶ body     one per request
+//!   Accepted ─▶ seat ─▶ greeting ─▶ http1 ────┬─▶ exchange ─▶ body     one per request
 //!                         └▶ http2 ┘      └─▶ tunnel        after 101, 2xx to CONNECT
 //! ```
 //! Everything here lives on one data thread and shares its [`local::Local`]: nothing is locked.
@@ -18,6 +18,7 @@ mod body;
 mod direction;
 mod exchange;
 mod flight;
+mod greeting;
 mod http1;
 pub mod http2;
 mod linger;
@@ -49,15 +50,22 @@ pub(crate) use moving::adopt;
 pub(crate) use places::Places;
 pub use wire::{Accepted, Kept};
 
+use greeting::Greeted;
 use local::Local;
 use seat::{Seat, Seated};
 use wire::Wire;
+
+use crate::response::Failure;
+use crate::tls::handshake::Protocol;
 
 /// Begins to serve a connection; its end is known to `local`.
 pub(crate) fn begin(local: &Rc<Local>, accepted: Accepted) {
     let Accepted { socket, address, listener, kept } = accepted;
     let seat = Seat::take(local, address, listener);
     seat.keep(kept);
+    if let Some(time) = local.handshake_on(seat.listener()) {
+        seat.awaits_handshake(time);
+    }
     match Wire::new(socket, Vec::new(), Rc::clone(&seat)) {
         Ok(wire) => drop(tokio::task::spawn_local(life(seat, wire))),
         Err(error) => tracing::debug!("cannot serve an accepted connection: {error}"),
@@ -80,6 +88,14 @@ fn contained(serving: impl Future<Output = ()>) -> impl Future<Output = ()> {
 
 async fn serve(seat: &Seated, wire: Wire) {
     // What is seldom, or large, is boxed when it comes: an idle connection pays for none of it.
+    let greeted =
+        if seat.is_greeting() { Box::pin(greeting::greet(wire, seat)).await } else { Greeted::Open(wire) };
+    let wire = match greeted {
+        Greeted::Over => return,
+        Greeted::Plain(wire) => return Box::pin(http1::refuse(wire, seat, Failure::PlainHttp)).await,
+        Greeted::Sealed(wire, Some(Protocol::Http2)) => return Box::pin(http2::serve(wire, seat)).await,
+        Greeted::Open(wire) | Greeted::Sealed(wire, _) => wire,
+    };
     if let Some(wire) = http1::serve(wire, seat).await {
         Box::pin(http2::serve(wire, seat)).await;
     }

@@ -19,15 +19,16 @@ use super::seat::Seat;
 use super::wire::{Kept, Wire};
 use super::{contained, life, tunnel};
 use crate::handover::record::{self, Parcel, Record};
-use crate::upstream::Upgraded;
+use crate::tls::{Channel, Role};
+use crate::upstream::{GivenUp, Upgraded};
 
 /// The connection goes on in another gateway. It leaves its seat after that, so that a thread that is empty
 /// has handed over everything.
 pub(super) fn depart(wire: Wire, seat: &Seat) {
     match wire.give_up() {
-        Ok((socket, unread)) => {
+        Ok((socket, unread, seal)) => {
             seat.moved();
-            let record = Record::Connection(seat.record(unread));
+            let record = Record::Connection(seat.record(unread, seal));
             seat.local().depart(Parcel { record, fds: vec![socket] });
         }
         Err(error) => tracing::error!("cannot hand over a connection, closing it: {error}"),
@@ -56,8 +57,11 @@ fn adopt_connection(
 ) {
     let seat = Seat::adopt(local, &client, listener);
     seat.keep(Some(kept));
-    let unread = std::mem::take(&mut client.unread);
-    match exactly(fds).and_then(|[socket]| revive(socket, unread, &seat)) {
+    let (unread, seal) = (std::mem::take(&mut client.unread), client.seal.take());
+    if client.greeting {
+        seat.awaits_handshake(local.generation().blueprint.settings.tls.handshake_time);
+    }
+    match exactly(fds).and_then(|[socket]| revive(socket, unread, seal.as_deref(), &seat)) {
         Ok(wire) => drop(tokio::task::spawn_local(life(seat, wire))),
         Err(error) => tracing::error!("cannot adopt a connection, closing it: {error}"),
     }
@@ -72,10 +76,13 @@ fn adopt_tunnel(
 ) {
     let seat = Seat::adopt(local, &record.client, listener);
     seat.keep(Some(kept));
-    let unread = std::mem::take(&mut record.client.unread);
-    let ahead = std::mem::take(&mut record.ahead);
-    let sides = exactly(fds).and_then(|[client, endpoint]| {
-        Ok((revive(client, unread, &seat)?, Upgraded::adopt(endpoint, ahead)?))
+    let (unread, sealed) = (std::mem::take(&mut record.client.unread), record.client.seal.take());
+    let (ahead, seal) = (std::mem::take(&mut record.ahead), record.seal.take());
+    let sides = exactly(fds).and_then(|[client, socket]| {
+        Ok((
+            revive(client, unread, sealed.as_deref(), &seat)?,
+            Upgraded::adopt(GivenUp { socket, seal, ahead })?,
+        ))
     });
     match sides {
         Ok((client, endpoint)) => {
@@ -91,11 +98,21 @@ fn exactly<const COUNT: usize>(fds: Vec<OwnedFd>) -> io::Result<[OwnedFd; COUNT]
         .map_err(|fds: Vec<OwnedFd>| io::Error::other(format!("it came with {} descriptors", fds.len())))
 }
 
-/// The client's socket in this thread's reactor.
-fn revive(socket: OwnedFd, unread: Vec<u8>, seat: &Rc<Seat>) -> io::Result<Wire> {
+/// The client's socket in this thread's reactor, with TLS around it if there was any.
+fn revive(
+    socket: OwnedFd,
+    unread: Vec<u8>,
+    seal: Option<&record::Seal>,
+    seat: &Rc<Seat>,
+) -> io::Result<Wire> {
     // Reading from one that waits would stop the whole thread.
     rustix::io::ioctl_fionbio(&socket, true)?;
-    Wire::new(socket, unread, Rc::clone(seat))
+    let wire = Wire::new(socket, unread, Rc::clone(seat))?;
+    match seal.map(|seal| Channel::adopt(Role::Server, seal)) {
+        None => Ok(wire),
+        Some(Some(channel)) => wire.seal(channel),
+        Some(None) => Err(io::Error::other("its TLS is not spoken by this version")),
+    }
 }
 
 /// How long ago that was, as records say it.

@@ -6,7 +6,7 @@
 //! Must not know: protocols.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,6 +36,16 @@ pub(super) enum Eviction {
     Idle,
     /// No byte went through the tunnel.
     SilentTunnel,
+    /// No TLS was agreed on in time.
+    SlowHandshake,
+}
+
+/// What a TLS connection is about.
+struct Names {
+    /// The name that the client asked for.
+    asked: Option<Box<str>>,
+    /// Who the client has proven to be.
+    identity: Option<Box<str>>,
 }
 
 pub(super) struct Seat {
@@ -69,6 +79,10 @@ pub(super) struct Seat {
     open: Cell<Option<Open>>,
     /// What the connection takes up elsewhere, as long as it is open.
     kept: RefCell<Option<Kept>>,
+    /// Its TLS handshake is not over.
+    greeting: Cell<bool>,
+    /// Of a TLS connection. Boxed, for those that are none.
+    names: OnceCell<Box<Names>>,
     /// The connection of which this is one stream.
     carrier: Option<Rc<Seat>>,
 }
@@ -92,13 +106,23 @@ impl Seat {
         seat.requests.set(client.requests);
         let since = ago(client.idle_ms);
         seat.idle_since.set(since);
+        if let Some(seal) = &client.seal {
+            seat.seals(seal);
+        }
         let awaits_head = client.requests == 0 || !client.unread.is_empty();
         seat.head_since.set(awaits_head.then_some(since));
         Seat::register(seat)
     }
 
     /// What there is to say of it to whoever adopts it, with what was read and not used.
-    pub(super) fn record(&self, unread: Vec<u8>) -> record::Connection {
+    pub(super) fn record(&self, unread: Vec<u8>, seal: Option<record::Seal>) -> record::Connection {
+        let owned = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
+        let seal = seal.map(|seal| match self.names.get() {
+            Some(names) => {
+                record::Seal { name: owned(&names.asked), identity: owned(&names.identity), ..seal }
+            }
+            None => seal,
+        });
         record::Connection {
             listener: self.listener.as_ref().into(),
             address: self.address,
@@ -106,7 +130,8 @@ impl Seat {
             requests: self.requests.get(),
             age_ms: age(self.accepted_at),
             idle_ms: age(self.head_since.get().unwrap_or(self.idle_since.get())),
-            seal: None,
+            greeting: self.greeting.get(),
+            seal: seal.map(Box::new),
         }
     }
 
@@ -158,6 +183,8 @@ impl Seat {
             tunnel_idle: Cell::new(None),
             open: Cell::new(open),
             kept: RefCell::new(None),
+            greeting: Cell::new(false),
+            names: OnceCell::new(),
             carrier,
         }
     }
@@ -184,21 +211,71 @@ impl Seat {
 
     /// Whether the connection shall depart.
     pub(super) fn shall_move(&self) -> bool {
-        matches!(self.local.stage(), Stage::HandingOver { since } if self.came_back(since).is_none())
+        matches!(self.local.stage(), Stage::HandingOver { since } if self.stays(since).is_none())
     }
 
-    /// While the thread hands over since then: when this connection, which had departed, came back.
-    pub(super) fn came_back(&self, since: Instant) -> Option<Instant> {
-        self.adopted_at.filter(|at| *at >= since)
+    /// While the thread hands over since then: since when this connection is to end here, because it had departed and
+    /// came back, or because TLS connections do not move.
+    pub(super) fn stays(&self, since: Instant) -> Option<Instant> {
+        let moves = || self.local.generation().blueprint.settings.tls.moves;
+        if self.is_sealed() && !moves() { Some(since) } else { self.adopted_at.filter(|at| *at >= since) }
     }
 
     /// Whether answers on it are the last ones.
     pub(super) fn is_leaving(&self) -> bool {
         match self.local.stage() {
             Stage::Serving => false,
-            Stage::HandingOver { since } => self.came_back(since).is_some(),
+            Stage::HandingOver { since } => self.stays(since).is_some(),
             Stage::Draining { .. } | Stage::Cut { .. } => true,
         }
+    }
+
+    /// A TLS handshake comes first, until then.
+    pub(super) fn awaits_handshake(&self, time: Duration) {
+        self.greeting.set(true);
+        self.multiplex();
+        self.expect(Some((self.accepted_at + time, Eviction::SlowHandshake)));
+    }
+
+    /// Whether its TLS handshake is not over.
+    pub(super) fn is_greeting(&self) -> bool {
+        self.greeting.get()
+    }
+
+    /// The handshake is over: the head of a request may come.
+    pub(super) fn greeted(&self) {
+        self.greeting.set(false);
+        self.multiplexed.set(false);
+        self.expect(None);
+        self.take_eviction();
+        self.idle_since.set(Instant::now());
+        self.awaits_rest();
+    }
+
+    /// It is a TLS connection.
+    pub(super) fn seals(&self, seal: &record::Seal) {
+        let boxed = |text: &Option<String>| text.as_deref().map(Box::from);
+        let names = Names { asked: boxed(&seal.name), identity: boxed(&seal.identity) };
+        let _ = self.names.set(Box::new(names));
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.names.get().is_some()
+    }
+
+    /// `http` or `https`.
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.is_sealed() { "https" } else { "http" }
+    }
+
+    /// The name that the client has asked TLS for.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.names.get()?.asked.as_deref()
+    }
+
+    /// Who the client has proven to be.
+    pub(super) fn identity(&self) -> Option<&str> {
+        self.names.get()?.identity.as_deref()
     }
 
     /// It goes on in another gateway: from now on it counts as moved.

@@ -153,7 +153,7 @@ impl Passage {
     fn depart(self, relay: Relay<Wire, Upgraded>, seat: &Seat) {
         let carried = relay.carried();
         let parts = relay.client.give_up().and_then(|client| Ok((client, relay.endpoint.give_up()?)));
-        let ((client, unread), (endpoint, ahead)) = match parts {
+        let ((client, unread, sealed), endpoint) = match parts {
             Ok(parts) => parts,
             Err(error) => {
                 tracing::error!("cannot hand a tunnel over, closing it: {error}");
@@ -163,16 +163,17 @@ impl Passage {
         seat.moved();
         self.open.moved();
         let record = record::Tunnel {
-            client: record::Connection { idle_ms: age(seat.wrote_at()), ..seat.record(unread) },
-            ahead,
+            client: record::Connection { idle_ms: age(seat.wrote_at()), ..seat.record(unread, sealed) },
+            ahead: endpoint.ahead,
             up: relay.up.record(),
             down: relay.down.record(),
             websocket: self.websocket,
             idle_ms: self.idle.map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX)),
             story: self.story.depart(carried, seat.local()),
-            seal: None,
+            seal: endpoint.seal,
         };
-        seat.local().depart(Parcel { record: Record::Tunnel(Box::new(record)), fds: vec![client, endpoint] });
+        let fds = vec![client, endpoint.socket];
+        seat.local().depart(Parcel { record: Record::Tunnel(Box::new(record)), fds });
     }
 }
 

@@ -1,9 +1,13 @@
-//! The client's end of a connection: its socket, and the bytes read from it that nobody has taken yet.
+//! The client's end of a connection: its socket, TLS around it if there is any, and the bytes read from it that
+//! nobody has taken yet.
 //!
+//! ```text
+//!   socket ─▶ (channel) ─▶ unread ─▶ whoever reads          whoever writes ─▶ (channel) ─▶ socket
+//! ```
 //! Promises: what is unread is read first, in order; a read of nothing is remembered as the end.
 //! Whoever holds a [`Wire`] holds all there is of the connection, so it can be served again, here or
-//! elsewhere. A connection on which nothing moves holds no buffer.
-//! Must not know: HTTP.
+//! elsewhere. A connection on which nothing moves holds no buffer. Nobody else sees whether there is a channel.
+//! Must not know: HTTP, handshakes.
 
 use std::any::Any;
 use std::cell::{RefCell, RefMut};
@@ -14,10 +18,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -25,6 +29,8 @@ use tokio::task::coop;
 
 use super::scratch;
 use super::seat::Seat;
+use crate::handover::record::Seal;
+use crate::tls::{self, Channel};
 
 /// How much room is made for a client that sends much.
 const BULK: usize = 64 * 1024;
@@ -32,6 +38,9 @@ const BULK: usize = 64 * 1024;
 /// How much is moved for one step of a task's budget, of which it has 128 before it lets others go first. Counted
 /// by calls alone, one connection would move 8 MiB at a time.
 const STEP: usize = 4 * 1024;
+
+/// How much may be unread when more is read only to see whether the end has come: one record of TLS.
+const AHEAD: usize = 16 * 1024;
 
 /// The work of a chunk, in bytes that are moved: with it, 8 Ki chunks are a turn as 512 KiB are.
 const CHUNK: usize = 64;
@@ -61,7 +70,9 @@ enum Stream {
 /// system call.
 pub(super) struct Socket {
     stream: RefCell<Stream>,
-    /// Read, and not yet taken.
+    /// Boxed, so that a connection without TLS pays for a pointer.
+    channel: Option<Box<RefCell<Channel>>>,
+    /// Read, and not yet taken: plaintext.
     unread: RefCell<BytesMut>,
     seat: Rc<Seat>,
 }
@@ -89,7 +100,14 @@ impl Wire {
             Stream::Unix(UnixStream::from_std(socket.into())?)
         };
         let (stream, unread) = (RefCell::new(stream), RefCell::new(BytesMut::from(&unread[..])));
-        Ok(Wire(Rc::new(Socket { stream, unread, seat })))
+        Ok(Wire(Rc::new(Socket { stream, channel: None, unread, seat })))
+    }
+
+    /// From now on what is read and written goes by way of `channel`. Of one that is sole.
+    pub(super) fn seal(self, channel: Channel) -> io::Result<Wire> {
+        let socket =
+            Rc::into_inner(self.0).ok_or_else(|| io::Error::other("somebody still reads from it"))?;
+        Ok(Wire(Rc::new(Socket { channel: Some(Box::new(RefCell::new(channel))), ..socket })))
     }
 
     /// Whether nobody else reads from it or watches it, so that it can be given up.
@@ -97,17 +115,23 @@ impl Wire {
         Rc::strong_count(&self.0) == 1
     }
 
-    /// The socket, of which this thread's reactor knows nothing any more, and what is unread.
-    pub(super) fn give_up(self) -> io::Result<(OwnedFd, Vec<u8>)> {
+    /// The socket, of which this thread's reactor knows nothing any more, what is unread, and the TLS connection
+    /// around it.
+    pub(super) fn give_up(self) -> io::Result<(OwnedFd, Vec<u8>, Option<Seal>)> {
         // Who reads a request's content has let go of the socket when the request has ended.
-        let Some(Socket { stream, unread, .. }) = Rc::into_inner(self.0) else {
+        let Some(Socket { stream, channel, unread, .. }) = Rc::into_inner(self.0) else {
             return Err(io::Error::other("somebody still reads from it"));
+        };
+        let seal = match channel.map(|channel| channel.into_inner().give_up()) {
+            Some(None) => return Err(io::Error::other("its TLS connection is broken")),
+            Some(seal) => seal,
+            None => None,
         };
         let socket = match stream.into_inner() {
             Stream::Tcp(stream) => stream.into_std()?.into(),
             Stream::Unix(stream) => stream.into_std()?.into(),
         };
-        Ok((socket, unread.into_inner().into()))
+        Ok((socket, unread.into_inner().into(), seal))
     }
 
     pub(super) fn share(&self) -> Rc<Socket> {
@@ -124,6 +148,11 @@ impl Deref for Wire {
 }
 
 impl Socket {
+    /// Whether the beginning of something is here that cannot be told yet.
+    pub(super) fn holds_partial(&self) -> bool {
+        self.channel.as_ref().is_some_and(|channel| channel.borrow().has_partial())
+    }
+
     /// What has been read and not been taken. Not to be held across a call that reads.
     pub(super) fn unread(&self) -> RefMut<'_, BytesMut> {
         self.unread.borrow_mut()
@@ -137,8 +166,26 @@ impl Socket {
         }
     }
 
+    /// Puts what is unread into `buffer`, as much as there is room for; whether there was something.
+    fn take_unread(&self, buffer: &mut ReadBuf<'_>) -> bool {
+        let mut unread = self.unread.borrow_mut();
+        if unread.is_empty() {
+            return false;
+        }
+        let count = unread.len().min(buffer.remaining());
+        buffer.put_slice(&unread[..count]);
+        unread.advance(count);
+        if unread.is_empty() {
+            *unread = BytesMut::new();
+        }
+        true
+    }
+
     /// Reads more behind what is unread; how much, 0 at the end.
     pub(super) fn poll_fill(&self, gulp: Gulp, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Some(channel) = &self.channel {
+            return self.poll_open(channel, usize::MAX, cx);
+        }
         let mut unread = self.unread.borrow_mut();
         let stream = &mut *self.stream.borrow_mut();
         let read = match gulp {
@@ -167,6 +214,33 @@ impl Socket {
         Poll::Ready(Ok(read))
     }
 
+    /// The same by way of the channel, with so much of the space that is lent for it. What comes is plaintext, however
+    /// much of it there is.
+    fn poll_open(
+        &self,
+        channel: &RefCell<Channel>,
+        most: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let (mut channel, mut unread) = (channel.borrow_mut(), self.unread.borrow_mut());
+        let polled = tls::lend(|space| {
+            let most = most.min(space.len());
+            channel.poll_fill(&mut *self.stream.borrow_mut(), &mut unread, &mut space[..most], cx)
+        });
+        if unread.is_empty() {
+            // Nor is what its last record was opened into to be held while more is waited for.
+            *unread = BytesMut::new();
+        }
+        if polled.is_pending() && channel.has_partial() {
+            // It has begun to send: a record has the time that a head has.
+            self.seat.heard();
+        }
+        let read = ready!(polled)?;
+        charge(read, cx);
+        self.noted(read);
+        Poll::Ready(Ok(read))
+    }
+
     fn noted(&self, read: usize) {
         if read > 0 {
             self.seat.heard();
@@ -177,6 +251,9 @@ impl Socket {
 
     /// Whether something to read is here, unread or still in the socket, which is asked.
     pub(super) fn has_something(&self) -> bool {
+        if let Some(channel) = &self.channel {
+            return !self.unread.borrow().is_empty() || self.has_something_sealed(channel);
+        }
         let mut unread = self.unread.borrow_mut();
         if !unread.is_empty() {
             return true;
@@ -189,9 +266,31 @@ impl Socket {
         read > 0
     }
 
+    /// A key update, or an end, is nothing.
+    fn has_something_sealed(&self, channel: &RefCell<Channel>) -> bool {
+        let (mut channel, mut unread) = (channel.borrow_mut(), self.unread.borrow_mut());
+        let mut cx = Context::from_waker(Waker::noop());
+        let polled = tls::lend(|space| {
+            channel.poll_fill(&mut Now(&self.stream.borrow()), &mut unread, space, &mut cx)
+        });
+        match polled {
+            Poll::Ready(Ok(read)) => self.noted(read),
+            Poll::Ready(Err(_)) => return false,
+            Poll::Pending if channel.has_partial() => self.seat.heard(),
+            Poll::Pending => {}
+        }
+        if unread.is_empty() {
+            *unread = BytesMut::new();
+        }
+        !unread.is_empty() || channel.has_partial()
+    }
+
     /// Ready with true when the client has sent its last byte and all of it has been read, with false
-    /// when something is there, of which nothing is read: then nobody will be woken for more.
+    /// when something is there, of which nothing more is read: then nobody will be woken for more.
     pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if let Some(channel) = &self.channel {
+            return self.poll_end_sealed(channel, cx);
+        }
         let stream = self.stream.borrow();
         loop {
             ready!(stream.poll_read_ready(cx))?;
@@ -207,10 +306,25 @@ impl Socket {
         }
     }
 
+    /// Only a record that is opened says whether it is the end. What is not is unread from then on, where whoever wants
+    /// it looks first; so that nobody has to be told.
+    fn poll_end_sealed(&self, channel: &RefCell<Channel>, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        while self.unread.borrow().len() < AHEAD {
+            if ready!(self.poll_open(channel, tls::SPACE, cx))? == 0 {
+                return Poll::Ready(Ok(true));
+            }
+        }
+        Poll::Ready(Ok(false))
+    }
+
+    /// After pending, the same bytes are to be given again, in front of whatever has come behind them.
     pub(super) fn poll_write(&self, slices: &[IoSlice<'_>], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let written = ready!(match &mut *self.stream.borrow_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        let stream = &mut *self.stream.borrow_mut();
+        let written = ready!(match &self.channel {
+            None => stream.poll_write_vectored(slices, cx),
+            Some(channel) => {
+                tls::lend(|space| channel.borrow_mut().poll_write(stream, slices, space, cx))
+            }
         })?;
         charge(written, cx);
         self.seat.wrote();
@@ -219,7 +333,19 @@ impl Socket {
 
     /// Writes these bytes, as far as they go, past everything else: nothing else may wait to be written.
     pub(super) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::net::send(&*self.stream.borrow(), bytes, rustix::net::SendFlags::NOSIGNAL)?)
+        let stream = self.stream.borrow();
+        match &self.channel {
+            None => stream.send(bytes),
+            Some(channel) => channel.borrow_mut().write_now(bytes, |sealed| stream.send(sealed)),
+        }
+    }
+
+    /// Says that this side sends no more, as far as the socket takes that now. Without TLS closing says it.
+    pub(super) fn say_end(&self) {
+        if let Some(channel) = &self.channel {
+            let mut cx = Context::from_waker(Waker::noop());
+            let _ = channel.borrow_mut().poll_shutdown(&mut Now(&self.stream.borrow()), &mut cx);
+        }
     }
 
     /// Another descriptor of the socket.
@@ -238,6 +364,29 @@ impl Socket {
 }
 
 impl Stream {
+    fn poll_write_vectored(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = rustix::net::SendFlags::NOSIGNAL | rustix::net::SendFlags::DONTWAIT;
+        Ok(rustix::net::send(self, bytes, flags)?)
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
@@ -263,6 +412,68 @@ impl Stream {
             Stream::Tcp(stream) => stream.try_io(Interest::READABLE, peek),
             Stream::Unix(stream) => stream.try_io(Interest::READABLE, peek),
         }
+    }
+}
+
+/// As a channel reads and writes it.
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Stream::poll_read(self.get_mut(), cx, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_write_vectored(&[IoSlice::new(bytes)], cx)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Stream::poll_shutdown(self.get_mut(), cx)
+    }
+}
+
+/// The socket as it is now: nobody is woken for what comes later.
+struct Now<'a>(&'a Stream);
+
+fn now<T>(done: io::Result<T>) -> Poll<io::Result<T>> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        done => Poll::Ready(done),
+    }
+}
+
+impl AsyncRead for Now<'_> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let received = rustix::net::recv(self.0, buffer.initialize_unfilled(), RecvFlags::DONTWAIT);
+        let (_, read) = ready!(now(received.map_err(Into::into)))?;
+        buffer.advance(read);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Now<'_> {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        now(self.0.send(bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -298,14 +509,13 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut unread = self.unread.borrow_mut();
-        if !unread.is_empty() {
-            let count = unread.len().min(buffer.remaining());
-            buffer.put_slice(&unread.split_to(count));
-            if unread.is_empty() {
-                *unread = BytesMut::new();
-            }
+        if self.take_unread(buffer) {
             self.seat.heard();
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(channel) = &self.channel {
+            ready!(self.poll_open(channel, usize::MAX, cx))?;
+            self.take_unread(buffer);
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
@@ -340,10 +550,11 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self.stream.borrow_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        let stream = &mut *self.stream.borrow_mut();
+        if let Some(channel) = &self.channel {
+            ready!(channel.borrow_mut().poll_shutdown(stream, cx))?;
         }
+        stream.poll_shutdown(cx)
     }
 }
 

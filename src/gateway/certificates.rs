@@ -40,7 +40,7 @@ pub struct Certificates {
 impl Control {
     /// Those of the generation that serves now.
     pub(super) fn watch_certificates(&mut self) {
-        let places = self.office.blueprint.borrow().tls.places();
+        let places = self.office.certificates.borrow().places();
         self.certificates.watch = None;
         if places.is_empty() {
             if std::mem::take(&mut self.certificates.kept) {
@@ -71,7 +71,7 @@ impl Control {
             self.certificates.touched = true;
             return;
         }
-        let directory = Arc::clone(&self.office.blueprint.borrow().tls);
+        let directory = Arc::clone(&self.office.certificates.borrow());
         self.then(async move {
             let look = tokio::task::spawn_blocking(move || {
                 let now = SystemTime::now();
@@ -98,7 +98,7 @@ impl Control {
             }
         }
         self.warn_of_ends(&shown);
-        if Arc::ptr_eq(&directory, &self.office.blueprint.borrow().tls)
+        if Arc::ptr_eq(&directory, &self.office.certificates.borrow())
             && changes.iter().any(|change| matches!(change, Change::Taken(_)))
         {
             self.keep_certificates();
@@ -109,7 +109,8 @@ impl Control {
     }
 
     fn warn_of_ends(&mut self, shown: &[Shown]) {
-        let is_shown = |chain: &str, end: i64| shown.iter().any(|pair| pair.chain == chain && pair.not_after == end);
+        let is_shown =
+            |chain: &str, end: i64| shown.iter().any(|pair| pair.chain == chain && pair.not_after == end);
         self.certificates.warned.retain(|(chain, end), _| is_shown(chain, *end));
         for pair in shown {
             let Some(days) = WARNED.into_iter().rev().find(|days| pair.days_left < *days) else { continue };
@@ -129,7 +130,7 @@ impl Control {
 
     /// With the keeper, in memory: for a gateway that comes in the place of this one while a file is broken.
     fn keep_certificates(&mut self) {
-        let kept = self.office.blueprint.borrow().tls.keep();
+        let kept = self.office.certificates.borrow().keep();
         let content = serde_json::to_vec(&kept).map(zeroize::Zeroizing::new);
         let sealed = content.map_err(std::io::Error::from);
         self.certificates.kept = true;
@@ -143,8 +144,11 @@ impl Control {
 /// What served in another process, for files that do not load.
 pub fn taken(memory: Option<OwnedFd>) -> Kept {
     let Some(memory) = memory else { return Kept::default() };
-    let content = sealed::open(memory, "memory of certificates", MOST).map(zeroize::Zeroizing::new);
-    let kept = content.and_then(|content| Ok(serde_json::from_slice(&content)?));
+    let content = sealed::open(memory, "memory of certificates", MOST);
+    let kept = content.and_then(|content| {
+        let content = zeroize::Zeroizing::new(content);
+        Ok(serde_json::from_slice(&content[..])?)
+    });
     kept.unwrap_or_else(|error| {
         tracing::warn!("cannot use the certificates that the keeper has: {error}, reading the files only");
         Kept::default()

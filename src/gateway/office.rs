@@ -23,7 +23,7 @@ use crate::lifecycle::Phase;
 use crate::listener::threads::Threads;
 use crate::telemetry::ledger::{Fate, Ledger, Lineage};
 use crate::telemetry::log;
-use crate::tls::Tickets;
+use crate::tls::{Directory, Tickets};
 
 /// What control loop and admin sockets share, on one thread.
 pub struct Office {
@@ -32,6 +32,8 @@ pub struct Office {
     pub last_reload: RefCell<Option<Reload>>,
     pub log: log::Handle,
     pub tickets: Arc<Tickets>,
+    /// The same as the blueprint's.
+    pub certificates: RefCell<Arc<Directory>>,
     /// What those before this gateway have left.
     lineage: RefCell<Lineage>,
     start: StartedWith,
@@ -54,6 +56,7 @@ impl Office {
         start: &Start,
         blueprint: Arc<Blueprint>,
         tickets: Arc<Tickets>,
+        certificates: Arc<Directory>,
         threads: Rc<Threads>,
         log: log::Handle,
         queue: mpsc::UnboundedSender<Input>,
@@ -72,6 +75,7 @@ impl Office {
             last_reload: RefCell::new(None),
             log,
             tickets,
+            certificates: RefCell::new(certificates),
             lineage: RefCell::new(Lineage::begin(
                 start.gateway,
                 start.lost,

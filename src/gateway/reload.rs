@@ -65,7 +65,7 @@ enum Step {
     None,
     Drafted(Draft),
     Refused(Vec<String>),
-    Installing { blueprint: Arc<Blueprint>, warnings: Vec<String> },
+    Installing { blueprint: Arc<Blueprint>, tls: Arc<Directory>, warnings: Vec<String> },
 }
 
 impl Reloads {
@@ -106,8 +106,9 @@ fn tell(waiting: &mut Vec<oneshot::Sender<Verdict>>, verdict: &Verdict) {
 /// What a draft is made from.
 struct Plan {
     directory: PathBuf,
-    /// Some of it must be kept, because only a restart can change it.
-    current: Arc<Blueprint>,
+    /// What must be kept, because only a restart can change it.
+    current: Arc<Settings>,
+    certificates: Arc<Directory>,
     tickets: Arc<Tickets>,
     names_passed: Vec<String>,
     threads: usize,
@@ -122,7 +123,8 @@ impl Control {
         let wanted = std::mem::take(&mut self.reloads.wanted);
         let plan = Plan {
             directory: self.start.directory.clone(),
-            current: Arc::clone(&self.office.blueprint.borrow()),
+            current: Arc::clone(&self.office.blueprint.borrow().settings),
+            certificates: Arc::clone(&self.office.certificates.borrow()),
             tickets: Arc::clone(&self.office.tickets),
             names_passed: self.names_passed(),
             threads: self.office.running_threads(),
@@ -165,9 +167,10 @@ impl Control {
         let Step::Drafted(draft) = std::mem::replace(&mut self.reloads.step, Step::None) else { return };
         let Draft { settings, routes, access, tls, warnings } = draft;
         let via = self.office.blueprint.borrow().via.clone();
-        let blueprint = Arc::new(Blueprint { number, settings, routes, access, via, tls });
+        let blueprint =
+            Arc::new(Blueprint { number, settings, routes, access, via, tls: Arc::clone(&tls) as _ });
         let next = Arc::clone(&blueprint);
-        self.reloads.step = Step::Installing { blueprint, warnings };
+        self.reloads.step = Step::Installing { blueprint, tls, warnings };
         let threads = Rc::clone(&self.threads);
         self.then(async move {
             threads.install(next).await;
@@ -176,12 +179,14 @@ impl Control {
     }
 
     pub(super) fn announce_reloaded(&mut self, generation: u64) {
-        let Step::Installing { blueprint, warnings } = std::mem::replace(&mut self.reloads.step, Step::None)
+        let Step::Installing { blueprint, tls, warnings } =
+            std::mem::replace(&mut self.reloads.step, Step::None)
         else {
             return;
         };
         self.office.log.set_level(blueprint.settings.log.level);
         self.office.blueprint.replace(blueprint);
+        self.office.certificates.replace(tls);
         let summary = self.office.summary();
         let line = summary.line(&self.start.directory);
         tracing::info!(message_id = event::RELOADED, generation, "configuration reloaded: {line}");
@@ -267,12 +272,12 @@ impl Plan {
     fn draft(&self, sources: &Sources) -> Result<Draft, Refusal> {
         let loaded = config::parse(sources).map_err(|errors| refused(&errors))?;
         let needs_restart =
-            needs_restart(&self.current.settings, &loaded.settings, &self.names_passed, &self.directory);
+            needs_restart(&self.current, &loaded.settings, &self.names_passed, &self.directory);
         if !needs_restart.is_empty() {
             return Err(Refusal::Errors(needs_restart));
         }
         let around = Around {
-            before: Some(&self.current.tls),
+            before: Some(&self.certificates),
             kept: &Kept::default(),
             tickets: &self.tickets,
             now: SystemTime::now(),

@@ -79,6 +79,9 @@ pub struct Connection {
     pub age_ms: u64,
     /// Since its last request was answered, or since the bytes in `unread` began to come.
     pub idle_ms: u64,
+    /// Its TLS handshake is still to come, and `unread` is the beginning of that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub greeting: bool,
     /// The TLS connection around it, if there is one. `unread` is of its plaintext.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<Box<Seal>>,

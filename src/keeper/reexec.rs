@@ -87,7 +87,13 @@ impl State {
         let sockets = self.sockets.iter().map(|socket| socket.fd);
         let controls = self.gateways.iter().map(|gateway| gateway.control);
         let askers = self.askers.iter().map(|(_, fd)| *fd);
-        [self.snapshot].into_iter().chain(self.certificates).chain(sockets).chain(controls).chain(askers).chain(self.stored.clone())
+        [self.snapshot]
+            .into_iter()
+            .chain(self.certificates)
+            .chain(sockets)
+            .chain(controls)
+            .chain(askers)
+            .chain(self.stored.clone())
     }
 }
 

@@ -218,7 +218,8 @@ impl Keeper {
 
     /// Everything that a keeper is.
     fn state(&self) -> Option<State> {
-        let Household { directory, program, pseudonym, sockets, accepted, certificates, .. } = &self.household;
+        let Household { directory, program, pseudonym, sockets, accepted, certificates, .. } =
+            &self.household;
         let socket = |socket: &Opened| SocketState {
             record: socket.record.clone(),
             fd: socket.fd.as_raw_fd(),

@@ -468,11 +468,10 @@ impl Keeper {
             certificates: household.certificates.is_some(),
         };
         let snapshot = household.accepted.snapshot.as_fd();
-        let fds: Vec<BorrowedFd<'_>> =
-            std::iter::once(snapshot)
-                .chain(sockets.iter().map(|socket| socket.fd.as_fd()))
-                .chain(household.certificates.as_ref().map(|memory| memory.as_fd()))
-                .collect();
+        let fds: Vec<BorrowedFd<'_>> = std::iter::once(snapshot)
+            .chain(sockets.iter().map(|socket| socket.fd.as_fd()))
+            .chain(household.certificates.as_ref().map(|memory| memory.as_fd()))
+            .collect();
         gateway.start(start, &fds).await
     }
 

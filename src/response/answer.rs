@@ -122,6 +122,8 @@ fn detail(failure: &Failure) -> Cow<'static, str> {
         Failure::Late(deadline, limit) => return late(*deadline, *limit).into(),
         Failure::NoRoute => "Nothing is served at this address.",
         Failure::Misdirected => "This host is not served here.",
+        Failure::WrongName => "This connection was made for another host; it takes one of its own.",
+        Failure::PlainHttp => "This port speaks TLS: ask it by https.",
         Failure::ConnectRefused => "Tunnels are not allowed here.",
         Failure::UnsupportedVersion => "This version of HTTP is not spoken here.",
         Failure::UnknownCoding => "The transfer coding of the request is not known here.",
@@ -141,6 +143,7 @@ fn detail(failure: &Failure) -> Cow<'static, str> {
         Failure::ClientSilent => "The rest of the request did not arrive in time.",
         Failure::NoEndpoint => "The application is not running.",
         Failure::Unreachable(_) => "The application cannot be reached.",
+        Failure::Untrusted(_) | Failure::Handshake(_) => "The application cannot be reached safely.",
         Failure::Unsent(_) | Failure::NoAnswer(_) => {
             "The application closed the connection without an answer."
         }

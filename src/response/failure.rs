@@ -57,6 +57,10 @@ pub enum Failure {
     NoRoute,
     /// The authority is not served here (RFC 9110, section 15.5.20).
     Misdirected,
+    /// The authority is served, but not to who has asked TLS for another name.
+    WrongName,
+    /// Plain HTTP where TLS is spoken.
+    PlainHttp,
     /// `CONNECT` where no route allows it.
     ConnectRefused,
     /// A major version of HTTP that is not spoken here (RFC 9110, section 15.6.6).
@@ -91,6 +95,10 @@ pub enum Failure {
     NoEndpoint,
     /// No connection to the endpoint.
     Unreachable(String),
+    /// The endpoint is not proven to be the one that it was taken for.
+    Untrusted(String),
+    /// The endpoint and hitless do not agree on TLS.
+    Handshake(String),
     /// The connection broke before anything of the request was taken by the endpoint.
     Unsent(String),
     /// The connection broke after sending, before the answer.
@@ -145,6 +153,8 @@ impl Failure {
             Failure::BadRequest(_) => last(Client, Headers, 400, "bad-request"),
             Failure::NoRoute => row(Client, Route, Retry::Never, 404, "no-route"),
             Failure::Misdirected => row(Client, Route, Retry::Never, 421, "misdirected"),
+            Failure::WrongName => row(Client, Route, Retry::Never, 421, "wrong-name"),
+            Failure::PlainHttp => last(Client, Headers, 400, "plain-http"),
             Failure::ConnectRefused => row(Policy, Route, Retry::Never, 405, "connect-refused"),
             Failure::UnsupportedVersion => last(Policy, Headers, 505, "unsupported-version"),
             Failure::UnknownCoding => last(Policy, Headers, 501, "unknown-coding"),
@@ -163,6 +173,8 @@ impl Failure {
             Failure::ClientSilent => last(Client, Body, 408, "client-silent"),
             Failure::NoEndpoint => row(Upstream, Connect, Retry::Never, 503, "no-endpoint"),
             Failure::Unreachable(_) => row(Upstream, Connect, Retry::Unsent, 502, "unreachable"),
+            Failure::Untrusted(_) => row(Upstream, Connect, Retry::Unsent, 502, "untrusted"),
+            Failure::Handshake(_) => row(Upstream, Connect, Retry::Unsent, 502, "handshake"),
             Failure::Unsent(_) => row(Upstream, Send, Retry::Unsent, 502, "unsent"),
             Failure::NoAnswer(_) => row(Upstream, Await, Retry::Safe, 502, "no-answer"),
             Failure::BadAnswer(_) => row(Upstream, Await, Retry::Never, 502, "bad-answer"),
@@ -216,6 +228,8 @@ impl fmt::Display for Failure {
             Failure::BadRequest(reason) => write!(f, "bad request: {reason}"),
             Failure::NoRoute => f.write_str("no route fits"),
             Failure::Misdirected => f.write_str("the host is not served here"),
+            Failure::WrongName => f.write_str("the connection was made for a host with another certificate"),
+            Failure::PlainHttp => f.write_str("plain HTTP where TLS is spoken"),
             Failure::ConnectRefused => f.write_str("no route allows CONNECT"),
             Failure::UnsupportedVersion => f.write_str("the version of HTTP is not spoken here"),
             Failure::UnknownCoding => f.write_str("the transfer coding is not known here"),
@@ -249,6 +263,8 @@ impl fmt::Display for Failure {
             Failure::ClientSilent => f.write_str("the client stopped sending its content"),
             Failure::NoEndpoint => f.write_str("the service has no endpoint"),
             Failure::Unreachable(cause) => write!(f, "cannot connect to the endpoint: {cause}"),
+            Failure::Untrusted(cause) => write!(f, "cannot trust the endpoint: {cause}"),
+            Failure::Handshake(cause) => write!(f, "cannot agree on TLS with the endpoint: {cause}"),
             Failure::Unsent(cause) => write!(f, "cannot send to the endpoint: {cause}"),
             Failure::NoAnswer(cause) => write!(f, "the endpoint closed without an answer: {cause}"),
             Failure::BadAnswer(cause) => write!(f, "the endpoint's answer is not HTTP: {cause}"),
@@ -286,6 +302,8 @@ pub(crate) fn every_failure() -> Vec<Failure> {
         BadRequest("no host"),
         NoRoute,
         Misdirected,
+        WrongName,
+        PlainHttp,
         ConnectRefused,
         UnsupportedVersion,
         UnknownCoding,
@@ -303,6 +321,8 @@ pub(crate) fn every_failure() -> Vec<Failure> {
         ClientSilent,
         NoEndpoint,
         Unreachable(cause()),
+        Untrusted(cause()),
+        Handshake(cause()),
         Unsent(cause()),
         NoAnswer(cause()),
         BadAnswer(cause()),
@@ -323,6 +343,7 @@ pub(crate) fn every_failure() -> Vec<Failure> {
             UnsupportedVersion | UnknownCoding | UnknownExpectation | Loop | ManyTunnels(_) => {}
             LongRequestLine(_) | LongFields(_) | ManyFields(_) | LongContent(_) => {}
             SlowHead(_) | SlowContent(_) | SlowReader(_) => {}
+            Untrusted(_) | Handshake(_) | WrongName | PlainHttp => {}
             NoEndpoint | Unreachable(_) | Unsent(_) | NoAnswer(_) | BadAnswer(_) | Truncated(_) => {}
             Late(Deadline::Connect | Deadline::FirstByte | Deadline::Idle | Deadline::Request, _) => {}
             BadUpgrade | NoDescriptor | Drained | Panicked => {}

@@ -30,9 +30,12 @@ pub enum Limit {
     ConnectionsPerAddress,
     /// Newcomers had to wait.
     Descriptors,
+    /// TLS handshakes had to wait.
+    Handshakes,
 }
 
-const LIMITS: [Limit; 3] = [Limit::Connections, Limit::ConnectionsPerAddress, Limit::Descriptors];
+const LIMITS: [Limit; 4] =
+    [Limit::Connections, Limit::ConnectionsPerAddress, Limit::Descriptors, Limit::Handshakes];
 
 impl Limit {
     /// Where it is set.
@@ -41,6 +44,7 @@ impl Limit {
             Limit::Connections => "limits.connections",
             Limit::ConnectionsPerAddress => "limits.connections-per-address",
             Limit::Descriptors => "LimitNOFILE=",
+            Limit::Handshakes => "tls.handshakes",
         }
     }
 }
@@ -56,6 +60,8 @@ pub struct Counters {
     accepted: Counter,
     connections: Door,
     attempts: Counter,
+    handshakes: Counter,
+    handshakes_refused: Counter,
     bytes_received: Counter,
     bytes_sent: Counter,
     limits: [Counter; LIMITS.len()],
@@ -75,6 +81,8 @@ impl Counters {
             accepted: Counter::default(),
             connections: Door::default(),
             attempts: Counter::default(),
+            handshakes: Counter::default(),
+            handshakes_refused: Counter::default(),
             bytes_received: Counter::default(),
             bytes_sent: Counter::default(),
             limits: Default::default(),
@@ -130,6 +138,16 @@ impl Counters {
         self.attempts.add(1);
     }
 
+    /// A client has agreed on TLS.
+    pub fn shook_hands(&self) {
+        self.handshakes.add(1);
+    }
+
+    /// A client of TLS was refused, or has gone before the end of its handshake.
+    pub fn refused_handshake(&self) {
+        self.handshakes_refused.add(1);
+    }
+
     /// Bytes of content that came from clients.
     pub fn received(&self, bytes: u64) {
         self.bytes_received.add(bytes);
@@ -180,6 +198,8 @@ impl Counters {
             client_gone: account.client_gone,
             cut,
             attempts: self.attempts.value(),
+            handshakes: self.handshakes.value(),
+            handshakes_refused: self.handshakes_refused.value(),
             tunnels_opened: account.tunnels.begun,
             tunnels_adopted: account.tunnels.adopted,
             tunnels_open: account.tunnels.open,
@@ -256,6 +276,9 @@ pub struct Totals {
     pub cut: u64,
     /// Requests sent to endpoints, retries included.
     pub attempts: u64,
+    /// TLS connections with clients.
+    pub handshakes: u64,
+    pub handshakes_refused: u64,
     pub tunnels_opened: u64,
     pub tunnels_adopted: u64,
     pub tunnels_open: u64,
@@ -298,6 +321,8 @@ impl AddAssign<&Totals> for Totals {
         self.client_gone += other.client_gone;
         self.cut += other.cut;
         self.attempts += other.attempts;
+        self.handshakes += other.handshakes;
+        self.handshakes_refused += other.handshakes_refused;
         self.tunnels_opened += other.tunnels_opened;
         self.tunnels_adopted += other.tunnels_adopted;
         self.tunnels_open += other.tunnels_open;

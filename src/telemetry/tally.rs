@@ -43,10 +43,12 @@ pub enum Ending {
 
 /// The codes of the table of failures (`response::failure`) that have a counter of their own;
 /// any other code is counted as [`OTHER`].
-pub const CODES: [&str; 33] = [
+pub const CODES: [&str; 37] = [
     "bad-request",
     "no-route",
     "misdirected",
+    "wrong-name",
+    "plain-http",
     "connect-refused",
     "unsupported-version",
     "unknown-coding",
@@ -64,6 +66,8 @@ pub const CODES: [&str; 33] = [
     "client-silent",
     "no-endpoint",
     "unreachable",
+    "untrusted",
+    "handshake",
     "unsent",
     "no-answer",
     "bad-answer",

@@ -29,6 +29,7 @@
 //! 5 and 6; RFC 5246, sections 6 and 7.
 //! Must not know: HTTP, handshakes, certificates.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -64,6 +65,10 @@ pub enum Role {
     Server,
 }
 
+/// Whoever keeps the tickets of a server, for later connections: called with each, without the header of its message.
+/// They come before the first data, if at all.
+pub type Tickets = Box<dyn FnMut(&[u8]) + Send>;
+
 #[derive(Debug)]
 pub struct Channel {
     role: Role,
@@ -89,6 +94,16 @@ pub struct Channel {
     unopened: bool,
     /// Nothing can be read or written any more.
     broken: bool,
+    /// Until there is data.
+    tickets: Option<Taker>,
+}
+
+struct Taker(Tickets);
+
+impl fmt::Debug for Taker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a taker of tickets")
+    }
 }
 
 /// What the peer did wrong, with the alert that says so (RFC 8446, section 6.2).
@@ -112,6 +127,14 @@ impl Wrong {
             // It has the last word.
             Wrong::Alert(_) => None,
         }
+    }
+}
+
+/// The alert that was the end of a connection, if it was one of the other side.
+pub fn alert_in(error: &io::Error) -> Option<u8> {
+    match error.get_ref()?.downcast_ref()? {
+        Wrong::Alert(number) => Some(*number),
+        Wrong::Record(_) | Wrong::Unexpected(_) => None,
     }
 }
 
@@ -142,7 +165,13 @@ impl Channel {
             update_owed: seal.update_owed,
             unopened: !seal.partial.is_empty(),
             broken: false,
+            tickets: None,
         })
+    }
+
+    /// The tickets of the server are given to `tickets`, as long as it stays in this process.
+    pub fn keep_tickets(&mut self, tickets: Tickets) {
+        self.tickets = Some(Taker(tickets));
     }
 
     /// Everything that it takes to [adopt](Channel::adopt) it; the names are for the caller to add. `None` of one that
@@ -167,6 +196,11 @@ impl Channel {
     /// Whether the socket ended without a word of TLS, so that something may be missing (RFC 8446, section 6.1).
     pub fn was_cut(&self) -> bool {
         self.cut
+    }
+
+    /// Whether a record has begun to come that is not whole, or has not been looked at.
+    pub fn has_partial(&self) -> bool {
+        !self.partial.is_empty()
     }
 
     /// Whether something waits to be written to the socket.
@@ -251,7 +285,10 @@ impl Channel {
             return Err(Wrong::Unexpected("another record in the middle of a handshake message"));
         }
         match content {
-            Content::Data if plain.len() > begin => self.idle = 0,
+            Content::Data if plain.len() > begin => {
+                self.idle = 0;
+                self.tickets = None;
+            }
             Content::Data => self.idles()?,
             Content::Alert | Content::Handshake => {
                 let message = plain.split_off(begin);
@@ -298,7 +335,11 @@ impl Channel {
             let message = self.message.split_to(4 + length);
             match (self.version, self.role, kind) {
                 (Version::Tls13, _, KEY_UPDATE) => self.update_read(&message[4..])?,
-                (Version::Tls13, Role::Client, NEW_SESSION_TICKET) => {}
+                (Version::Tls13, Role::Client, NEW_SESSION_TICKET) => {
+                    if let Some(Taker(take)) = &mut self.tickets {
+                        take(&message[4..]);
+                    }
+                }
                 (Version::Tls12, Role::Client, HELLO_REQUEST) if length == 0 => {}
                 _ => return Err(Wrong::Unexpected("a handshake message after the handshake")),
             }

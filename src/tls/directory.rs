@@ -16,9 +16,10 @@ use std::time::SystemTime;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{KeyLog, NoKeyLog, ServerConfig, version};
+use rustls::{ServerConfig, version};
 
 use super::clients::Authorities;
+use super::handshake::{Choose, Keys};
 use super::material::{Fault, Kept, Slot, Sources};
 use super::pair::{Pair, seconds};
 use super::tickets::Tickets;
@@ -105,22 +106,6 @@ impl Directory {
         Load { settings, around, directory: Directory::default(), warnings: vec![], errors: vec![] }.load()
     }
 
-    /// What a client is answered with that asks for this name, in lower case; `None` when nobody here has it.
-    pub fn config(&self, name: Option<&str>) -> Option<Arc<ServerConfig>> {
-        let door = &self.doors[self.door(name)?];
-        Some(Arc::clone(&door.config.read().unwrap_or_else(PoisonError::into_inner)))
-    }
-
-    /// Whether a client that has asked for `name` may be answered for `host`: whether it would have been shown the same
-    /// pairs, and asked for the same certificate (RFC 9110, section 15.5.20).
-    pub fn agrees(&self, name: Option<&str>, host: &str) -> bool {
-        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-        // An address is no name that a client could have asked for (RFC 6066, section 3).
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
-        let host = if address && !self.exact.contains_key(&host) { None } else { Some(&host[..]) };
-        self.door(name).is_some_and(|door| self.door(host) == Some(door))
-    }
-
     fn door(&self, name: Option<&str>) -> Option<usize> {
         let Some(name) = name else { return self.common };
         let suffixes = || {
@@ -196,6 +181,22 @@ impl Directory {
     }
 }
 
+impl Choose for Directory {
+    fn config(&self, name: Option<&str>) -> Option<Arc<ServerConfig>> {
+        let door = &self.doors[self.door(name)?];
+        Some(Arc::clone(&door.config.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Whether it would have been shown the same pairs, and asked for the same certificate (RFC 9110, section 15.5.20).
+    fn agrees(&self, name: Option<&str>, host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        // An address is no name that a client could have asked for (RFC 6066, section 3).
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+        let host = if address && !self.exact.contains_key(&host) { None } else { Some(&host[..]) };
+        self.door(name).is_some_and(|door| self.door(host) == Some(door))
+    }
+}
+
 fn taken(slot: &Slot<Pair>, pair: &Pair) -> String {
     let until =
         jiff::Timestamp::from_second(pair.not_after()).map_or_else(|_| "?".into(), |at| at.to_string());
@@ -236,13 +237,9 @@ impl Makings {
         config.max_early_data_size = 0;
         config.send_half_rtt_data = false;
         config.enable_secret_extraction = true;
-        config.key_log = key_log();
+        config.key_log = Arc::new(Keys);
         Ok(Arc::new(config))
     }
-}
-
-fn key_log() -> Arc<dyn KeyLog> {
-    Arc::new(NoKeyLog {})
 }
 
 /// The pairs of a door: the faster signatures first.

@@ -151,6 +151,15 @@ impl Half {
         Some(Half { version: Version::Tls13, suite, material: Material::Secret(secret), key, iv, number })
     }
 
+    /// The key and the iv of a secret of TLS 1.3.
+    #[cfg(test)]
+    pub(super) fn derived(suite: Suite, secret: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let (mut key, mut iv) = (vec![0; suite.algorithm().key_len()], vec![0; aead::NONCE_LEN]);
+        expand_label(suite, secret, b"key", &mut key);
+        expand_label(suite, secret, b"iv", &mut iv);
+        (key, iv)
+    }
+
     /// TLS 1.2, at the record `number`. For AES-GCM `iv` is the salt and what the explicit nonces begin at.
     pub(super) fn tls12(suite: Suite, key: Secret, iv: [u8; aead::NONCE_LEN], number: u64) -> Option<Half> {
         let cipher = cipher(suite, &key)?;

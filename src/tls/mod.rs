@@ -9,6 +9,7 @@ mod channel;
 mod clients;
 mod der;
 mod directory;
+pub mod handshake;
 mod keys;
 mod material;
 mod pair;
@@ -17,9 +18,22 @@ mod tests;
 mod tickets;
 mod watch;
 
-pub use channel::{Channel, Role, SPACE};
-pub use clients::identity;
+use std::cell::RefCell;
+
+pub use channel::{Channel, Role, SPACE, alert_in};
 pub use directory::{Around, Change, Directory, Shown};
 pub use material::{Fault, Kept};
 pub use tickets::Tickets;
 pub use watch::Watch;
+
+/// So many records are read or written at once.
+const RECORDS: usize = 4;
+
+thread_local! {
+    static LENT: RefCell<Box<[u8; RECORDS * SPACE]>> = RefCell::new(Box::new([0; RECORDS * SPACE]));
+}
+
+/// Lends the space that a [`Channel`] reads and writes by, which all of a thread's connections share.
+pub fn lend<T>(borrower: impl FnOnce(&mut [u8]) -> T) -> T {
+    LENT.with_borrow_mut(|space| borrower(&mut space[..]))
+}

@@ -123,7 +123,8 @@ impl Sight {
             step.is_some_and(|(folder, name)| self.trail.contains(&(folder.to_owned(), name.to_owned())))
                 || self.trail.iter().any(|(folder, _)| folder == path)
         };
-        !matches!(event.kind, EventKind::Access(_)) && (event.need_rescan() || event.paths.iter().any(is_on_trail))
+        !matches!(event.kind, EventKind::Access(_))
+            && (event.need_rescan() || event.paths.iter().any(is_on_trail))
     }
 }
 
@@ -187,11 +188,7 @@ mod tests {
         let step = |folder: PathBuf, name: &str| (folder, OsString::from(name));
         assert_eq!(
             trail(&at.join("tls.crt")),
-            [
-                step(at.clone(), "tls.crt"),
-                step(at.clone(), "..data"),
-                step(at.join("..2026_11"), "tls.crt")
-            ]
+            [step(at.clone(), "tls.crt"), step(at.clone(), "..data"), step(at.join("..2026_11"), "tls.crt")]
         );
         assert_eq!(trail(&at.join("none/x.pem")), [step(at.clone(), "none")]);
         symlink("loop", at.join("loop")).unwrap();

@@ -58,7 +58,7 @@ mod tests;
 pub use content::{Content, ContentError, ContentFault, ContentState, End};
 pub use incoming::Incoming;
 pub use line::{Line, Socket};
-pub use upgraded::Upgraded;
+pub use upgraded::{GivenUp, Upgraded};
 
 use std::cell::Cell;
 use std::rc::Rc;

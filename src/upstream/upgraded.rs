@@ -13,12 +13,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::http2::Carried;
 use super::line::{Line, Socket};
+use crate::handover::record::Seal;
+use crate::tls::{Channel, Role};
 
 /// Bytes of another protocol, in both directions.
 pub struct Upgraded {
     /// Read already.
     ahead: Bytes,
     stream: Stream,
+}
+
+/// A whole connection on its way to another process.
+pub struct GivenUp {
+    pub socket: OwnedFd,
+    /// The TLS around it, if there is.
+    pub seal: Option<Box<Seal>>,
+    /// What was read of it, of its plaintext.
+    pub ahead: Vec<u8>,
 }
 
 enum Stream {
@@ -39,9 +50,15 @@ impl Upgraded {
         Upgraded { ahead: Bytes::new(), stream: Stream::Http2(stream) }
     }
 
-    /// A whole connection, of which `ahead` was read, as [`Upgraded::give_up`] gave it away elsewhere.
-    pub fn adopt(socket: OwnedFd, ahead: Vec<u8>) -> io::Result<Upgraded> {
-        Ok(Upgraded::http1(Line::new(Socket::adopt(socket)?), ahead.into()))
+    /// A whole connection, as [`Upgraded::give_up`] gave it away elsewhere.
+    pub fn adopt(given: GivenUp) -> io::Result<Upgraded> {
+        let GivenUp { socket, seal, ahead } = given;
+        let mut line = Line::new(Socket::adopt(socket)?);
+        if let Some(seal) = seal {
+            let channel = Channel::adopt(Role::Client, &seal);
+            line = line.secured(channel.ok_or_else(|| io::Error::other("its TLS is not known here"))?);
+        }
+        Ok(Upgraded::http1(line, ahead.into()))
     }
 
     /// Whether it is a whole connection that nobody else has, so that it can go elsewhere.
@@ -49,10 +66,13 @@ impl Upgraded {
         matches!(&self.stream, Stream::Http1(line) if line.is_sole())
     }
 
-    /// The socket, and what was read of it. Of one that is [whole](Upgraded::is_whole).
-    pub fn give_up(self) -> io::Result<(OwnedFd, Vec<u8>)> {
+    /// What goes elsewhere. Of one that is [whole](Upgraded::is_whole).
+    pub fn give_up(self) -> io::Result<GivenUp> {
         match self.stream {
-            Stream::Http1(line) => Ok((line.into_fd()?, self.ahead.into())),
+            Stream::Http1(line) => {
+                let (socket, seal, behind) = line.into_parts()?;
+                Ok(GivenUp { socket, seal, ahead: [&self.ahead[..], &behind].concat() })
+            }
             Stream::Http2(_) => Err(io::Error::other("it is one stream of many")),
         }
     }

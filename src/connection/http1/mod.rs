@@ -68,19 +68,14 @@ enum End {
 
 /// Serves until the connection ends; gives it back if it speaks HTTP/2.
 pub(super) async fn serve(wire: Wire, seat: &Rc<Seat>) -> Option<Wire> {
-    let mut connection =
-        Connection { wire, seat, phase: HEAD, limits: limits(&settings::Limits::default()), grace: None };
-    let end = std::future::poll_fn(|cx| connection.poll(cx)).await;
-    let wire = connection.wire;
-    match end {
-        End::Http2 => return Some(wire),
-        End::Gone => {}
-        End::Reset => wire.reset_on_close(),
-        End::Closed => Box::pin(linger::close(wire, seat)).await,
-        End::Moved => moving::depart(wire, seat),
-        End::Tunnel(tunnel) => Box::pin(tunnel.run(seat, wire)).await,
-    }
-    None
+    Connection::new(wire, seat).serve().await
+}
+
+/// Answers what came by this failure, and ends the connection.
+pub(super) async fn refuse(wire: Wire, seat: &Rc<Seat>, failure: Failure) {
+    let mut connection = Connection::new(wire, seat);
+    connection.refuse(failure);
+    connection.serve().await;
 }
 
 struct Connection<'a> {
@@ -103,7 +98,25 @@ enum Phase {
 
 const HEAD: Phase = Phase::Head(head::Reader::NEW);
 
-impl Connection<'_> {
+impl<'a> Connection<'a> {
+    fn new(wire: Wire, seat: &'a Rc<Seat>) -> Connection<'a> {
+        Connection { wire, seat, phase: HEAD, limits: limits(&settings::Limits::default()), grace: None }
+    }
+
+    async fn serve(mut self) -> Option<Wire> {
+        let end = std::future::poll_fn(|cx| self.poll(cx)).await;
+        let Connection { wire, seat, .. } = self;
+        match end {
+            End::Http2 => return Some(wire),
+            End::Gone => {}
+            End::Reset => wire.reset_on_close(),
+            End::Closed => Box::pin(linger::close(wire, seat)).await,
+            End::Moved => moving::depart(wire, seat),
+            End::Tunnel(tunnel) => Box::pin(tunnel.run(seat, wire)).await,
+        }
+        None
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         self.seat.attend(cx);
         loop {
@@ -162,7 +175,8 @@ impl Connection<'_> {
         if unread.is_empty() {
             return Ok(false);
         }
-        if self.seat.requests() == 0 {
+        // With TLS it has been agreed on (RFC 9113, section 3.2).
+        if self.seat.requests() == 0 && !self.seat.is_sealed() {
             match protocol(&unread) {
                 None if !self.seat.has_ended() => return Ok(false),
                 Some(Protocol::Http2) => return Err(End::Http2),
@@ -204,7 +218,8 @@ impl Connection<'_> {
     /// Whether something of a head is here. The empty line that may come before one is nothing.
     fn has_begun(&self) -> bool {
         let unread = self.wire.unread();
-        matches!(self.phase, Phase::Head(_)) && !matches!(&unread[..], b"" | b"\r\n")
+        let begun = !matches!(&unread[..], b"" | b"\r\n") || self.wire.holds_partial();
+        begun && matches!(self.phase, Phase::Head(_))
     }
 
     /// The answer is written: what comes next?
@@ -272,7 +287,7 @@ impl Connection<'_> {
                 ready!(self.poll_at(since.max(self.seat.idle_since()) + order.idle_grace, cx));
                 Poll::Ready(self.last_look())
             }
-            Stage::HandingOver { since } if idle && let Some(at) = self.seat.came_back(since) => {
+            Stage::HandingOver { since } if idle && let Some(at) = self.seat.stays(since) => {
                 let grace = self.seat.local().generation().blueprint.settings.drain.idle_grace;
                 ready!(self.poll_at(at.max(self.seat.idle_since()) + grace, cx));
                 Poll::Ready(self.last_look())

@@ -77,7 +77,7 @@ fn a_connection_whose_bytes_are_all_taken_holds_no_buffer() {
 fn the_future_of_an_adopted_tunnel_is_small() {
     use crate::connection::tunnel;
     use crate::handover::record;
-    use crate::upstream::Upgraded;
+    use crate::upstream::{GivenUp, Upgraded};
 
     block_on(async {
         let ((_client, socket), (_endpoint, other)) = (pair(), pair());
@@ -94,7 +94,7 @@ fn the_future_of_an_adopted_tunnel_is_small() {
             seal: None,
         };
         let wire = Wire::new(socket, Vec::new(), Rc::clone(&seat)).unwrap();
-        let endpoint = Upgraded::adopt(other, Vec::new()).unwrap();
+        let endpoint = Upgraded::adopt(GivenUp { socket: other, seal: None, ahead: Vec::new() }).unwrap();
         let size = std::mem::size_of_val(&tunnel::resume(&seat, record, wire, endpoint));
         assert!(size <= 3072, "{size} bytes");
     });

@@ -16,6 +16,7 @@ mod moving_tunnels;
 mod reload;
 mod requests;
 mod stress;
+mod tls;
 mod tunnels;
 mod world;
 

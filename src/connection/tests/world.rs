@@ -190,8 +190,14 @@ pub(super) fn blueprint(number: u64, settings: Settings) -> Arc<Blueprint> {
     let settings = Arc::new(settings);
     let routes = Arc::new(Table::new(&settings));
     let access = crate::telemetry::access::AccessLog::silent();
-    let via = crate::policy::Via::new("test");
-    Arc::new(Blueprint { number, settings, routes, access, via, tls: Default::default() })
+    Arc::new(Blueprint {
+        number,
+        settings,
+        routes,
+        access,
+        via: crate::policy::Via::new("test"),
+        tls: super::tls::directory(),
+    })
 }
 
 /// These services on one listener.
@@ -312,6 +318,7 @@ impl Origin {
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<rustls::StreamOwned<rustls::ClientConnection, TcpStream>>),
 }
 
 /// One end of a connection, with what was read too far.
@@ -325,6 +332,8 @@ pub(super) struct Peer {
 pub(super) enum End {
     Closed,
     Reset,
+    /// Of TLS: without close_notify.
+    Cut,
 }
 
 impl Peer {
@@ -332,8 +341,22 @@ impl Peer {
         match &stream {
             Stream::Tcp(stream) => stream.set_read_timeout(Some(PATIENCE)).unwrap(),
             Stream::Unix(stream) => stream.set_read_timeout(Some(PATIENCE)).unwrap(),
+            Stream::Tls(stream) => stream.sock.set_read_timeout(Some(PATIENCE)).unwrap(),
         }
         Peer { stream, read: Vec::new() }
+    }
+
+    /// A client of TLS, before its handshake.
+    pub(super) fn tls(address: SocketAddr, connection: rustls::ClientConnection) -> Peer {
+        let socket = TcpStream::connect(address).unwrap();
+        socket.set_nodelay(true).unwrap();
+        Peer::new(Stream::Tls(Box::new(rustls::StreamOwned::new(connection, socket))))
+    }
+
+    /// The TLS of a client, and its socket.
+    pub(super) fn within(&mut self) -> &mut rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+        let Stream::Tls(stream) = &mut self.stream else { unreachable!() };
+        stream
     }
 
     pub(super) fn of(stream: UnixStream) -> Peer {
@@ -357,6 +380,7 @@ impl Peer {
         match &mut self.stream {
             Stream::Tcp(stream) => stream.write_all(bytes.as_ref()).unwrap(),
             Stream::Unix(stream) => stream.write_all(bytes.as_ref()).unwrap(),
+            Stream::Tls(stream) => stream.write_all(bytes.as_ref()).unwrap(),
         }
     }
 
@@ -365,6 +389,10 @@ impl Peer {
         match &mut self.stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+            Stream::Tls(stream) => {
+                stream.conn.send_close_notify();
+                stream.flush().unwrap();
+            }
         }
     }
 
@@ -412,6 +440,7 @@ impl Peer {
         let read = match &mut self.stream {
             Stream::Tcp(stream) => stream.read(&mut space),
             Stream::Unix(stream) => stream.read(&mut space),
+            Stream::Tls(stream) => stream.read(&mut space),
         };
         match read {
             Ok(0) => Err(End::Closed),
@@ -420,6 +449,7 @@ impl Peer {
                 Ok(count)
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(End::Reset),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(End::Cut),
             Err(error) => panic!("{error}; read so far: {:?}", String::from_utf8_lossy(&self.read)),
         }
     }

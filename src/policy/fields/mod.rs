@@ -84,6 +84,27 @@ pub fn for_upstream(
     set_identity(headers, identity);
 }
 
+/// Says in the field of this name, in lower case, who the client has proven to be; whatever it says there itself is
+/// removed, also in disguise.
+pub fn set_proof(headers: &mut HeaderMap, name: &str, proof: Option<&str>) {
+    let claims = |field: &&HeaderName| {
+        field
+            .as_str()
+            .bytes()
+            .map(|byte| if byte == b'_' { b'-' } else { byte })
+            .eq(name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte }))
+    };
+    let claimed: Vec<HeaderName> = headers.keys().filter(claims).cloned().collect();
+    for name in claimed {
+        headers.remove(name);
+    }
+    if let (Ok(name), Some(Ok(proof))) =
+        (HeaderName::from_bytes(name.as_bytes()), proof.map(HeaderValue::from_str))
+    {
+        headers.insert(name, proof);
+    }
+}
+
 /// Removes what only a trusted proxy may say about where a request comes from, and what nobody may say
 /// in disguise.
 fn disbelieve(headers: &mut HeaderMap, trusted: bool) {

@@ -261,7 +261,7 @@ impl Exchange {
         };
         Poll::Ready(match received {
             // What a write was told of a reset no read is told again: then this is no end.
-            Ok(0) if until_close && !link.line.was_reset() => {
+            Ok(0) if until_close && !link.line.was_cut() => {
                 self.end();
                 Ok(false)
             }

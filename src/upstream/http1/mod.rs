@@ -21,7 +21,6 @@ mod sending;
 
 pub(super) use exchange::Exchange;
 #[cfg(test)]
-#[cfg(test)]
 pub(super) use pool::HASTE;
 pub(super) use pool::Pool;
 
@@ -100,6 +99,12 @@ impl Link {
 
     fn age(&self) -> Duration {
         self.since.get().elapsed()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.line.goodbye();
     }
 }
 

@@ -37,7 +37,7 @@ use super::attempt::{Broken, Reply};
 use super::content::Content;
 use super::dial::dial;
 use super::endpoint::{undialled, unreachable};
-use super::line::{Line, Pulse};
+use super::line::Line;
 use crate::config::settings::Address;
 use crate::response::Failure;
 
@@ -142,7 +142,7 @@ impl Shelf {
     pub(super) fn take(&self, repeatable: bool) -> Option<Rc<Link>> {
         let mut current = self.current.borrow_mut();
         let link = current.as_ref()?;
-        if link.is_open() && (repeatable || link.line.pulse() != Pulse::Dead) {
+        if link.is_open() && (repeatable || !link.line.is_dead()) {
             return Some(Rc::clone(link));
         }
         current.take();
