@@ -17,7 +17,7 @@ use super::control::{Control, Due, Input};
 use crate::handover::control::ToKeeper;
 use crate::handover::sealed;
 use crate::telemetry::event;
-use crate::tls::{Change, Directory, Kept, Shown, Watch};
+use crate::tls::{Change, Directory, Fault, Kept, Shown, Watch};
 
 /// More than all certificates of a host; a reader allocates no more than this.
 const MOST: u64 = 64 << 20;
@@ -139,6 +139,11 @@ impl Control {
             Err(error) => tracing::error!("cannot seal the certificates for the keeper: {error}"),
         }
     }
+}
+
+/// For people.
+pub fn in_lines(faults: &[Fault]) -> Vec<String> {
+    faults.iter().map(ToString::to_string).collect()
 }
 
 /// What served in another process, for files that do not load.

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 
+use super::certificates;
 use super::control::{Control, Input};
 use super::office;
 use crate::admin::{Reload, Verdict};
@@ -282,7 +283,8 @@ impl Plan {
             tickets: &self.tickets,
             now: SystemTime::now(),
         };
-        let (directory, of_pairs) = Directory::load(&loaded.settings, &around).map_err(Refusal::Errors)?;
+        let (directory, of_pairs) = Directory::load(&loaded.settings, &around)
+            .map_err(|faults| Refusal::Errors(certificates::in_lines(&faults)))?;
         let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
         warnings.extend(of_pairs);
         warnings.extend(takes_effect_later(self.threads, &loaded.settings));

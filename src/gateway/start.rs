@@ -107,8 +107,8 @@ async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resourc
     let tickets = Arc::new(Tickets::default());
     let kept = certificates::taken(kept);
     let around = Around { before: None, kept: &kept, tickets: &tickets, now: SystemTime::now() };
-    let (directory, warnings) =
-        Directory::load(&settings, &around).map_err(|faults| Fatal::Start(faults.join("\n")))?;
+    let (directory, warnings) = Directory::load(&settings, &around)
+        .map_err(|faults| Fatal::Start(certificates::in_lines(&faults).join("\n")))?;
     let directory = Arc::new(directory);
     for warning in warnings {
         tracing::warn!("{warning}");

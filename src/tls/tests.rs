@@ -61,10 +61,11 @@ impl House {
         let sources = Sources(vec![Source { name, text: format!("{LISTENERS}{text}") }]);
         let settings = config::parse(&sources).unwrap().settings;
         let around = Around { before, kept, tickets: &self.tickets, now: SystemTime::now() };
-        let said = |said: Vec<String>| said.into_iter().map(|line| self.plain(&line)).collect();
-        Directory::load(&settings, &around)
-            .map(|(directory, warnings)| (directory, said(warnings)))
-            .map_err(said)
+        let plain = |line: String| self.plain(&line);
+        match Directory::load(&settings, &around) {
+            Ok((directory, warnings)) => Ok((directory, warnings.into_iter().map(plain).collect())),
+            Err(faults) => Err(faults.iter().map(ToString::to_string).map(plain).collect()),
+        }
     }
 
     fn directory(&self, text: &str) -> Directory {
