@@ -110,7 +110,7 @@ fn certificates(text: &mut String, status: &Status) -> std::fmt::Result {
     writeln!(text, "\ncertificates")?;
     for Certificate { chain, names, not_after, days_left, fault } in &status.certificates {
         let left = match days_left {
-            ..0 => "EXPIRED".into(),
+            i64::MIN..=-1 => "EXPIRED".into(),
             1 => "1 day left".into(),
             days => format!("{days} days left"),
         };

@@ -480,9 +480,10 @@ pub const KEYS: &[Key] = &[
         kind: Kind::OwnField,
         unset: Unset::Means("the application is not told"),
         summary: "the field in which the application is told who the client is",
-        detail: "What a client sends under this name is removed. The value is the certificate that the client has proven to have, as \
-                 Client-Cert has it (RFC 9440): base64 between colons. Without one there is no such field.",
-        example: "\"Client-Cert\"",
+        detail: "What a client sends under this name is removed. The value is the common name of its certificate, or else the first \
+                 alternative name, and the SHA-256 of the certificate: \"alice; sha256=9f86…\". What is not a letter, a digit or one of \
+                 -._@ in a name is written as in a URL. Without a certificate there is no such field.",
+        example: "\"X-Client\"",
         elsewhere: &["header", "identity"],
     },
     table(&["service.NAME.https"], "how clients come by TLS only", ""),

@@ -14,7 +14,7 @@ use crate::policy::Via;
 use crate::route::Table;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::counters::{Counters, Pen};
-use crate::tls::handshake::Choose;
+use crate::tls::Directory;
 use crate::upstream::Upstream;
 
 /// One accepted configuration, shared by all data threads.
@@ -26,8 +26,8 @@ pub struct Blueprint {
     pub access: Arc<AccessLog>,
     /// What this gateway says of itself in `Via`.
     pub via: Via,
-    /// Which certificate a client gets.
-    pub tls: Arc<dyn Choose + Send + Sync>,
+    /// Which certificate is shown for which name.
+    pub tls: Arc<Directory>,
 }
 
 /// A blueprint with one data thread's own upstreams.

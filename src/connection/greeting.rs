@@ -140,7 +140,7 @@ async fn settle(
             unless_stopped(seat, generation.handshakes.acquire()).await?
         }
     };
-    let answering = hello.answer(wire, came, &*generation.blueprint.tls);
+    let answering = hello.answer(wire, came, |name| generation.blueprint.tls.config(name));
     unless_stopped(seat, answering).await
 }
 

@@ -40,7 +40,7 @@ pub struct Certificates {
 impl Control {
     /// Those of the generation that serves now.
     pub(super) fn watch_certificates(&mut self) {
-        let places = self.office.certificates.borrow().places();
+        let places = self.office.blueprint.borrow().tls.places();
         self.certificates.watch = None;
         if places.is_empty() {
             if std::mem::take(&mut self.certificates.kept) {
@@ -71,7 +71,7 @@ impl Control {
             self.certificates.touched = true;
             return;
         }
-        let directory = Arc::clone(&self.office.certificates.borrow());
+        let directory = Arc::clone(&self.office.blueprint.borrow().tls);
         self.then(async move {
             let look = tokio::task::spawn_blocking(move || {
                 let now = SystemTime::now();
@@ -98,7 +98,7 @@ impl Control {
             }
         }
         self.warn_of_ends(&shown);
-        if Arc::ptr_eq(&directory, &self.office.certificates.borrow())
+        if Arc::ptr_eq(&directory, &self.office.blueprint.borrow().tls)
             && changes.iter().any(|change| matches!(change, Change::Taken(_)))
         {
             self.keep_certificates();
@@ -130,7 +130,7 @@ impl Control {
 
     /// With the keeper, in memory: for a gateway that comes in the place of this one while a file is broken.
     fn keep_certificates(&mut self) {
-        let kept = self.office.certificates.borrow().keep();
+        let kept = self.office.blueprint.borrow().tls.keep();
         let content = serde_json::to_vec(&kept).map(zeroize::Zeroizing::new);
         let sealed = content.map_err(std::io::Error::from);
         self.certificates.kept = true;

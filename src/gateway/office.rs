@@ -23,7 +23,7 @@ use crate::lifecycle::Phase;
 use crate::listener::threads::Threads;
 use crate::telemetry::ledger::{Fate, Ledger, Lineage};
 use crate::telemetry::log;
-use crate::tls::{Directory, Shown, Tickets};
+use crate::tls::{Shown, Tickets};
 
 /// What control loop and admin sockets share, on one thread.
 pub struct Office {
@@ -32,8 +32,6 @@ pub struct Office {
     pub last_reload: RefCell<Option<Reload>>,
     pub log: log::Handle,
     pub tickets: Arc<Tickets>,
-    /// The same as the blueprint's.
-    pub certificates: RefCell<Arc<Directory>>,
     /// What those before this gateway have left.
     lineage: RefCell<Lineage>,
     start: StartedWith,
@@ -56,7 +54,6 @@ impl Office {
         start: &Start,
         blueprint: Arc<Blueprint>,
         tickets: Arc<Tickets>,
-        certificates: Arc<Directory>,
         threads: Rc<Threads>,
         log: log::Handle,
         queue: mpsc::UnboundedSender<Input>,
@@ -75,7 +72,6 @@ impl Office {
             last_reload: RefCell::new(None),
             log,
             tickets,
-            certificates: RefCell::new(certificates),
             lineage: RefCell::new(Lineage::begin(
                 start.gateway,
                 start.lost,
@@ -155,13 +151,7 @@ impl Desk for Office {
             configuration: self.start.directory.clone(),
             listeners: self.start.listeners.clone(),
             services: blueprint.settings.services.iter().map(|service| describe(service)).collect(),
-            certificates: self
-                .certificates
-                .borrow()
-                .shown(SystemTime::now())
-                .into_iter()
-                .map(certificate)
-                .collect(),
+            certificates: blueprint.tls.shown(SystemTime::now()).into_iter().map(certificate).collect(),
             last_reload: self.last_reload.borrow().clone(),
             residue: totals.residue(),
             totals,

@@ -66,7 +66,7 @@ enum Step {
     None,
     Drafted(Draft),
     Refused(Vec<String>),
-    Installing { blueprint: Arc<Blueprint>, tls: Arc<Directory>, warnings: Vec<String> },
+    Installing { blueprint: Arc<Blueprint>, warnings: Vec<String> },
 }
 
 impl Reloads {
@@ -125,7 +125,7 @@ impl Control {
         let plan = Plan {
             directory: self.start.directory.clone(),
             current: Arc::clone(&self.office.blueprint.borrow().settings),
-            certificates: Arc::clone(&self.office.certificates.borrow()),
+            certificates: Arc::clone(&self.office.blueprint.borrow().tls),
             tickets: Arc::clone(&self.office.tickets),
             names_passed: self.names_passed(),
             threads: self.office.running_threads(),
@@ -168,10 +168,9 @@ impl Control {
         let Step::Drafted(draft) = std::mem::replace(&mut self.reloads.step, Step::None) else { return };
         let Draft { settings, routes, access, tls, warnings } = draft;
         let via = self.office.blueprint.borrow().via.clone();
-        let blueprint =
-            Arc::new(Blueprint { number, settings, routes, access, via, tls: Arc::clone(&tls) as _ });
+        let blueprint = Arc::new(Blueprint { number, settings, routes, access, via, tls });
         let next = Arc::clone(&blueprint);
-        self.reloads.step = Step::Installing { blueprint, tls, warnings };
+        self.reloads.step = Step::Installing { blueprint, warnings };
         let threads = Rc::clone(&self.threads);
         self.then(async move {
             threads.install(next).await;
@@ -180,14 +179,12 @@ impl Control {
     }
 
     pub(super) fn announce_reloaded(&mut self, generation: u64) {
-        let Step::Installing { blueprint, tls, warnings } =
-            std::mem::replace(&mut self.reloads.step, Step::None)
+        let Step::Installing { blueprint, warnings } = std::mem::replace(&mut self.reloads.step, Step::None)
         else {
             return;
         };
         self.office.log.set_level(blueprint.settings.log.level);
         self.office.blueprint.replace(blueprint);
-        self.office.certificates.replace(tls);
         let summary = self.office.summary();
         let line = summary.line(&self.start.directory);
         tracing::info!(message_id = event::RELOADED, generation, "configuration reloaded: {line}");

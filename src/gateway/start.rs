@@ -109,13 +109,12 @@ async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resourc
     let around = Around { before: None, kept: &kept, tickets: &tickets, now: SystemTime::now() };
     let (directory, warnings) = Directory::load(&settings, &around)
         .map_err(|faults| Fatal::Start(certificates::in_lines(&faults).join("\n")))?;
-    let directory = Arc::new(directory);
     for warning in warnings {
         tracing::warn!("{warning}");
     }
     let blueprint = Arc::new(Blueprint {
         number: start.generation,
-        tls: Arc::clone(&directory) as _,
+        tls: Arc::new(directory),
         routes: Arc::new(Table::new(&settings)),
         access: AccessLog::new(&settings.log, &log),
         via: Via::new(&start.pseudonym),
@@ -129,8 +128,7 @@ async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resourc
     resources.opened("the data threads", THREADS_LIMIT, move || join(to_join));
 
     let (queue, inputs) = mpsc::unbounded_channel();
-    let office =
-        Rc::new(Office::new(&start, blueprint, tickets, directory, Rc::clone(&threads), log, queue.clone()));
+    let office = Rc::new(Office::new(&start, blueprint, tickets, Rc::clone(&threads), log, queue.clone()));
     let doors = Doors::open(private, Rc::clone(&office) as _)
         .map_err(|error| Fatal::Start(format!("cannot open the admin sockets: {error}")))?;
     let doors = Rc::new(RefCell::new(Some(doors)));

@@ -1,16 +1,19 @@
 //! Clients that prove by a certificate who they are.
 //!
 //! Promises: whoever is asked for a certificate and shows one has shown one that is signed by the authorities of the
-//! service.
-//! Must not know: how an application is told who it is.
+//! service; [`identity`] is a field value that a client cannot bend.
+//! Must not know: which field an application reads it from.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
+use super::der::Certificate;
 use super::material::{Fault, Material};
 use super::pair;
 use crate::config::settings::{Clients, Place};
@@ -52,4 +55,28 @@ impl Authorities {
         let builder = if clients == Clients::Optional { builder.allow_unauthenticated() } else { builder };
         builder.build().map(|verifier| verifier as _).map_err(|error| error.to_string())
     }
+}
+
+/// Who a client has proven to be: the common name of its certificate, or else its first alternative name, and the SHA-256
+/// of the certificate: `alice; sha256=9f86…`. What is not a letter, a digit or one of `-._@` is written as in a URL.
+pub fn identity(chain: &[CertificateDer<'_>]) -> Option<String> {
+    let leaf = chain.first()?;
+    let facts = Certificate::read(leaf);
+    let name =
+        facts.and_then(|facts| facts.common_name.or_else(|| facts.names.first().map(ToString::to_string)));
+    let mut text = String::new();
+    for byte in name.unwrap_or_default().bytes() {
+        match byte {
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'@' => {
+                text.push(char::from(byte))
+            }
+            // INVARIANT: writing to a string does not fail.
+            _ => _ = write!(text, "%{byte:02X}"),
+        }
+    }
+    text.push_str("; sha256=");
+    for byte in digest::digest(&digest::SHA256, leaf).as_ref() {
+        _ = write!(text, "{byte:02x}");
+    }
+    Some(text)
 }

@@ -14,6 +14,7 @@ pub(super) struct Certificate {
     /// Seconds since 1970.
     pub not_before: i64,
     pub not_after: i64,
+    pub common_name: Option<String>,
     pub names: Vec<Name>,
 }
 
@@ -37,13 +38,15 @@ impl std::fmt::Display for Name {
 }
 
 const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
 const INTEGER: u8 = 0x02;
 const OCTETS: u8 = 0x04;
 const OID: u8 = 0x06;
 const BOOLEAN: u8 = 0x01;
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
-/// 2.5.29.17.
+/// 2.5.4.3 and 2.5.29.17.
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
 
 impl Certificate {
@@ -64,7 +67,14 @@ impl Certificate {
                 names = alternative_names(content)?;
             }
         }
-        Some(Certificate { issuer: issuer.to_vec(), subject: subject.to_vec(), not_before, not_after, names })
+        Some(Certificate {
+            common_name: common_name(subject),
+            issuer: issuer.to_vec(),
+            subject: subject.to_vec(),
+            not_before,
+            not_after,
+            names,
+        })
     }
 }
 
@@ -95,6 +105,37 @@ impl<'a> Reader<'a> {
         if self.0.first() == Some(&tag) {
             self.any();
         }
+    }
+}
+
+fn common_name(subject: &[u8]) -> Option<String> {
+    let mut sets = Reader(subject);
+    while let Some(set) = sets.take(SET) {
+        let mut pairs = Reader(set);
+        while let Some(pair) = pairs.take(SEQUENCE) {
+            let mut pair = Reader(pair);
+            if pair.take(OID)? == COMMON_NAME {
+                let (tag, value) = pair.any()?;
+                return text(tag, value).filter(|name| !name.is_empty());
+            }
+        }
+    }
+    None
+}
+
+fn text(tag: u8, value: &[u8]) -> Option<String> {
+    match tag {
+        // UTF8String, PrintableString, IA5String.
+        0x0c | 0x13 | 0x16 => String::from_utf8(value.to_vec()).ok(),
+        // TeletexString: what is in use of it is Latin-1.
+        0x14 => Some(value.iter().map(|byte| char::from(*byte)).collect()),
+        // BMPString.
+        0x1e => {
+            let units: Vec<u16> =
+                value.chunks_exact(2).map(|two| u16::from_be_bytes([two[0], two[1]])).collect();
+            String::from_utf16(&units).ok()
+        }
+        _ => None,
     }
 }
 
@@ -178,6 +219,7 @@ mod tests {
     #[test]
     fn a_certificate_is_read() {
         let read = Certificate::read(&made()).unwrap();
+        assert_eq!(read.common_name.as_deref(), Some("Der Laden"));
         let names: Vec<String> = read.names.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["shop.example", "*.shop.example", "2001:db8::1", "a@shop.example"]);
         assert_eq!(read.issuer, read.subject);

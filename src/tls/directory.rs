@@ -19,7 +19,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, version};
 
 use super::clients::Authorities;
-use super::handshake::{Choose, Keys};
+use super::handshake::Keys;
 use super::material::{Fault, Kept, Slot, Sources};
 use super::pair::{Pair, seconds};
 use super::tickets::Tickets;
@@ -106,6 +106,21 @@ impl Directory {
         Load { settings, around, directory: Directory::default(), warnings: vec![], errors: vec![] }.load()
     }
 
+    /// What a client is answered with that asks for this name, in lower case; `None` when nobody here has it.
+    pub fn config(&self, name: Option<&str>) -> Option<Arc<ServerConfig>> {
+        let door = &self.doors[self.door(name)?];
+        Some(Arc::clone(&door.config.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Whether a client that has asked for `name` may be answered for `host`: whether it would have been shown the same pairs, and asked for the same certificate (RFC 9110, section 15.5.20).
+    pub fn agrees(&self, name: Option<&str>, host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        // An address is no name that a client could have asked for (RFC 6066, section 3).
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+        let host = if address && !self.exact.contains_key(&host) { None } else { Some(&host[..]) };
+        self.door(name).is_some_and(|door| self.door(host) == Some(door))
+    }
+
     fn door(&self, name: Option<&str>) -> Option<usize> {
         let Some(name) = name else { return self.common };
         let suffixes = || {
@@ -178,22 +193,6 @@ impl Directory {
             }
         };
         self.pairs.iter().map(shown).collect()
-    }
-}
-
-impl Choose for Directory {
-    fn config(&self, name: Option<&str>) -> Option<Arc<ServerConfig>> {
-        let door = &self.doors[self.door(name)?];
-        Some(Arc::clone(&door.config.read().unwrap_or_else(PoisonError::into_inner)))
-    }
-
-    /// Whether it would have been shown the same pairs, and asked for the same certificate (RFC 9110, section 15.5.20).
-    fn agrees(&self, name: Option<&str>, host: &str) -> bool {
-        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-        // An address is no name that a client could have asked for (RFC 6066, section 3).
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
-        let host = if address && !self.exact.contains_key(&host) { None } else { Some(&host[..]) };
-        self.door(name).is_some_and(|door| self.door(host) == Some(door))
     }
 }
 

@@ -24,6 +24,7 @@ use rustls::{ClientConfig, ConnectionTrafficSecrets, KeyLog, ProtocolVersion, Se
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::channel::Role;
+use super::clients;
 use crate::handover::record::{Half, Seal};
 use crate::handover::secret::Secret;
 
@@ -130,26 +131,6 @@ impl Secrets {
     }
 }
 
-/// Where the certificates are; see [`hear`] for what is known by then.
-pub trait Choose {
-    /// What a client that asks for this name is answered with; `None`: it is refused.
-    fn config(&self, name: Option<&str>) -> Option<Arc<ServerConfig>>;
-
-    /// Whether a connection on which `name` was asked for may carry requests for `host`.
-    fn agrees(&self, name: Option<&str>, host: &str) -> bool;
-}
-
-/// No certificates at all.
-impl Choose for () {
-    fn config(&self, _: Option<&str>) -> Option<Arc<ServerConfig>> {
-        None
-    }
-
-    fn agrees(&self, _: Option<&str>, _: &str) -> bool {
-        false
-    }
-}
-
 /// The first words of a client.
 pub struct Hello {
     accepted: Accepted,
@@ -187,14 +168,14 @@ pub async fn hear(
 }
 
 impl Hello {
-    /// The rest of the handshake. `came` is what came behind the hello.
+    /// The rest of the handshake, by the configuration for the name that is asked for. `came` is what came behind the hello.
     pub async fn answer(
         self,
         io: &mut (impl AsyncRead + AsyncWrite + Unpin),
         came: BytesMut,
-        directory: &(impl Choose + ?Sized),
+        choose: impl FnOnce(Option<&str>) -> Option<Arc<ServerConfig>>,
     ) -> Result<Established, Refused> {
-        let Some(config) = directory.config(self.name.as_deref()) else {
+        let Some(config) = choose(self.name.as_deref()) else {
             alert(io, UNRECOGNIZED_NAME).await;
             return Err(Refused::UnknownName(self.name));
         };
@@ -212,11 +193,11 @@ impl Hello {
 /// All of the handshake with a client.
 pub async fn accept(
     io: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    directory: &(impl Choose + ?Sized),
+    choose: impl FnOnce(Option<&str>) -> Option<Arc<ServerConfig>>,
 ) -> Result<Established, Refused> {
     let mut came = BytesMut::new();
     let hello = hear(io, &mut came).await?;
-    hello.answer(io, came, directory).await
+    hello.answer(io, came, choose).await
 }
 
 /// All of the handshake with a server.
@@ -341,7 +322,7 @@ fn settle(connection: rustls::Connection, secrets: Secrets, came: BytesMut) -> R
     let newer = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
     // Of a server it has been verified, and nobody asks.
     let identity = match (role, connection.peer_certificates()) {
-        (Role::Server, Some([leaf, ..])) => Some(client_cert(leaf)),
+        (Role::Server, Some(chain)) => clients::identity(chain),
         _ => None,
     };
     let extracted = connection.dangerous_extract_secrets()?;
@@ -376,22 +357,6 @@ fn half(
         return Err(rustls::Error::General("its cipher is not known".into()));
     };
     Ok(Half { secret: key.as_ref().into(), iv: iv.as_ref().into(), number })
-}
-
-/// A certificate as `Client-Cert` says it (RFC 9440, section 2.1).
-fn client_cert(der: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(der.len().div_ceil(3) * 4 + 2);
-    text.push(':');
-    for group in der.chunks(3) {
-        let bits = group.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for digit in 0..4 {
-            let index = (bits >> (18 - 6 * digit)) & 63;
-            text.push(if digit > group.len() { '=' } else { char::from(DIGITS[index as usize]) });
-        }
-    }
-    text.push(':');
-    text
 }
 
 #[cfg(test)]

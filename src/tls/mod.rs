@@ -21,6 +21,7 @@ mod watch;
 use std::cell::RefCell;
 
 pub use channel::{Channel, Role, SPACE, alert_in};
+pub use clients::identity;
 pub use directory::{Around, Change, Directory, Shown};
 pub use material::{Fault, Kept};
 pub use tickets::Tickets;

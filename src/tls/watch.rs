@@ -215,13 +215,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path();
         let file = at.join("x.pem");
-        notices(&[file.clone()], || fs::write(&file, "made").unwrap());
-        notices(&[file.clone()], || fs::write(&file, "written over").unwrap());
-        notices(&[file.clone()], || {
+        notices(std::slice::from_ref(&file), || fs::write(&file, "made").unwrap());
+        notices(std::slice::from_ref(&file), || fs::write(&file, "written over").unwrap());
+        notices(std::slice::from_ref(&file), || {
             fs::write(at.join("new"), "renamed").unwrap();
             fs::rename(at.join("new"), &file).unwrap();
         });
-        notices(&[file.clone()], || fs::remove_file(&file).unwrap());
+        notices(std::slice::from_ref(&file), || fs::remove_file(&file).unwrap());
         // As certbot has it.
         for folder in ["archive", "live"] {
             fs::create_dir(at.join(folder)).unwrap();

@@ -1,21 +1,22 @@
 //! TLS at the front: handshakes, what is served by them, and connections that move with it.
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
-use rustls::server::WebPkiClientVerifier;
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion, version,
-};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion, version};
+
+use tempfile::TempDir;
 
 use self::pki::{Authority, Pair};
-use super::world::*;
-use crate::config::settings::Settings;
+use super::world::{self, *};
+use crate::config::settings::{self, Clients, HostPattern, Place, Settings};
 use crate::handover::record::{Parcel, Record};
-use crate::tls::handshake::{Choose, Keys, Protocol};
+use crate::tls::handshake::Protocol;
+use crate::tls::{Around, Directory, Kept};
 
 #[allow(dead_code, reason = "other tests use more of it")]
 #[path = "../../../tests/tls/pki.rs"]
@@ -25,52 +26,23 @@ type Version = &'static SupportedProtocolVersion;
 
 const VERSIONS: [Version; 2] = [&version::TLS12, &version::TLS13];
 
-/// `a.example` and `b.example` with one certificate; clients of `closed.example` prove who they are.
-struct Names {
-    open: Arc<ServerConfig>,
-    closed: Arc<ServerConfig>,
-}
-
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("one"));
 static ALICE: LazyLock<Pair> = LazyLock::new(|| AUTHORITY.client("alice").pair());
-static NAMES: LazyLock<Arc<Names>> = LazyLock::new(|| {
-    let nobody = WebPkiClientVerifier::no_client_auth();
-    let roots = Arc::new(roots());
-    let somebody =
-        WebPkiClientVerifier::builder_with_provider(roots, Arc::new(aws_lc_rs::default_provider()));
-    let config = |verifier| {
-        let pair = AUTHORITY.leaf(&["a.example", "b.example", "closed.example"]).pair();
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(pair.certificates(), pair.private_key())
-            .unwrap();
-        config.alpn_protocols = vec![Protocol::Http2.name().to_vec(), Protocol::Http1.name().to_vec()];
-        config.key_log = Arc::new(Keys);
-        config.enable_secret_extraction = true;
-        Arc::new(config)
-    };
-    Arc::new(Names { open: config(nobody), closed: config(somebody.build().unwrap()) })
+/// With the files of the authority and of one pair.
+static FOLDER: LazyLock<(TempDir, PathBuf, settings::Pair)> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = AUTHORITY.write(folder.path(), "authority");
+    let pair = AUTHORITY.leaf(&["app.example", "b.example", "closed.example"]).pair();
+    let (chain, key) = pair.write(folder.path(), "pair");
+    let pair = settings::Pair { chain: Place::File(chain), key: Place::File(key) };
+    (folder, authority, pair)
 });
 
-impl Choose for Names {
-    fn config(&self, name: Option<&str>) -> Option<Arc<ServerConfig>> {
-        match name? {
-            "a.example" | "b.example" => Some(Arc::clone(&self.open)),
-            "closed.example" => Some(Arc::clone(&self.closed)),
-            _ => None,
-        }
-    }
-
-    fn agrees(&self, name: Option<&str>, host: &str) -> bool {
-        (name == Some("closed.example")) == (host == "closed.example")
-    }
-}
-
-/// What every gateway of these tests answers handshakes by.
-pub(super) fn directory() -> Arc<dyn Choose + Send + Sync> {
-    Arc::clone(&*NAMES) as _
+/// What a gateway of these tests answers handshakes by.
+pub(super) fn directory(settings: &Settings) -> Arc<Directory> {
+    let (kept, tickets) = (Kept::default(), Arc::default());
+    let around = Around { before: None, kept: &kept, tickets: &tickets, now: SystemTime::now() };
+    Arc::new(Directory::load(settings, &around).unwrap().0)
 }
 
 fn roots() -> RootCertStore {
@@ -98,12 +70,22 @@ fn client(gateway: &Gateway, name: &'static str, config: ClientConfig) -> Peer {
 }
 
 fn connect(gateway: &Gateway, version: Version) -> Peer {
-    client(gateway, "a.example", config(version, Some(Protocol::Http1), None))
+    client(gateway, "app.example", config(version, Some(Protocol::Http1), None))
 }
 
-/// The same with TLS on its listener.
+/// The same with TLS on its listener, for `app.example` and `b.example`. Clients of `closed.example` prove who they are.
 fn secure(mut settings: Settings) -> Settings {
     settings.listeners[0].tls = true;
+    let (_, authority, pair) = &*FOLDER;
+    let mut open = settings::Service::clone(&settings.services[0]);
+    open.tls.certificates = vec![pair.clone()];
+    let mut closed = open.clone();
+    open.routes[0].hosts = ["app.example", "b.example"].map(|host| HostPattern::Exact(host.into())).to_vec();
+    closed.name = "closed".into();
+    closed.routes[0].hosts = vec![HostPattern::Exact("closed.example".into())];
+    closed.tls.clients = Clients::Required;
+    closed.tls.client_ca = Some(Place::File(authority.clone()));
+    settings.services = vec![Arc::new(open), Arc::new(closed)];
     settings
 }
 
@@ -137,7 +119,8 @@ fn content_of_any_length_goes_both_ways() {
         let origin = Origin::start();
         let gateway = gateway(secure(only(&origin)));
         let mut client = connect(&gateway, version);
-        let head = format!("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {}\r\n\r\n", content.len());
+        let head =
+            format!("POST / HTTP/1.1\r\nHost: app.example\r\nContent-Length: {}\r\n\r\n", content.len());
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let (mut endpoint, _) = origin.request();
@@ -183,11 +166,11 @@ fn who_does_not_speak_tls_is_told_and_nobody_else_notices() {
 fn only_what_was_agreed_on_is_spoken() {
     let gateway = gateway(secure(answering("secret")));
     for protocol in [Some(Protocol::Http1), None] {
-        let mut one = client(&gateway, "a.example", config(&version::TLS13, protocol, None));
+        let mut one = client(&gateway, "app.example", config(&version::TLS13, protocol, None));
         one.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         assert!(one.head().starts_with("http/1.1 505 "));
     }
-    let mut two = client(&gateway, "a.example", config(&version::TLS13, Some(Protocol::Http2), None));
+    let mut two = client(&gateway, "app.example", config(&version::TLS13, Some(Protocol::Http2), None));
     two.send(GET);
     let (came, _) = two.rest();
     assert!(!came.starts_with(b"HTTP/1.1"), "{}", String::from_utf8_lossy(&came));
@@ -204,10 +187,10 @@ fn http2_is_served_when_it_was_agreed_on() {
     block_on(async {
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         let socket = tokio::net::TcpStream::connect(address).await.unwrap();
-        let stream = connector.connect(ServerName::try_from("a.example").unwrap(), socket).await.unwrap();
+        let stream = connector.connect(ServerName::try_from("app.example").unwrap(), socket).await.unwrap();
         let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
         let driver = tokio::spawn(connection);
-        for (host, status) in [("a.example", 200), ("b.example", 200), ("closed.example", 421)] {
+        for (host, status) in [("app.example", 200), ("b.example", 200), ("closed.example", 421)] {
             let request = http::Request::get(format!("https://{host}/")).body(()).unwrap();
             let (answer, _) = client.send_request(request, true).unwrap();
             let answer = answer.await.unwrap();
@@ -225,21 +208,21 @@ fn the_application_is_told_who_the_client_is_and_believes_nobody_else() {
     let origin = Origin::start();
     let mut told = service("app", &origin);
     told.tls.client_field = Some("client-cert".into());
-    let gateway = gateway(secure(settings(vec![told])));
+    let gateway = gateway(secure(world::settings(vec![told])));
     let ask = |host: &str| {
         format!("GET / HTTP/1.1\r\nHost: {host}\r\nClient-Cert: :bWU=:\r\nClient_Cert: me\r\n\r\n")
     };
     let mut alice = client(&gateway, "closed.example", config(&version::TLS13, None, Some(&ALICE)));
     alice.send(ask("closed.example"));
     let (mut endpoint, head) = origin.request();
-    assert_eq!(head.matches("client-cert: :mii").count(), 1, "{head}");
+    assert_eq!(head.matches("client-cert: alice; sha256=").count(), 1, "{head}");
     assert!(!head.contains("bwu=") && !head.contains("client_cert"), "{head}");
     endpoint.send(OK);
     assert_eq!(alice.answer().1, "ok");
-    alice.send(ask("a.example"));
+    alice.send(ask("app.example"));
     assert!(alice.answer().0.starts_with("http/1.1 421 "));
     let mut nobody = connect(&gateway, &version::TLS13);
-    nobody.send(ask("a.example"));
+    nobody.send(ask("app.example"));
     let head = endpoint.head();
     assert!(!head.contains("client-cert") && !head.contains("client_cert"), "{head}");
     endpoint.send(OK);
@@ -292,7 +275,7 @@ fn an_idle_connection_moves_to_and_fro_fifty_times() {
             let moved = move_over(&gateways[from], &gateways[to]);
             let Record::Connection(record) = &moved[0].record else { panic!() };
             let seal = record.seal.as_ref().unwrap();
-            assert_eq!((seal.name.as_deref(), record.unread.len()), (Some("a.example"), 0));
+            assert_eq!((seal.name.as_deref(), record.unread.len()), (Some("app.example"), 0));
             client.send(GET);
             let (head, content) = client.answer();
             assert!(!head.contains("connection: close"), "{head}");
@@ -344,7 +327,7 @@ fn half_a_record_and_half_a_head_move_wherever_they_are_cut() {
 }
 
 const UPGRADE: &str =
-    "GET /ws HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    "GET /ws HTTP/1.1\r\nHost: app.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 const SWITCHING: &str =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 

@@ -190,14 +190,9 @@ pub(super) fn blueprint(number: u64, settings: Settings) -> Arc<Blueprint> {
     let settings = Arc::new(settings);
     let routes = Arc::new(Table::new(&settings));
     let access = crate::telemetry::access::AccessLog::silent();
-    Arc::new(Blueprint {
-        number,
-        settings,
-        routes,
-        access,
-        via: crate::policy::Via::new("test"),
-        tls: super::tls::directory(),
-    })
+    let via = crate::policy::Via::new("test");
+    let tls = super::tls::directory(&settings);
+    Arc::new(Blueprint { number, settings, routes, access, via, tls })
 }
 
 /// These services on one listener.
