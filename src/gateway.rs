@@ -17,6 +17,7 @@
 //! what was opened is closed in reverse order, also after a panic, each within its limit.
 //! Must not know: what is decided about a request.
 
+mod certificates;
 mod changes;
 mod control;
 mod drain;

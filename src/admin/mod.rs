@@ -18,7 +18,7 @@ mod door;
 mod status;
 
 pub use door::{Access, Doors};
-pub use status::{Listener, Reload, Service, Status, Verdict};
+pub use status::{Certificate, Listener, Reload, Service, Status, Verdict};
 
 use std::os::fd::OwnedFd;
 

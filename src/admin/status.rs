@@ -36,6 +36,7 @@ pub struct Status {
     pub configuration: PathBuf,
     pub listeners: Vec<Listener>,
     pub services: Vec<Service>,
+    pub certificates: Vec<Certificate>,
     pub last_reload: Option<Reload>,
     pub totals: Totals,
     /// Requests of which nobody knows what became; 0 or there is a bug.
@@ -61,6 +62,21 @@ pub struct Service {
     pub endpoints: Vec<String>,
     pub protocol: String,
     pub routes: usize,
+}
+
+/// A certificate that is shown to clients.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Certificate {
+    /// The file of its chain.
+    pub chain: String,
+    pub names: Vec<String>,
+    /// RFC 3339.
+    pub not_after: String,
+    /// Below 0 when it has expired.
+    pub days_left: i64,
+    /// Why what is in its files now is not what is shown.
+    pub fault: Option<String>,
 }
 
 /// The reload that was last asked for.

@@ -5,8 +5,12 @@
 //! Must not know: what makes a configuration wrong.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::{DIRECTORY, Fatal, client, code, print, rights};
+use crate::config::settings::Settings;
+use crate::tls::{Around, Directory, Kept};
 use crate::{config, tls};
 
 #[derive(Debug, clap::Args)]
@@ -49,7 +53,25 @@ pub fn check(options: &Options, directory: &Path) -> Result<(), Fatal> {
     if options.show {
         return print(&config::show(&loaded));
     }
-    print(&accepted(&loaded))
+    let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    warnings.extend(of_certificates(&loaded.settings).map_err(|faults| Fatal::new(code::CONFIG, faults))?);
+    print(&accepted(&loaded, &warnings))
+}
+
+/// What there is to say about certificates, or why they cannot be used. What this user may not look at is no fault.
+fn of_certificates(settings: &Settings) -> Result<Vec<String>, String> {
+    let around =
+        Around { before: None, kept: &Kept::default(), tickets: &Arc::default(), now: SystemTime::now() };
+    let faults = match Directory::load(settings, &around) {
+        Ok((_, warnings)) => return Ok(warnings),
+        Err(faults) => faults,
+    };
+    let (hidden, found): (Vec<_>, Vec<_>) = faults.into_iter().partition(|fault| fault.no_right);
+    if found.is_empty() {
+        return Ok(hidden.iter().map(|fault| format!("not checked: {fault}")).collect());
+    }
+    let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
+    Err(lines.join("\n"))
 }
 
 fn explain(key: &str) -> Result<(), Fatal> {
@@ -59,8 +81,8 @@ fn explain(key: &str) -> Result<(), Fatal> {
     }
 }
 
-fn accepted(loaded: &config::Loaded) -> String {
-    let mut text: String = loaded.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+fn accepted(loaded: &config::Loaded, warnings: &[String]) -> String {
+    let mut text: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
     let services = &loaded.settings.services;
     let routes: usize = services.iter().map(|service| service.routes.len()).sum();
     let plural = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::client::{self, Where};
 use super::{Fatal, code, print};
-use crate::admin::Status;
+use crate::admin::{Certificate, Status};
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -39,6 +39,7 @@ fn describe(status: &Status) -> String {
     let _ = head(&mut text, status);
     let _ = listeners(&mut text, status);
     let _ = services(&mut text, status);
+    let _ = certificates(&mut text, status);
     let _ = totals(&mut text, status);
     let _ = reload(&mut text, status);
     text
@@ -98,6 +99,25 @@ fn services(text: &mut String, status: &Status) -> std::fmt::Result {
             "  {:width$}  {hosts}  →  {endpoints}  ({}, {routes})",
             service.name, service.protocol
         )?;
+    }
+    Ok(())
+}
+
+fn certificates(text: &mut String, status: &Status) -> std::fmt::Result {
+    if status.certificates.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\ncertificates")?;
+    for Certificate { chain, names, not_after, days_left, fault } in &status.certificates {
+        let left = match days_left {
+            i64::MIN..=-1 => "EXPIRED".into(),
+            1 => "1 day left".into(),
+            days => format!("{days} days left"),
+        };
+        writeln!(text, "  {}  until {not_after}, {left}  ({chain})", names.join(", "))?;
+        if let Some(fault) = fault {
+            writeln!(text, "    its files cannot be used: {fault}")?;
+        }
     }
     Ok(())
 }
@@ -217,6 +237,21 @@ mod tests {
         assert_eq!(url("0.0.0.0:8080"), "http://localhost:8080/");
         assert_eq!(url("127.0.0.1:80"), "http://127.0.0.1:80/");
         assert_eq!(url("unix:/run/x.sock"), "--unix-socket /run/x.sock http://localhost/");
+    }
+
+    #[test]
+    fn a_certificate_is_told_with_its_end_and_what_is_wrong_with_it() {
+        let certificate = Certificate {
+            chain: "/etc/x.pem".into(),
+            names: vec!["a.example".into(), "b.example".into()],
+            not_after: "2027-01-01T00:00:00Z".into(),
+            days_left: 40,
+            fault: Some("/etc/x.pem: the file is empty; write it again".into()),
+        };
+        let text = describe(&Status { certificates: vec![certificate], ..status(vec![]) });
+        let told = "certificates\n  a.example, b.example  until 2027-01-01T00:00:00Z, 40 days left  (/etc/x.pem)\n    \
+                    its files cannot be used: /etc/x.pem: the file is empty; write it again\n";
+        assert!(text.contains(told), "{text}");
     }
 
     #[test]

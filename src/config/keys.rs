@@ -534,8 +534,9 @@ pub const KEYS: &[Key] = &[
         kind: Kind::OwnField,
         unset: Unset::Means("the application is not told"),
         summary: "the field in which the application is told who the client is",
-        detail: "What a client sends under this name is removed. The common name of its certificate, or else the first alternative \
-                 name, is followed by the SHA-256 of the certificate.",
+        detail: "What a client sends under this name is removed. The value is the common name of its certificate, or else the first \
+                 alternative name, and the SHA-256 of the certificate: \"alice; sha256=9f86…\". What is not a letter, a digit or one of \
+                 -._@ in a name is written as in a URL. Without a certificate there is no such field.",
         example: "\"X-Client\"",
         elsewhere: &["header", "identity"],
     },

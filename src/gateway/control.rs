@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::Fatal;
+use super::certificates::{Certificates, Seen};
 use super::changes::Changes;
 use super::drain::Drain;
 use super::handover::Handovers;
@@ -43,6 +44,9 @@ pub enum Input {
     /// With the connection on which the keeper answers.
     UpgradeAsked(OwnedFd),
     FilesChanged,
+    /// Files of certificates, or it is time to look at them.
+    CertificatesTouched,
+    CertificatesSeen(Option<Seen>),
     Loaded(Box<Loaded>),
     Installed,
     /// No connection is left.
@@ -63,6 +67,8 @@ pub enum Due {
     Progress(u64),
     /// To see whether everything has made progress.
     Beat,
+    /// To count the days that certificates have left.
+    Certificates,
 }
 
 pub struct Control {
@@ -80,6 +86,7 @@ pub struct Control {
     /// Timers and waiting, ended with the loop.
     pub(super) tasks: JoinSet<()>,
     changes: Option<Changes>,
+    pub(super) certificates: Certificates,
     beat: u64,
     /// It ends because a data thread has died, and is to be replaced.
     pub(super) broken: bool,
@@ -115,6 +122,7 @@ impl Control {
             queue,
             tasks: JoinSet::new(),
             changes: None,
+            certificates: Certificates::default(),
             beat: 0,
             broken: false,
         }
@@ -149,6 +157,8 @@ impl Control {
     /// Until the gateway has stopped.
     pub async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) -> Result<(), Fatal> {
         self.watch_files();
+        self.watch_certificates();
+        self.count_days();
         let one_died = self.threads.one_died();
         self.then(async move {
             one_died.await;
@@ -181,6 +191,8 @@ impl Control {
             Input::ReloadAsked(waiting) => self.reload_asked(waiting),
             Input::UpgradeAsked(asker) => self.outbox.send_with(ToKeeper::UpgradeAsked, vec![asker]),
             Input::FilesChanged => self.files_changed(),
+            Input::CertificatesTouched => self.certificates_touched(),
+            Input::CertificatesSeen(seen) => self.certificates_seen(seen),
             Input::Loaded(loaded) => self.loaded(*loaded),
             Input::Installed => self.step(Event::ReloadInstalled),
             Input::Idle => self.step(Event::Idle),
@@ -210,6 +222,7 @@ impl Control {
             Due::Progress(number) if number == self.armed.progress => self.progress(),
             Due::Deadline(_) | Due::Progress(_) => {}
             Due::Beat => self.beat(),
+            Due::Certificates => self.count_days(),
         }
     }
 

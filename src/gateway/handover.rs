@@ -328,11 +328,19 @@ async fn adopt(mut intake: Intake, threads: &Threads, office: &Office, departure
                         office.inherit(*ledger);
                         continue;
                     }
+                    let tickets = match &parcel.record {
+                        Record::Tickets(tickets) => Some(tickets.clone()),
+                        _ => None,
+                    };
                     let departures = departures.borrow().as_ref().and_then(WeakUnboundedSender::upgrade);
                     let to_serve = match departures {
                         Some(departures) => departures.send(parcel).map_err(|error| error.0).err(),
                         None => Some(parcel),
                     };
+                    if let Some(tickets) = tickets {
+                        office.tickets.adopt(*tickets);
+                        continue;
+                    }
                     if to_serve.is_some_and(|parcel| threads.adopt(parcel).is_err()) {
                         tracing::error!(
                             "cannot serve a connection that another gateway had: no data thread is left"
@@ -372,6 +380,7 @@ struct Departing {
 
 impl Departing {
     async fn run(mut self) {
+        self.first_word().await;
         loop {
             let mut batch = Vec::new();
             let order = *self.orders.borrow_and_update();
@@ -403,6 +412,20 @@ impl Departing {
             // What is drained now may outlast the mailbox.
             let fate = if order == Order::Send { Fate::Ended } else { Fate::Lost };
             self.last_word(fate).await;
+        }
+    }
+
+    /// What clients resume their sessions with: they come back to whoever accepts.
+    async fn first_word(&mut self) {
+        let tickets = self.office.tickets.record();
+        if tickets.keys.is_empty() || *self.orders.borrow() != Order::Send {
+            return;
+        }
+        let parcel = Parcel { record: Record::Tickets(Box::new(tickets)), fds: vec![] };
+        // A gateway from before there were tickets refuses it, and its clients make whole handshakes.
+        if let Err(Undelivered { error, .. }) = self.send(vec![parcel]).await {
+            self.undeliverable = true;
+            self.tell(&error);
         }
     }
 
@@ -504,6 +527,6 @@ fn count(moved: &mut Moved, record: &Record) {
         Record::Connection(_) => moved.connections += 1,
         Record::Tunnel(_) => moved.tunnels += 1,
         // Not ours, and never adopted.
-        Record::Ledger(_) | Record::Unknown => {}
+        Record::Ledger(_) | Record::Tickets(_) | Record::Unknown => {}
     }
 }

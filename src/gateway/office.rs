@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::{mpsc, oneshot};
@@ -23,7 +23,7 @@ use crate::lifecycle::Phase;
 use crate::listener::threads::Threads;
 use crate::telemetry::ledger::{Fate, Ledger, Lineage};
 use crate::telemetry::log;
-use crate::tls::Tickets;
+use crate::tls::{Shown, Tickets};
 
 /// What control loop and admin sockets share, on one thread.
 pub struct Office {
@@ -151,6 +151,7 @@ impl Desk for Office {
             configuration: self.start.directory.clone(),
             listeners: self.start.listeners.clone(),
             services: blueprint.settings.services.iter().map(|service| describe(service)).collect(),
+            certificates: blueprint.tls.shown(SystemTime::now()).into_iter().map(certificate).collect(),
             last_reload: self.last_reload.borrow().clone(),
             residue: totals.residue(),
             totals,
@@ -201,6 +202,17 @@ fn listener(record: &crate::handover::control::SocketRecord) -> Option<admin::Li
     let Purpose::Listener(name) = &record.purpose else { return None };
     let from = if record.passed { "systemd" } else { "configuration" };
     Some(admin::Listener { name: name.clone(), address: record.address.clone(), from: from.into() })
+}
+
+fn certificate(shown: Shown) -> admin::Certificate {
+    let not_after = jiff::Timestamp::from_second(shown.not_after);
+    admin::Certificate {
+        chain: shown.chain,
+        names: shown.names,
+        not_after: not_after.map_or_else(|_| String::new(), |at| at.to_string()),
+        days_left: shown.days_left,
+        fault: shown.fault,
+    }
 }
 
 fn describe(service: &Service) -> admin::Service {

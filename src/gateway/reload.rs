@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 
+use super::certificates;
 use super::control::{Control, Input};
 use super::office;
 use crate::admin::{Reload, Verdict};
@@ -107,8 +108,9 @@ fn tell(waiting: &mut Vec<oneshot::Sender<Verdict>>, verdict: &Verdict) {
 /// What a draft is made from.
 struct Plan {
     directory: PathBuf,
-    /// Some of it must be kept, because only a restart can change it.
-    current: Arc<Blueprint>,
+    /// What must be kept, because only a restart can change it.
+    current: Arc<Settings>,
+    certificates: Arc<Directory>,
     tickets: Arc<Tickets>,
     names_passed: Vec<String>,
     threads: usize,
@@ -123,7 +125,8 @@ impl Control {
         let wanted = std::mem::take(&mut self.reloads.wanted);
         let plan = Plan {
             directory: self.start.directory.clone(),
-            current: Arc::clone(&self.office.blueprint.borrow()),
+            current: Arc::clone(&self.office.blueprint.borrow().settings),
+            certificates: Arc::clone(&self.office.blueprint.borrow().tls),
             tickets: Arc::clone(&self.office.tickets),
             names_passed: self.names_passed(),
             threads: self.office.running_threads(),
@@ -195,6 +198,7 @@ impl Control {
             None => {}
         }
         self.watch_files();
+        self.watch_certificates();
         self.verdict(Verdict { accepted: true, generation, messages: warnings, stopping: false });
     }
 
@@ -267,17 +271,18 @@ impl Plan {
     fn draft(&self, sources: &Sources) -> Result<Draft, Refusal> {
         let loaded = config::parse(sources).map_err(|errors| refused(&errors))?;
         let needs_restart =
-            needs_restart(&self.current.settings, &loaded.settings, &self.names_passed, &self.directory);
+            needs_restart(&self.current, &loaded.settings, &self.names_passed, &self.directory);
         if !needs_restart.is_empty() {
             return Err(Refusal::Errors(needs_restart));
         }
         let around = Around {
-            before: Some(&self.current.tls),
+            before: Some(&self.certificates),
             kept: &Kept::default(),
             tickets: &self.tickets,
             now: SystemTime::now(),
         };
-        let (directory, of_pairs) = Directory::load(&loaded.settings, &around).map_err(Refusal::Errors)?;
+        let (directory, of_pairs) = Directory::load(&loaded.settings, &around)
+            .map_err(|faults| Refusal::Errors(certificates::in_lines(&faults)))?;
         let (outward, wrong) = tls::outward(&loaded.settings);
         if !wrong.is_empty() {
             return Err(Refusal::Errors(wrong));

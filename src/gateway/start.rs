@@ -15,6 +15,7 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use super::Fatal;
+use super::certificates;
 use super::control::{Control, Input, Outbox};
 use super::office::Office;
 use super::reload::Reloads;
@@ -31,7 +32,7 @@ use crate::policy::Via;
 use crate::route::Table;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::{event, log};
-use crate::tls::{self, Around, Directory, Kept, Tickets};
+use crate::tls::{self, Around, Directory, Tickets};
 
 const LOG_LIMIT: Duration = Duration::from_secs(1);
 const OUTBOX_LIMIT: Duration = Duration::from_millis(500);
@@ -43,6 +44,8 @@ struct Received {
     start: Start,
     sources: Sources,
     sockets: Vec<(SocketRecord, OwnedFd)>,
+    /// The certificates that served, in memory.
+    kept: Option<OwnedFd>,
 }
 
 /// The whole life of a gateway.
@@ -78,15 +81,16 @@ async fn receive(keeper: &Mailbox) -> Result<Option<Received>, String> {
     let snapshot = fds.next().ok_or("no configuration came with the start message")?;
     let content = snapshot::open(snapshot).map_err(|error| error.to_string())?;
     let sources = serde_json::from_slice(&content).map_err(|error| error.to_string())?;
+    let kept = start.certificates.then(|| fds.next_back()).flatten();
     if fds.len() != start.sockets.len() {
         return Err(format!("{} sockets were announced and {} came", start.sockets.len(), fds.len()));
     }
     let sockets = start.sockets.iter().cloned().zip(fds).collect();
-    Ok(Some(Received { start, sources, sockets }))
+    Ok(Some(Received { start, sources, sockets, kept }))
 }
 
 async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resources) -> Result<(), Fatal> {
-    let Received { start, sources, sockets } = received;
+    let Received { start, sources, sockets, kept } = received;
     let loaded = config::parse(&sources).map_err(|errors| Fatal::Start(errors.to_string()))?;
     let settings = loaded.settings;
     let log = log::init("gateway", settings.log.level);
@@ -101,9 +105,10 @@ async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resourc
     resources.opened("the control socket", OUTBOX_LIMIT, move || async move { to_empty.emptied().await });
 
     let tickets = Arc::new(Tickets::default());
-    let around = Around { before: None, kept: &Kept::default(), tickets: &tickets, now: SystemTime::now() };
-    let (directory, warnings) =
-        Directory::load(&settings, &around).map_err(|faults| Fatal::Start(faults.join("\n")))?;
+    let kept = certificates::taken(kept);
+    let around = Around { before: None, kept: &kept, tickets: &tickets, now: SystemTime::now() };
+    let (directory, warnings) = Directory::load(&settings, &around)
+        .map_err(|faults| Fatal::Start(certificates::in_lines(&faults).join("\n")))?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }

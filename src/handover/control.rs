@@ -7,6 +7,7 @@
 //!     │ ◀──────────── Alive, again and again   │
 //!     │ Reload ──────────────────────────────▶ │
 //!     │ ◀──────────── Reloaded + snapshot, or Refused
+//!     │ ◀──────────── Certificates + memory      for the gateway after this one
 //!     │ ◀──────────── UpgradeAsked + connection   the keeper answers who asks, see [`Upgrade`]
 //!     │ Adopt + mailbox ─────────────────────▶ │   what another gateway hands over
 //!     │ ◀──────────── Adopted                  │
@@ -39,7 +40,7 @@ pub const FD_VARIABLE: &str = "HITLESS_CONTROL_FD";
 
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToGateway {
-    /// With the descriptors: the snapshot, then the sockets in their order.
+    /// With the descriptors: the snapshot, then the sockets in their order, then what `certificates` announces.
     Start(Start),
     /// Load the files again.
     Reload,
@@ -96,6 +97,9 @@ pub struct Start {
     /// The file that an upgrade would run.
     #[serde(default)]
     pub program: PathBuf,
+    /// The last descriptor is the memory file of [`ToKeeper::Certificates`].
+    #[serde(default)]
+    pub certificates: bool,
 }
 
 /// A listening socket that comes with [`Start`].
@@ -129,6 +133,8 @@ pub enum ToKeeper {
     Alive,
     /// With the descriptor of the new snapshot.
     Reloaded(Summary),
+    /// With a sealed memory file: the contents of the certificates that are accepted now, with their keys.
+    Certificates,
     Refused {
         generation: u64,
         /// The first message.

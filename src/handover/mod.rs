@@ -11,7 +11,7 @@ mod hex;
 pub mod mailbox;
 pub mod post;
 pub mod record;
-mod sealed;
+pub mod sealed;
 pub mod secret;
 pub mod snapshot;
 mod words;

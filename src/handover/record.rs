@@ -35,6 +35,8 @@ pub enum Record {
     Tunnel(Box<Tunnel>),
     /// The last word of the outgoing gateway: what became of everything it and those before it had. No descriptors.
     Ledger(Box<Ledger>),
+    /// So that whoever comes next resumes its session: the first word of the outgoing gateway. No descriptors.
+    Tickets(Box<Tickets>),
     /// Of a later version.
     #[serde(other)]
     Unknown,
@@ -46,7 +48,7 @@ impl Record {
         match self {
             Record::Connection(_) => Some(1),
             Record::Tunnel(_) => Some(2),
-            Record::Ledger(_) => Some(0),
+            Record::Ledger(_) | Record::Tickets(_) => Some(0),
             Record::Unknown => None,
         }
     }
@@ -56,7 +58,7 @@ impl Record {
         match self {
             Record::Connection(client) => Some(client),
             Record::Tunnel(tunnel) => Some(&tunnel.client),
-            Record::Ledger(_) | Record::Unknown => None,
+            Record::Ledger(_) | Record::Tickets(_) | Record::Unknown => None,
         }
     }
 }
@@ -230,9 +232,13 @@ mod tests {
         let account = Account { admitted: 2, answered: 2, ..Account::default() };
         let services = [("shop".to_owned(), account)].into_iter().collect();
         let ledger = Ledger { gateways: vec![Page { gateway: 4, services, ..Page::default() }] };
-        for record in
-            [Record::Connection(client), Record::Tunnel(Box::new(tunnel)), Record::Ledger(Box::new(ledger))]
-        {
+        let key = TicketKey { name: vec![0, 255], secret: Secret::from(&[7][..]), age_ms: 3 };
+        for record in [
+            Record::Connection(client),
+            Record::Tunnel(Box::new(tunnel)),
+            Record::Ledger(Box::new(ledger)),
+            Record::Tickets(Box::new(Tickets { keys: vec![key] })),
+        ] {
             let text = serde_json::to_string(&record).unwrap();
             assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record, "{text}");
         }

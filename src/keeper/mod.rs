@@ -112,6 +112,7 @@ fn serve(directory: &Path, passed: Vec<Passed>) -> Result<(), Fatal> {
         pseudonym: pseudonym(),
         sockets,
         accepted,
+        certificates: None,
         watchdog: watchdog::interval(),
         log: log.clone(),
     };

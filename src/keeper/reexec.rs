@@ -40,6 +40,9 @@ pub struct State {
     pub pseudonym: String,
     pub generation: u64,
     pub snapshot: RawFd,
+    /// The certificates that a gateway has accepted last.
+    #[serde(default)]
+    pub certificates: Option<RawFd>,
     pub sockets: Vec<SocketState>,
     pub gateways: Vec<GatewayState>,
     /// What an earlier start has left in the fd store, and is not adopted yet.
@@ -84,7 +87,13 @@ impl State {
         let sockets = self.sockets.iter().map(|socket| socket.fd);
         let controls = self.gateways.iter().map(|gateway| gateway.control);
         let askers = self.askers.iter().map(|(_, fd)| *fd);
-        [self.snapshot].into_iter().chain(sockets).chain(controls).chain(askers).chain(self.stored.clone())
+        [self.snapshot]
+            .into_iter()
+            .chain(self.certificates)
+            .chain(sockets)
+            .chain(controls)
+            .chain(askers)
+            .chain(self.stored.clone())
     }
 }
 

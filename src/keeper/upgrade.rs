@@ -218,7 +218,8 @@ impl Keeper {
 
     /// Everything that a keeper is.
     fn state(&self) -> Option<State> {
-        let Household { directory, program, pseudonym, sockets, accepted, .. } = &self.household;
+        let Household { directory, program, pseudonym, sockets, accepted, certificates, .. } =
+            &self.household;
         let socket = |socket: &Opened| SocketState {
             record: socket.record.clone(),
             fd: socket.fd.as_raw_fd(),
@@ -241,6 +242,7 @@ impl Keeper {
             pseudonym: pseudonym.clone(),
             generation: accepted.generation,
             snapshot: accepted.snapshot.as_raw_fd(),
+            certificates: certificates.as_ref().map(AsRawFd::as_raw_fd),
             sockets: sockets.opened.iter().map(socket).collect(),
             gateways: self.gateways.iter().map(gateway).collect(),
             stored: sockets.stored.iter().map(AsRawFd::as_raw_fd).collect(),
@@ -267,6 +269,7 @@ impl Keeper {
             pseudonym: state.pseudonym,
             sockets: Sockets { opened, stored },
             accepted,
+            certificates: state.certificates.map(reexec::own).transpose()?,
             watchdog: watchdog::interval(),
             log,
         };

@@ -45,6 +45,8 @@ pub struct Household {
     pub pseudonym: String,
     pub sockets: Sockets,
     pub accepted: Accepted,
+    /// What a gateway has accepted as certificates, in a sealed memory file that nobody reads here.
+    pub certificates: Option<OwnedFd>,
     pub watchdog: Option<Duration>,
     pub log: log::Handle,
 }
@@ -296,6 +298,8 @@ impl Keeper {
                 self.reloaded(id, summary, fds);
                 return Some(Event::Reloaded(id));
             }
+            // Whoever it is from has accepted them, also one that is not in front yet.
+            ToKeeper::Certificates => self.household.certificates = fds.into_iter().next(),
             ToKeeper::Refused { reason, messages, .. } => {
                 self.report.refused(reason, messages);
                 self.tell_status();
@@ -462,10 +466,13 @@ impl Keeper {
             lost: self.report.deaths(),
             pseudonym: household.pseudonym.clone(),
             program: household.program.clone(),
+            certificates: household.certificates.is_some(),
         };
         let snapshot = household.accepted.snapshot.as_fd();
-        let fds: Vec<BorrowedFd<'_>> =
-            std::iter::once(snapshot).chain(sockets.iter().map(|socket| socket.fd.as_fd())).collect();
+        let fds: Vec<BorrowedFd<'_>> = std::iter::once(snapshot)
+            .chain(sockets.iter().map(|socket| socket.fd.as_fd()))
+            .chain(household.certificates.as_ref().map(|memory| memory.as_fd()))
+            .collect();
         gateway.start(start, &fds).await
     }
 

@@ -45,9 +45,13 @@ pub const HANDED_OVER: &str = "9798382462dd47babc598476f81df031";
 pub const ADOPTED: &str = "69019115d6994dedacfb792a2888ad14";
 /// The other process of a handover is gone: the gateway serves on.
 pub const TAKEN_BACK: &str = "b580e41a9e844f7f86cc00f312189400";
+/// A changed certificate is shown from now on.
+pub const CERTIFICATE_TAKEN: &str = "4b47a595a3d2461095ff76b6a2fcc1ff";
+/// A changed certificate cannot be used; the one before it is shown.
+pub const CERTIFICATE_REFUSED: &str = "23cea30dca1444f2932f29e300715aff";
 
 /// All of them, by name.
-pub const ALL: [(&str, &str); 20] = [
+pub const ALL: [(&str, &str); 22] = [
     ("started", STARTED),
     ("ready", READY),
     ("reloaded", RELOADED),
@@ -68,6 +72,8 @@ pub const ALL: [(&str, &str); 20] = [
     ("handed_over", HANDED_OVER),
     ("adopted", ADOPTED),
     ("taken_back", TAKEN_BACK),
+    ("certificate_taken", CERTIFICATE_TAKEN),
+    ("certificate_refused", CERTIFICATE_REFUSED),
 ];
 
 #[cfg(test)]

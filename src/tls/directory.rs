@@ -102,7 +102,7 @@ pub struct Shown {
 
 impl Directory {
     /// With what there is to say about it, or every fault.
-    pub fn load(settings: &Settings, around: &Around<'_>) -> Result<(Directory, Vec<String>), Vec<String>> {
+    pub fn load(settings: &Settings, around: &Around<'_>) -> Result<(Directory, Vec<String>), Vec<Fault>> {
         Load { settings, around, directory: Directory::default(), warnings: vec![], errors: vec![] }.load()
     }
 
@@ -112,8 +112,7 @@ impl Directory {
         Some(Arc::clone(&door.config.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// Whether a client that has asked for `name` may be answered for `host`: whether it would have been shown the same
-    /// pairs, and asked for the same certificate (RFC 9110, section 15.5.20).
+    /// Whether a client that has asked for `name` may be answered for `host`: whether it would have been shown the same pairs, and asked for the same certificate (RFC 9110, section 15.5.20).
     pub fn agrees(&self, name: Option<&str>, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         // An address is no name that a client could have asked for (RFC 6066, section 3).
@@ -269,11 +268,11 @@ struct Load<'a> {
     around: &'a Around<'a>,
     directory: Directory,
     warnings: Vec<String>,
-    errors: Vec<String>,
+    errors: Vec<Fault>,
 }
 
 impl Load<'_> {
-    fn load(mut self) -> Result<(Directory, Vec<String>), Vec<String>> {
+    fn load(mut self) -> Result<(Directory, Vec<String>), Vec<Fault>> {
         if self.settings.listeners.iter().any(|listener| listener.tls) {
             self.doors();
         }
@@ -328,7 +327,7 @@ impl Load<'_> {
         self.warnings.sort();
         self.warnings.dedup();
         let mut told = BTreeSet::new();
-        self.errors.retain(|error| told.insert(error.clone()));
+        self.errors.retain(|fault| told.insert(fault.to_string()));
     }
 
     fn door(&mut self, alike: &Alike) -> Option<usize> {
@@ -348,7 +347,7 @@ impl Load<'_> {
                 Some(self.directory.doors.len() - 1)
             }
             Err(fault) => {
-                self.errors.push(fault.to_string());
+                self.errors.push(fault);
                 None
             }
         }
@@ -358,14 +357,14 @@ impl Load<'_> {
         let places = vec![pair.chain.clone(), pair.key.clone()];
         let before = self.around.before.map_or(&[][..], |before| &before.pairs);
         let slot = open(places, &mut self.directory.pairs, before, self.around, &mut self.warnings);
-        slot.map_err(|fault| self.errors.push(fault.to_string())).ok()
+        slot.map_err(|fault| self.errors.push(fault)).ok()
     }
 
     fn authorities(&mut self, place: &Place) -> Option<Arc<Slot<Authorities>>> {
         let before = self.around.before.map_or(&[][..], |before| &before.authorities);
         let places = vec![place.clone()];
         let slot = open(places, &mut self.directory.authorities, before, self.around, &mut self.warnings);
-        slot.map_err(|fault| self.errors.push(fault.to_string())).ok()
+        slot.map_err(|fault| self.errors.push(fault)).ok()
     }
 
     /// Warns of a host whose clients will find that no certificate is for it.
@@ -414,8 +413,10 @@ fn open<M: super::material::Material>(
         now: around.now,
         at_start: around.before.is_none(),
     };
+    let sources_have_one = sources.before.is_some() || around.kept.find(&places).is_some();
     let slot = Arc::new(Slot::open(places, &sources)?);
-    warnings.extend(slot.fault().map(|fault| format!("{fault}; until then the one before it stays")));
+    let stays = if sources_have_one { "the one before it stays" } else { "it is shown all the same" };
+    warnings.extend(slot.fault().map(|fault| format!("{fault}; until then {stays}")));
     open.push(Arc::clone(&slot));
     Ok(slot)
 }

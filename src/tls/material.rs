@@ -60,7 +60,7 @@ impl Fault {
 pub struct Kept(Vec<(Vec<String>, Vec<Secret>)>);
 
 impl Kept {
-    fn find(&self, places: &[Place]) -> Option<&[Secret]> {
+    pub(super) fn find(&self, places: &[Place]) -> Option<&[Secret]> {
         let places = names(places);
         self.0.iter().find(|(kept, _)| *kept == places).map(|(_, contents)| &contents[..])
     }
@@ -255,11 +255,15 @@ fn no_such(place: &Place) -> Fault {
         Place::File(_) => {
             Fault::new(place, "cannot read the file: no such file", "create it, or correct the path")
         }
-        Place::Credential(name) => Fault::new(
-            place,
-            "no credential of this name was passed to the daemon",
-            format!("write LoadCredential={name}:/path in the unit, and restart"),
-        ),
+        Place::Credential(name) => Fault {
+            // Only the unit's own processes have any.
+            no_right: std::env::var_os("CREDENTIALS_DIRECTORY").is_none(),
+            ..Fault::new(
+                place,
+                "no credential of this name was passed to this process",
+                format!("write LoadCredential={name}:/path in the unit, and restart"),
+            )
+        },
     }
 }
 

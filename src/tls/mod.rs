@@ -15,7 +15,10 @@ mod keys;
 mod material;
 mod outward;
 mod pair;
+#[cfg(test)]
+mod tests;
 mod tickets;
+mod watch;
 
 use std::cell::RefCell;
 
@@ -26,6 +29,7 @@ pub use directory::{Around, Change, Directory, Shown};
 pub use material::{Fault, Kept};
 pub use outward::{Outward, outward};
 pub use tickets::Tickets;
+pub use watch::Watch;
 
 /// So many records are read or written at once.
 const RECORDS: usize = 4;

@@ -60,6 +60,7 @@ impl House {
         let socket =
             |purpose, address: &str| SocketRecord { purpose, address: address.into(), passed: false };
         let start = Start {
+            certificates: false,
             directory: self.folder.path().to_owned(),
             generation: 1,
             sockets: vec![
