@@ -18,10 +18,13 @@ mod hostile;
 #[allow(dead_code, reason = "the tests of handovers use more of it")]
 #[path = "../handover/house.rs"]
 mod house;
+mod https;
 mod movers;
 mod moves;
 #[allow(dead_code, reason = "other tests use more of it")]
 mod pki;
+mod proxy;
 mod shapes;
 mod site;
 mod swap;
+mod tickets;

@@ -149,3 +149,14 @@ fn a_pair_that_cannot_be_used_ends_the_start_with_its_message() {
         assert!(daemon.log().contains(words), "{what}: {}", daemon.log());
     }
 }
+
+#[test]
+fn the_expiry_of_each_pair_is_in_the_status() {
+    let site = Site::new();
+    let pair = site.root.leaf(&["blog.test"]).valid((2020, 1, 1), (2119, 5, 6)).pair();
+    let certificates = format!("certificates = [{}]", site.pair("blog", &pair));
+    site.answers("blog", &["blog.test"], &certificates);
+    let gateway = site.start();
+    let status = gateway.status().to_string();
+    assert!(status.contains("2119-05-06"), "{status}");
+}
