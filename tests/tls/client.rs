@@ -4,7 +4,7 @@
 //! a test keeps the client's memory.
 //! Must not know: sockets.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -26,8 +26,11 @@ pub struct Client {
     signatures: Option<&'static [SignatureScheme]>,
     protocols: &'static [&'static str],
     shows: Option<Pair>,
-    memory: Option<Resumption>,
+    memory: Option<Memory>,
 }
+
+/// rustls resumes a session only with the very verifier that it began with, so the configuration is kept as well.
+type Memory = Arc<OnceLock<Arc<ClientConfig>>>;
 
 pub const TLS12: &[&SupportedProtocolVersion] = &[&version::TLS12];
 pub const TLS13: &[&SupportedProtocolVersion] = &[&version::TLS13];
@@ -74,7 +77,7 @@ impl Client {
 
     /// That resumes where it has been before; its copies share what they know.
     pub fn remembering(self) -> Client {
-        Client { memory: Some(Resumption::in_memory_sessions(64)), ..self }
+        Client { memory: Some(Memory::default()), ..self }
     }
 
     pub fn config(&self) -> ClientConfig {
@@ -103,16 +106,26 @@ impl Client {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = self.protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        config.resumption = self.memory.clone().unwrap_or_else(Resumption::disabled);
+        config.resumption = match &self.memory {
+            Some(_) => Resumption::in_memory_sessions(64),
+            None => Resumption::disabled(),
+        };
         config
     }
 
     /// A connection that has said nothing yet; without a name the extension is not sent.
     pub fn tls(&self, name: Option<&str>) -> ClientConnection {
-        let mut config = self.config();
-        config.enable_sni = name.is_some();
+        let fresh = || {
+            let mut config = self.config();
+            config.enable_sni = name.is_some();
+            Arc::new(config)
+        };
+        let config = match &self.memory {
+            Some(memory) => Arc::clone(memory.get_or_init(fresh)),
+            None => fresh(),
+        };
         let name = ServerName::try_from(name.unwrap_or("nobody.test").to_owned()).unwrap();
-        ClientConnection::new(Arc::new(config), name).unwrap()
+        ClientConnection::new(config, name).unwrap()
     }
 }
 
