@@ -4,6 +4,7 @@
 #     make check   formatting, lints, dependencies, generated files, man pages, scripts
 #     make test    all tests, those on a booted systemd included
 #     make interop real clients and servers through the gateway, compared with direct access
+#     make browser Chromium through the gateway, over TLS and without
 #     make fuzz    every fuzz target for FUZZ_SECONDS=60
 #     make deb     the Debian package, into target/deb
 #     make demo    the package on a booted host, under load, through every kind of change (ONLY=upgrade: one of them)
@@ -17,7 +18,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help check lint dependencies generated scripts test interop fuzz deb demo soak newer plan floods footprint bench run man clean rust lab
+.PHONY: help check lint dependencies generated scripts test interop browser fuzz deb demo soak newer plan floods footprint bench run man clean rust lab
 
 # rustup's folder, for a shell that has not read its profile yet, and a service that has no HOME.
 export HOME := $(or $(HOME),$(shell getent passwd "$$(id -u)" | cut -d: -f6))
@@ -69,6 +70,9 @@ test: deb lab
 # What is not Debian's is installed into target/interop.
 interop: rust
 	packaging/interop
+
+browser: rust
+	packaging/interop --browser
 
 fuzz: rust
 	@packaging/need g++

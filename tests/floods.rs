@@ -14,7 +14,7 @@ use engine::{Bounds, KINDS};
 
 /// Short, so that what is ended by time is ended soon.
 const LIMITS: &str = "head-time = \"500ms\"\nkeep-alive = \"500ms\"\ncontent-rate = \"1KiB\"\n\
-    [defaults.timeout]\nidle = \"2s\"";
+    [defaults.timeout]\nidle = \"2s\"\n[tls]\nhandshake-time = \"500ms\"";
 /// Far more than it takes to be ended; a gateway that ends nobody fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -33,8 +33,17 @@ fn holds(name: &str) {
 
 /// Whether it is ended by a time that is long unless it is configured.
 fn needs_limits(name: &str) -> bool {
-    ["slowloris-head", "slow-body", "slow-reader", "slow-reader-h2", "h2-window-stall", "idle-hold"]
-        .contains(&name)
+    const SLOW: [&str; 8] = [
+        "slowloris-head",
+        "slow-body",
+        "slow-reader",
+        "slow-reader-h2",
+        "h2-window-stall",
+        "idle-hold",
+        "tls-stalled",
+        "tls-dribble",
+    ];
+    SLOW.contains(&name)
 }
 
 macro_rules! floods {
@@ -70,4 +79,10 @@ floods! {
     pipelined_requests_whose_answers_are_not_read_are_borne: "pipelining",
     chunks_of_a_byte_are_borne: "chunk-flood",
     idle_connections_are_ended: "idle-hold",
+    handshakes_that_stop_are_ended: "tls-stalled",
+    a_slow_client_hello_is_ended: "tls-dribble",
+    handshakes_without_end_are_borne: "tls-handshake",
+    renegotiation_is_ended: "tls-renegotiation",
+    key_updates_are_ended: "tls-key-update",
+    empty_records_are_ended: "tls-empty",
 }

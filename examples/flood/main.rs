@@ -17,7 +17,7 @@ use engine::{Bounds, KINDS, Report};
 
 /// As the defaults are, but for times: an offender shall be ended within its flood.
 const LIMITS: &str = "keep-alive = \"5s\"; head-time = \"5s\"; content-rate = \"1KiB\"; answer-rate = \"1KiB\"; \
-                      [defaults.timeout]; idle = \"5s\"";
+                      [defaults.timeout]; idle = \"5s\"; [tls]; handshake-time = \"5s\"";
 
 /// Floods a gateway in every way that is known, and judges how its other client fared.
 #[derive(Parser)]

@@ -9,6 +9,7 @@
 #[path = "../flood/engine/mod.rs"]
 mod engine;
 
+use std::any::Any;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -73,6 +74,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<bool> {
     let binary = &arguments.binary;
     let rows = [
         idle("idle HTTP/1.1 connection", binary, arguments.connections, (2.0, 4.0), asked_once)?,
+        idle("idle HTTP/1.1 connection over TLS", binary, arguments.connections, (4.0, 8.0), asked_securely)?,
         idle("idle WebSocket tunnel", binary, arguments.tunnels, (16.0, 16.0), switched)?,
         large("upload", binary, arguments.content, upload)?,
         large("download", binary, arguments.content, download)?,
@@ -120,18 +122,17 @@ fn idle(
     binary: &Path,
     count: usize,
     (goal_kib, bound_kib): (f64, f64),
-    open: fn(SocketAddr, usize) -> anyhow::Result<TcpStream>,
+    open: fn(&Stage, usize) -> anyhow::Result<Box<dyn Any>>,
 ) -> anyhow::Result<Row> {
     const FIRST: usize = 100;
     let stage = Stage::start(binary, "")?;
-    let address = stage.address.parse()?;
     let mut held = vec![];
     for number in 0..FIRST {
-        held.push(open(address, number)?);
+        held.push(open(&stage, number)?);
     }
     let before = (stage.resident_kib()?, stage.proportional_kib()?);
     for number in FIRST..FIRST + count {
-        held.push(open(address, number).with_context(|| format!("after {number}"))?);
+        held.push(open(&stage, number).with_context(|| format!("after {number}"))?);
     }
     let after = (stage.resident_kib()?, stage.proportional_kib()?);
     let each = |before: u64, after: u64| after.saturating_sub(before) as f64 / count as f64;
@@ -156,25 +157,32 @@ fn connect(address: SocketAddr, number: usize) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
-fn asked_once(address: SocketAddr, number: usize) -> anyhow::Result<TcpStream> {
-    let mut stream = connect(address, number)?;
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: calm.test\r\n\r\n")?;
-    until(&mut stream, b"\r\n\r\nok")?;
-    Ok(stream)
+fn asked_once(stage: &Stage, number: usize) -> anyhow::Result<Box<dyn Any>> {
+    asked(connect(stage.address.parse()?, number)?)
 }
 
-fn switched(address: SocketAddr, number: usize) -> anyhow::Result<TcpStream> {
-    let mut stream = connect(address, number)?;
+fn asked_securely(stage: &Stage, number: usize) -> anyhow::Result<Box<dyn Any>> {
+    asked(engine::storm::connect(connect(stage.secure.parse()?, number)?)?)
+}
+
+fn asked(mut stream: impl Read + Write + 'static) -> anyhow::Result<Box<dyn Any>> {
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: calm.test\r\n\r\n")?;
+    until(&mut stream, b"\r\n\r\nok")?;
+    Ok(Box::new(stream))
+}
+
+fn switched(stage: &Stage, number: usize) -> anyhow::Result<Box<dyn Any>> {
+    let mut stream = connect(stage.address.parse()?, number)?;
     stream.write_all(
         b"GET /ws HTTP/1.1\r\nHost: calm.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
           Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
     )?;
     let head = until(&mut stream, b"\r\n\r\n")?;
     ensure!(head.starts_with(b"HTTP/1.1 101 "), "no tunnel: {}", String::from_utf8_lossy(&head));
-    Ok(stream)
+    Ok(Box::new(stream))
 }
 
-fn until(stream: &mut TcpStream, end: &[u8]) -> anyhow::Result<Vec<u8>> {
+fn until(stream: &mut impl Read, end: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut came = vec![];
     let mut space = [0; 4096];
     while !came.ends_with(end) {

@@ -48,7 +48,7 @@ impl Frame {
     }
 
     /// The next one, or none at the end.
-    pub fn read(from: &mut impl Read) -> Result<Option<Frame>> {
+    pub fn read(from: &mut (impl Read + ?Sized)) -> Result<Option<Frame>> {
         let mut head = [0; 9];
         match from.read_exact(&mut head) {
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),

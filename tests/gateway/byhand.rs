@@ -1,4 +1,5 @@
-//! HTTP/1.1 spoken by hand, on either side of the gateway: every byte is the test's own.
+//! HTTP/1.1 spoken by hand, on either side of the gateway: every byte is the test's own, with rustls around it or
+//! without.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -6,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustls::ClientConnection;
 use socket2::Socket;
 
 use crate::daemon::PATIENCE;
@@ -13,6 +15,8 @@ use crate::daemon::PATIENCE;
 /// One end of a connection, with what was read too early.
 pub struct Wire {
     pub socket: Socket,
+    /// Around everything that is said and heard.
+    pub tls: Option<Box<ClientConnection>>,
     ahead: Vec<u8>,
 }
 
@@ -73,11 +77,23 @@ impl Wire {
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         // A Unix socket has no such option.
         let _ = socket.set_tcp_nodelay(true);
-        Wire { socket, ahead: vec![] }
+        Wire { socket, tls: None, ahead: vec![] }
+    }
+
+    /// The same with TLS around it, once this side has done all of its handshake.
+    pub fn secured(mut self, tls: ClientConnection) -> std::io::Result<Wire> {
+        let mut tls = Box::new(tls);
+        while tls.is_handshaking() {
+            tls.complete_io(&mut self.socket)?;
+        }
+        Ok(Wire { tls: Some(tls), ..self })
     }
 
     pub fn say(&mut self, bytes: impl AsRef<[u8]>) -> &mut Wire {
-        self.socket.write_all(bytes.as_ref()).unwrap();
+        match &mut self.tls {
+            Some(tls) => rustls::Stream::new(&mut **tls, &mut self.socket).write_all(bytes.as_ref()).unwrap(),
+            None => self.socket.write_all(bytes.as_ref()).unwrap(),
+        }
         self
     }
 
@@ -185,16 +201,24 @@ impl Wire {
 
     fn more(&mut self) -> usize {
         let mut space = [0; 65_536];
-        let count = self.socket.read(&mut space).unwrap();
+        let count = self.read(&mut space).unwrap();
         self.ahead.extend_from_slice(&space[..count]);
         count
+    }
+
+    /// Whatever comes next. An end of TLS without close_notify is an error.
+    pub fn read(&mut self, space: &mut [u8]) -> std::io::Result<usize> {
+        match &mut self.tls {
+            Some(tls) => rustls::Stream::new(&mut **tls, &mut self.socket).read(space),
+            None => self.socket.read(space),
+        }
     }
 
     /// Waits for the other end to close, or to reset; false when it says something instead.
     pub fn is_closed(&mut self) -> bool {
         let mut byte = [0];
         self.ahead.is_empty()
-            && match self.socket.read(&mut byte) {
+            && match self.read(&mut byte) {
                 Ok(count) => count == 0,
                 Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
             }
@@ -205,7 +229,7 @@ impl Wire {
         let mut space = [0; 65_536];
         let mut came = std::mem::take(&mut self.ahead).len();
         loop {
-            match self.socket.read(&mut space) {
+            match self.read(&mut space) {
                 Ok(count) if count > 0 => came += count,
                 Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => panic!("{error}"),
                 _ => return came,
@@ -215,6 +239,10 @@ impl Wire {
 
     /// Nothing more is said from here.
     pub fn end(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            tls.complete_io(&mut self.socket).unwrap();
+        }
         self.socket.shutdown(Shutdown::Write).unwrap();
     }
 }

@@ -22,6 +22,8 @@ use crate::daemon::{BINARY, Folder, PATIENCE, Process, admin};
 pub struct House {
     pub folder: Folder,
     pub address: String,
+    /// Whether the listening socket outlives this keeper, as one of systemd's does.
+    pub passed: bool,
     public: TcpListener,
     private: UnixListener,
     runtime: Rc<Runtime>,
@@ -45,6 +47,7 @@ impl House {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         House {
             address: public.local_addr().unwrap().to_string(),
+            passed: false,
             private: UnixListener::bind(folder.admin()).unwrap(),
             runtime: Rc::new(runtime),
             public,
@@ -58,7 +61,7 @@ impl House {
         let sources = hitless::config::read(self.folder.path()).unwrap();
         let snapshot = snapshot::seal(&serde_json::to_vec(&sources).unwrap()).unwrap();
         let socket =
-            |purpose, address: &str| SocketRecord { purpose, address: address.into(), passed: false };
+            |purpose, address: &str| SocketRecord { purpose, address: address.into(), passed: self.passed };
         let start = Start {
             certificates: false,
             directory: self.folder.path().to_owned(),

@@ -19,6 +19,8 @@ use crate::row::{Act, HOST, OK, Row, Step};
 pub struct Lane {
     pub row: Arc<Row>,
     pub by_bytes: bool,
+    /// Whether the client comes over TLS.
+    pub secure: bool,
     number: usize,
     next: Mutex<usize>,
     /// What came over each connection.
@@ -28,10 +30,11 @@ pub struct Lane {
 }
 
 impl Lane {
-    pub fn new(row: Arc<Row>, by_bytes: bool, number: usize) -> Lane {
+    pub fn new(row: Arc<Row>, by_bytes: bool, secure: bool, number: usize) -> Lane {
         Lane {
             row,
             by_bytes,
+            secure,
             number,
             next: Mutex::default(),
             connections: Mutex::default(),

@@ -7,6 +7,9 @@
 //! Must not know: how hitless reads HTTP ([`oracle`] is a reader of its own).
 
 mod answers;
+#[allow(dead_code, reason = "the tests of TLS use more of it")]
+#[path = "../tls/client.rs"]
+mod client;
 #[allow(dead_code, reason = "the tests of the gateway use more of it")]
 #[path = "../gateway/daemon.rs"]
 mod daemon;
@@ -18,6 +21,9 @@ mod hosts;
 mod limits;
 mod oracle;
 mod peer;
+#[allow(dead_code, reason = "the tests of TLS use more of it")]
+#[path = "../tls/pki.rs"]
+mod pki;
 mod requests;
 mod row;
 mod run;
@@ -35,10 +41,12 @@ fn the_tables_have_at_least_three_hundred_rows() {
         answers::rows(),
         limits::rows(),
     ];
+    let secure: usize = tables.iter().map(|table| run::secure(table)).sum();
+    assert!(secure >= 60, "{secure} over TLS");
     let rows: Vec<_> = tables.into_iter().flatten().collect();
     let names: std::collections::BTreeSet<_> = rows.iter().map(|row| &row.name).collect();
     assert_eq!(names.len(), rows.len(), "two rows have the same name");
     assert!(rows.iter().all(|row| !row.citation.is_empty()));
-    println!("{} rows", rows.len());
+    println!("{} rows, {secure} of them over TLS as well", rows.len());
     assert!(rows.len() >= 300, "{}", rows.len());
 }

@@ -1,4 +1,4 @@
-//! One end of a connection that can speak and listen at once.
+//! One end of a connection that can speak and listen at once, with TLS around it or without.
 //!
 //! Promises: speaking never blocks on a peer that speaks as well; every byte heard is kept; a peer
 //! that neither takes nor says anything for the patience of these tests is an error.
@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustls::ClientConnection;
 
 use crate::oracle::End;
 
@@ -20,6 +21,7 @@ pub type Heard = Arc<Mutex<Vec<u8>>>;
 
 pub struct Peer {
     socket: TcpStream,
+    tls: Option<ClientConnection>,
     pub heard: Heard,
     pub end: Option<End>,
     /// Whether each byte is a segment of its own.
@@ -30,7 +32,12 @@ impl Peer {
     pub fn new(socket: TcpStream, heard: Heard, by_bytes: bool) -> Peer {
         socket.set_nonblocking(true).unwrap();
         socket.set_nodelay(true).unwrap();
-        Peer { socket, heard, end: None, by_bytes }
+        Peer { socket, tls: None, heard, end: None, by_bytes }
+    }
+
+    /// The same inside of TLS, whose handshake comes with the first bytes. A byte of its own is a record of its own.
+    pub fn secured(self, tls: ClientConnection) -> Peer {
+        Peer { tls: Some(tls), ..self }
     }
 
     /// Says all of it, unless the other end no longer listens.
@@ -74,14 +81,10 @@ impl Peer {
     /// Waits until something can be done and does it; how much was said, `None` when that is no longer
     /// possible.
     fn turn(&mut self, pending: &[u8]) -> Result<Option<usize>, String> {
-        let mut wanted = PollFlags::empty();
-        wanted.set(PollFlags::IN, self.end.is_none());
-        wanted.set(PollFlags::OUT, !pending.is_empty());
-        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-        let mut fds = [PollFd::new(&self.socket, wanted)];
-        if poll(&mut fds, Some(&patience)).map_err(|error| error.to_string())? == 0 {
-            return Err("waited in vain".to_owned());
+        if self.tls.is_some() {
+            return self.sealed_turn(pending);
         }
+        self.wait(!pending.is_empty())?;
         if self.end.is_none() {
             self.listen();
         }
@@ -92,6 +95,72 @@ impl Peer {
             Ok(count) => Ok(Some(count)),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Some(0)),
             Err(_) => Ok(None),
+        }
+    }
+
+    /// Waits until something comes, or until the socket takes something.
+    fn wait(&self, speaks: bool) -> Result<(), String> {
+        let mut wanted = PollFlags::empty();
+        wanted.set(PollFlags::IN, self.end.is_none());
+        wanted.set(PollFlags::OUT, speaks);
+        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+        let mut fds = [PollFd::new(&self.socket, wanted)];
+        match poll(&mut fds, Some(&patience)).map_err(|error| error.to_string())? {
+            0 => Err("waited in vain".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same in records. What is said is said when the socket has all of it.
+    fn sealed_turn(&mut self, pending: &[u8]) -> Result<Option<usize>, String> {
+        let mut taken = None;
+        loop {
+            let Some(tls) = &mut self.tls else { return Ok(None) };
+            if taken.is_none() && !pending.is_empty() && !tls.is_handshaking() {
+                taken = Some(tls.writer().write(pending).map_err(|error| error.to_string())?);
+            }
+            let speaks = tls.wants_write();
+            if taken.is_some() && !speaks {
+                return Ok(taken);
+            }
+            self.wait(speaks)?;
+            if self.end.is_none() {
+                self.listen_sealed();
+            }
+            let Some(tls) = &mut self.tls else { return Ok(None) };
+            while tls.wants_write() {
+                match tls.write_tls(&mut self.socket) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(_) => return Ok(None),
+                }
+            }
+            if pending.is_empty() {
+                return Ok(Some(0));
+            }
+            if self.end.is_some() && tls.is_handshaking() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// An end without close_notify says that something may be missing, as a reset does (RFC 8446, section 6.1).
+    fn listen_sealed(&mut self) {
+        let Some(tls) = &mut self.tls else { return };
+        let came = tls.read_tls(&mut self.socket);
+        let state = match (&came, tls.process_new_packets()) {
+            (Err(error), _) if error.kind() == ErrorKind::WouldBlock => return,
+            (Err(_), _) | (_, Err(_)) => None,
+            (Ok(_), Ok(state)) => Some(state),
+        };
+        let mut plain = vec![0; state.as_ref().map_or(0, |state| state.plaintext_bytes_to_read())];
+        if tls.reader().read_exact(&mut plain).is_ok() {
+            self.heard.lock().unwrap().extend(plain);
+        }
+        match state {
+            Some(state) if state.peer_has_closed() => self.end = Some(End::Closed),
+            Some(_) if !matches!(came, Ok(0)) => {}
+            _ => self.end = Some(End::Reset),
         }
     }
 
@@ -106,7 +175,11 @@ impl Peer {
     }
 
     /// Says that nothing more comes from here.
-    pub fn half_close(&self) {
+    pub fn half_close(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            let _ = self.turn(b"");
+        }
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 

@@ -1,7 +1,7 @@
 //! Runs a table against one gateway and reports every row that fails.
 //!
 //! Each row is run twice, the second time with every byte in a segment of its own: a parser must not
-//! depend on how bytes arrive. What arrived at the endpoint is judged when the gateway has ended,
+//! depend on how bytes arrive. Some are run over TLS as well, which must be no different. What arrived at the endpoint is judged when the gateway has ended,
 //! since then nothing can arrive any more.
 //! Promises: all rows that fail are told at once, each with what was said, heard and demanded.
 //! Must not know: what the rows are about.
@@ -14,14 +14,19 @@ use std::sync::{Arc, Mutex};
 
 use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 
+use crate::client::Client;
 use crate::daemon::{Daemon, Folder};
 use crate::endpoint::{Endpoint, Lane};
 use crate::oracle::{self, Answer, Message, quote};
 use crate::peer::{Heard, Peer};
+use crate::pki::Authority;
 use crate::row::{Content, Expected, Row, Step, Then, Want, want};
 
 /// Rows that are under way at once; they mostly wait.
 const AT_ONCE: usize = 16;
+
+/// One row of so many is run over TLS as well, in single bytes and not by turns.
+const SECURE: usize = 8;
 
 const PROBE: &str = "GET /probe HTTP/1.1\r\nHost: a0000.test\r\n\r\n";
 
@@ -56,7 +61,8 @@ pub fn run(settings: &str, rows: Vec<Row>) {
     let (listener, port) = Endpoint::bind();
     let daemon = gateway(settings, &lanes, port);
     let endpoint = Endpoint::start(listener, lanes.clone());
-    let outcomes = ask(&daemon.address(), &lanes);
+    let addresses = ["http", "https"].map(|listener| daemon.address_of(listener));
+    let outcomes = ask(&addresses, &lanes);
     let log = stop(daemon);
     endpoint.ends();
     report(outcomes, &log);
@@ -69,18 +75,37 @@ fn raise_descriptors() {
 }
 
 fn lanes(rows: Vec<Row>) -> Vec<Arc<Lane>> {
-    let rows = rows.into_iter().map(Arc::new);
-    let runs = rows.flat_map(|row| {
-        let second = row.by_bytes.then(|| (Arc::clone(&row), true));
-        [(row, false)].into_iter().chain(second)
+    let rows = rows.into_iter().map(Arc::new).enumerate();
+    let runs = rows.flat_map(|(index, row)| {
+        let second = row.by_bytes.then(|| (Arc::clone(&row), true, false));
+        let by_bytes = row.by_bytes && index / SECURE % 2 == 1;
+        let third = is_secure(index, &row).then(|| (Arc::clone(&row), by_bytes, true));
+        [(row, false, false)].into_iter().chain(second).chain(third)
     });
-    runs.enumerate().map(|(index, (row, by_bytes))| Arc::new(Lane::new(row, by_bytes, index + 1))).collect()
+    let numbered = runs.enumerate();
+    numbered.map(|(index, (row, by_bytes, tls))| Arc::new(Lane::new(row, by_bytes, tls, index + 1))).collect()
+}
+
+/// Whether it is run over TLS too; not if it is about the scheme, or about a host that nobody has, for which the
+/// handshake was already not.
+fn is_secure(index: usize, row: &Row) -> bool {
+    let mut fields = row.arrives.iter().flat_map(|want| &want.fields);
+    let foreign = row.gets.iter().any(|expected| expected.code == Some("misdirected"));
+    index.is_multiple_of(SECURE) && !foreign && !fields.any(|(name, _)| name.contains("forwarded"))
+}
+
+/// So many runs of these rows are over TLS.
+pub fn secure(rows: &[Row]) -> usize {
+    rows.iter().enumerate().filter(|(index, row)| is_secure(*index, row)).count()
 }
 
 fn gateway(settings: &str, lanes: &[Arc<Lane>], port: u16) -> Daemon {
     let always =
         "[daemon]\nthreads = 1\n[log]\naccess = \"all\"\n[drain]\nidle-grace = \"0s\"\ndeadline = \"2s\"\n";
-    let folder = Folder::listening_with(&format!("{always}{settings}"));
+    let door = "[listener.https]\nlisten = [\"127.0.0.1:0\"]\ntls = true\n\
+                [tls]\ncertificates = [{ chain = \"rows.pem\", key = \"rows.key\" }]\n";
+    let folder = Folder::listening_with(&format!("{door}{always}{settings}"));
+    Authority::new("rows").leaf(&["rows.test"]).pair().write(folder.path(), "rows");
     let service = |lane: &Arc<Lane>| {
         let name = lane.host().replace(".test", "");
         let lines = lane.row.service.replace("NAME", &name);
@@ -92,13 +117,14 @@ fn gateway(settings: &str, lanes: &[Arc<Lane>], port: u16) -> Daemon {
 }
 
 /// Every run, some of them at once.
-fn ask(address: &str, lanes: &[Arc<Lane>]) -> Vec<Outcome> {
+fn ask([plain, secure]: &[String; 2], lanes: &[Arc<Lane>]) -> Vec<Outcome> {
     let next = AtomicUsize::new(0);
     let outcomes = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE.min(lanes.len()) {
             scope.spawn(|| {
                 while let Some((index, lane)) = take(&next, lanes) {
+                    let address = if lane.secure { secure } else { plain };
                     outcomes.lock().unwrap().insert(index, client(address, lane));
                 }
             });
@@ -124,9 +150,11 @@ fn stop(mut daemon: Daemon) -> String {
 fn client(address: &str, lane: &Arc<Lane>) -> Outcome {
     let heard = Heard::default();
     let stream = TcpStream::connect(address).unwrap();
+    let peer = Peer::new(stream, Arc::clone(&heard), lane.by_bytes);
+    let tls = || Client::trusting_anybody().offering(&["http/1.1"]).tls(None);
     let mut conversation = Conversation {
         lane,
-        peer: Peer::new(stream, Arc::clone(&heard), lane.by_bytes),
+        peer: if lane.secure { peer.secured(tls()) } else { peer },
         methods: lane.row.gets.iter().map(|expected| expected.to).collect(),
         probed: false,
     };
@@ -459,7 +487,12 @@ fn report(outcomes: Vec<Outcome>, log: &str) {
 fn told(outcome: &Outcome) -> String {
     let Outcome { lane, heard, faults, .. } = outcome;
     let row = &lane.row;
-    let pieces = if lane.by_bytes { ", byte by byte" } else { "" };
+    let pieces = match (lane.by_bytes, lane.secure) {
+        (true, true) => ", byte by byte, over TLS",
+        (true, false) => ", byte by byte",
+        (false, true) => ", over TLS",
+        (false, false) => "",
+    };
     let came = lane
         .connections
         .lock()

@@ -1,15 +1,19 @@
-//! A client that says what the table tells it, byte by byte, and notes how the gateway takes it.
+//! A client that says what the table tells it, byte by byte, and notes how the gateway takes it. With TLS or without.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use crate::daemon::PATIENCE;
 use crate::frames::*;
 use crate::hpack::Decoder;
+use crate::offer;
+use rustls::{ClientConnection, StreamOwned};
 
 pub struct Client {
     pub socket: TcpStream,
+    /// Around everything that is said and heard.
+    tls: Option<Box<StreamOwned<ClientConnection, TcpStream>>>,
     decoder: Decoder,
     streams: BTreeMap<u32, Stream>,
     /// The gateway's own settings.
@@ -73,6 +77,7 @@ impl Client {
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         Client {
             socket,
+            tls: None,
             decoder: Decoder::default(),
             streams: BTreeMap::new(),
             settings: BTreeMap::new(),
@@ -85,9 +90,27 @@ impl Client {
         }
     }
 
+    /// The same inside of TLS, where HTTP/2 has been agreed on.
+    pub fn silent_over_tls(address: &str) -> Client {
+        let mut client = Client::silent(address);
+        let tls = offer::Client::trusting_anybody().offering(&["h2"]).tls(None);
+        let mut tls = StreamOwned::new(tls, client.socket.try_clone().unwrap());
+        while tls.conn.is_handshaking() {
+            tls.conn.complete_io(&mut tls.sock).unwrap();
+        }
+        assert_eq!(tls.conn.alpn_protocol(), Some(&b"h2"[..]));
+        client.tls = Some(Box::new(tls));
+        client
+    }
+
     /// Has said the preface, and knows the gateway's settings.
     pub fn to(address: &str) -> Client {
-        let mut client = Client::silent(address);
+        Client::silent(address).greeted()
+    }
+
+    /// The same of one that has said nothing yet.
+    pub fn greeted(self) -> Client {
+        let mut client = self;
         // Without a dynamic table on our side.
         client.say(&hello(&[(1, 0)]));
         while client.acks == 0 && client.end.is_none() {
@@ -98,7 +121,10 @@ impl Client {
 
     /// What cannot be written any more, since the gateway has closed, shows in the outcome.
     pub fn say(&mut self, bytes: &[u8]) -> &mut Client {
-        let _ = self.socket.write_all(bytes);
+        let _ = match &mut self.tls {
+            Some(tls) => tls.write_all(bytes),
+            None => self.socket.write_all(bytes),
+        };
         self
     }
 
@@ -196,7 +222,7 @@ impl Client {
 
     /// Reads one frame.
     pub fn step(&mut self) {
-        let frame = match Frame::read(&mut self.socket) {
+        let frame = match self.frame() {
             Ok(Some(frame)) => frame,
             Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock) => {
                 self.end = Some(Outcome::Silence);
@@ -241,9 +267,17 @@ impl Client {
         }
     }
 
+    fn frame(&mut self) -> std::io::Result<Option<Frame>> {
+        let from: &mut dyn Read = match &mut self.tls {
+            Some(tls) => tls,
+            None => &mut self.socket,
+        };
+        Frame::read(from)
+    }
+
     fn take_head(&mut self, mut frame: Frame) {
         while !frame.has(END_HEADERS) {
-            let Ok(Some(more)) = Frame::read(&mut self.socket) else {
+            let Ok(Some(more)) = self.frame() else {
                 self.end = Some(Outcome::Closed);
                 return;
             };

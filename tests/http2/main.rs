@@ -17,6 +17,12 @@ mod fields;
 #[path = "../../examples/wire/frames.rs"]
 mod frames;
 mod hpack;
+#[allow(dead_code, reason = "the tests of TLS use more of it")]
+#[path = "../tls/client.rs"]
+mod offer;
+#[allow(dead_code, reason = "the tests of TLS use more of it")]
+#[path = "../tls/pki.rs"]
+mod pki;
 mod pseudo;
 mod smuggling;
 mod states;

@@ -2,7 +2,7 @@
 //!
 //! Promises: each row has a connection of its own; after its outcome a plain request follows, on the
 //! same connection unless that has ended, and what the endpoint was sent until then is the row's, however late
-//! the endpoint's threads get to it.
+//! the endpoint's threads get to it. Some are played over TLS as well, which must be no different.
 //! All failing rows of a table are told at once, with name and citation.
 
 use crate::client::{Client, Outcome};
@@ -10,6 +10,10 @@ use crate::daemon::{Daemon, Folder};
 use crate::endpoint::{self, Book, Noted, Record};
 use crate::endpoint2;
 use crate::frames::*;
+use crate::pki::Authority;
+
+/// One row of so many is played over TLS as well.
+const SECURE: usize = 4;
 
 pub const NO_ERROR: u32 = 0;
 pub const PROTOCOL: u32 = 1;
@@ -246,6 +250,7 @@ impl Row {
 pub struct Stage {
     daemon: Daemon,
     pub address: String,
+    secure: String,
     pub book: Book,
     pub book2: Book,
 }
@@ -254,22 +259,33 @@ impl Stage {
     pub fn new() -> Stage {
         let (endpoint, book) = endpoint::start();
         let (endpoint2, book2) = endpoint2::start();
-        let folder = Folder::listening_with("[daemon]\nthreads = 1\n[log]\naccess = \"all\"");
+        let folder = Folder::listening_with(
+            "[listener.https]\nlisten = [\"127.0.0.1:0\"]\ntls = true\n\
+             [tls]\ncertificates = [{ chain = \"rows.pem\", key = \"rows.key\" }]\n\
+             [daemon]\nthreads = 1\n[log]\naccess = \"all\"",
+        );
+        Authority::new("rows").leaf(&["rows.test"]).pair().write(folder.path(), "rows");
         folder.passing("a", &endpoint);
         folder.passing_with("hasty", &endpoint, "limits = { answer-rate = \"1GiB\" }");
         folder.passing_with("b", &endpoint2, "protocol = \"h2c\"");
         let daemon = folder.start().ready();
-        Stage { address: daemon.address(), daemon, book, book2 }
+        let [address, secure] = ["http", "https"].map(|listener| daemon.address_of(listener));
+        Stage { address, secure, daemon, book, book2 }
     }
 
     pub fn log(&self) -> String {
         self.daemon.log()
     }
 
-    fn play(&self, row: &Row) -> Result<(), String> {
+    fn connect(&self, over_tls: bool) -> Client {
+        if over_tls { Client::silent_over_tls(&self.secure) } else { Client::silent(&self.address) }
+    }
+
+    fn play(&self, row: &Row, over_tls: bool) -> Result<(), String> {
         let book = if row.h2c { &self.book2 } else { &self.book };
         book.script(&row.script);
-        let mut client = if row.bare { Client::silent(&self.address) } else { Client::to(&self.address) };
+        let client = self.connect(over_tls);
+        let mut client = if row.bare { client } else { client.greeted() };
         for step in &row.steps {
             match step {
                 Step::Say(bytes) => _ = client.say(bytes),
@@ -293,7 +309,7 @@ impl Stage {
             }
         }
         // The client stays until then: what comes of its leaving is nobody's.
-        let plain = self.plain(&mut client, if row.h2c { "b.test" } else { "a.test" });
+        let plain = self.plain(&mut client, if row.h2c { "b.test" } else { "a.test" }, over_tls);
         let mut received = book.take();
         received.retain(|one| !one.lines[0].starts_with("GET /plain "));
         let mut faults = vec![];
@@ -330,10 +346,10 @@ impl Stage {
     }
 
     /// A plain request, on the same connection if that goes on; whatever a row has caused comes before it.
-    fn plain(&self, client: &mut Client, host: &str) -> Result<(), String> {
+    fn plain(&self, client: &mut Client, host: &str, over_tls: bool) -> Result<(), String> {
         let same = !client.is_over();
         if !same {
-            *client = Client::to(&self.address);
+            *client = self.connect(over_tls).greeted();
         }
         client.get(1001, host, "/plain");
         match client.outcome(1001) {
@@ -376,10 +392,12 @@ fn permits(allowed: &Allowed, outcome: &Outcome) -> bool {
 pub fn holds(rows: Vec<Row>) {
     let stage = Stage::new();
     let count = rows.len();
-    let told = |row: &Row| {
-        let why = stage.play(row).err()?;
-        Some(format!("  {} ({})\n      {why}", row.name, row.citation))
+    let told = |row: &Row, over_tls: bool| {
+        let why = stage.play(row, over_tls).err()?;
+        let over = if over_tls { ", over TLS" } else { "" };
+        Some(format!("  {}{over} ({})\n      {why}", row.name, row.citation))
     };
-    let failed: Vec<String> = rows.iter().filter_map(told).collect();
+    let mut failed: Vec<String> = rows.iter().filter_map(|row| told(row, false)).collect();
+    failed.extend(rows.iter().step_by(SECURE).filter_map(|row| told(row, true)));
     assert!(failed.is_empty(), "{} of {count} rows fail:\n{}", failed.len(), failed.join("\n"));
 }

@@ -1,6 +1,7 @@
 // Clients in Node: `clients.mjs NAME URL VERSION` does one thing and prints what it saw as JSON.
 import http from "node:http";
 import http2 from "node:http2";
+import https from "node:https";
 import { createHash } from "node:crypto";
 import { createRequire } from "node:module";
 
@@ -24,7 +25,7 @@ async function whole(stream) {
 
 async function one(options, act = (request) => request.end()) {
   const seen = { interim: [] };
-  const request = http.request(url, options);
+  const request = (where.protocol === "https:" ? https : http).request(url, options);
   request.on("information", (info) => seen.interim.push([info.statusCode, info.headers]));
   request.on("continue", () => seen.interim.push("continue"));
   const answered = new Promise((resolve, reject) => request.on("response", resolve).on("error", reject));

@@ -88,7 +88,9 @@ def _plain(value):
     if isinstance(value, (list, tuple)):
         return [_plain(inner) for inner in value]
     if isinstance(value, str):
-        return re.sub(r"127\.0\.0\.1:\d+", "HOST", re.sub(r"run=[\w-]+", "run=RUN", value))
+        value = re.sub(r"run=[\w-]+", "run=RUN", value)
+        # The scheme is what is different about access over TLS.
+        return re.sub(r"https?://HOST", "http://HOST", re.sub(r"127\.0\.0\.1:\d+", "HOST", value))
     return value
 
 

@@ -1,4 +1,4 @@
-"""gRPC over h2c: every kind of call, its metadata, its status, its end."""
+"""gRPC over h2c, and over TLS to hitless: every kind of call, its metadata, its status, its end."""
 
 import grpc
 
@@ -14,7 +14,10 @@ def call(name):
         @check(f"grpc {name}", ("grpc",), ("2",))
         def ask(at):
             metadata = (("x-run", at.run), ("x-text", "a, b"), ("x-bytes-bin", bytes(range(256))))
-            with grpc.insecure_channel(at.host, options=OPTIONS) as channel:
+            secure = (at.host, grpc.ssl_channel_credentials())
+            with grpc.secure_channel(*secure, options=OPTIONS) if at.tls else grpc.insecure_channel(
+                at.host, options=OPTIONS
+            ) as channel:
                 client, lines = function(channel, metadata)
             return {"client": client, "server": sorted((at.seen() for _ in range(lines)), key=repr)}
 

@@ -126,6 +126,17 @@ const pages = {
     released.get(url.searchParams.get("run"))?.();
     response.end();
   },
+  // For a browser: it fetches, opens a WebSocket, writes what it saw into itself, and is loaded then.
+  "/page"(request, response) {
+    response.writeHead(200, { "content-type": "text/html; charset=utf-8" });
+    response.end(page);
+  },
+  // Empty, once /release says so.
+  async "/late"(request, response, seen, url) {
+    await release(url.searchParams.get("run"));
+    response.writeHead(200, { "content-type": "text/plain" });
+    response.end();
+  },
   // Never an answer: the client gives up once this has told that it was asked.
   "/never"(request, response, seen) {
     say({ run: seen.run, arrived: true });
@@ -141,6 +152,39 @@ const pages = {
     more();
   },
 };
+
+const page = `<!doctype html><title>a page</title><pre id="seen"></pre><script>
+const run = new URLSearchParams(location.search).get("run");
+document.write('<img src="/late?run=' + run + '">');
+const talk = () =>
+  new Promise((resolve, reject) => {
+    const socket = new WebSocket(location.origin.replace("http", "ws") + "/ws?run=" + run + "-socket");
+    const came = [];
+    socket.onopen = () => socket.send("hello");
+    socket.onmessage = ({ data }) => {
+      came.push(data.length);
+      socket.send(came.length === 1 ? "x".repeat(70000) : "close me");
+    };
+    socket.onclose = ({ code, reason }) => resolve([came, code, reason]);
+    socket.onerror = () => reject("the WebSocket failed");
+  });
+(async () => {
+  const seen = {};
+  try {
+    const many = Array.from({ length: 20 }, async (_, number) => {
+      const response = await fetch("/echo?number=" + number + "&run=" + run + "-fetch", { method: "POST", body: "x".repeat(number * 1000) });
+      return (await response.json()).bytes;
+    });
+    seen.fetched = await Promise.all(many);
+    seen.socket = await talk();
+  } catch (error) {
+    seen.error = String(error);
+  }
+  seen.protocol = performance.getEntriesByType("navigation")[0].nextHopProtocol;
+  document.getElementById("seen").textContent = JSON.stringify(seen);
+  fetch("/release?run=" + run);
+})();
+</script>`;
 
 function serve(request, response) {
   const url = new URL(request.url, "http://origin");

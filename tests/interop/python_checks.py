@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import ssl
 
 import aiohttp
 import httpx
@@ -13,8 +14,14 @@ SERVERS = ("http1", "aiohttp", "uvicorn", "gunicorn")
 BOTH = ("1.1", "2")
 
 
+def options_of(at):
+    # httpx brings authorities of its own; the default context has those of SSL_CERT_FILE.
+    verify = ssl.create_default_context()
+    return {"http1": not at.http2, "http2": at.http2, "timeout": PATIENCE, "trust_env": False, "verify": verify}
+
+
 def client_of(at):
-    return httpx.Client(http1=not at.http2, http2=at.http2, timeout=PATIENCE, trust_env=False)
+    return httpx.Client(**options_of(at))
 
 
 def answer(response):
@@ -50,7 +57,7 @@ asks("unknown length to real servers", "PUT", "/echo", on=SERVERS,
 @check("httpx many at once", NODE, BOTH)
 def many(at):
     async def all_of_them():
-        async with httpx.AsyncClient(http1=not at.http2, http2=at.http2, timeout=PATIENCE, trust_env=False) as client:
+        async with httpx.AsyncClient(**options_of(at)) as client:
             asked = (client.get(at.url(f"/length?bytes={size}")) for size in range(50))
             return sorted(len(response.content) for response in await asyncio.gather(*asked))
 

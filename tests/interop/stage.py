@@ -2,7 +2,8 @@
 
 A check is a function of `At`, one way to one endpoint. It does something with a real client and
 returns what both ends saw: `{"client": …, "server": …}`. The runner calls it once for direct access
-and once for each way through hitless.
+and once for each way through hitless, with TLS and without. Every client verifies the certificate,
+by an authority that it is told of in its own way.
 """
 
 import itertools
@@ -38,12 +39,12 @@ ENDPOINTS = {
 checks = []
 
 
-def check(name, on, clients=("1.1",)):
-    """Registers a check: the endpoints it asks (the first of each protocol is also asked directly)
-    and the versions of HTTP that its client can speak."""
+def check(name, on, clients=("1.1",), tls=True):
+    """Registers a check: the endpoints it asks (the first of each protocol is also asked directly),
+    the versions of HTTP that its client can speak, and whether it is one over TLS as well."""
 
     def register(function):
-        checks.append((name, function, tuple(on), tuple(clients)))
+        checks.append((name, function, tuple(on), tuple(clients), tls))
         return function
 
     return register
@@ -54,8 +55,8 @@ class At:
 
     numbers = itertools.count(1)
 
-    def __init__(self, stage, endpoint, port, version):
-        self.stage, self.endpoint, self.port, self.version = stage, endpoint, port, version
+    def __init__(self, stage, endpoint, port, version, tls=False):
+        self.stage, self.endpoint, self.port, self.version, self.tls = stage, endpoint, port, version, tls
         self.protocol = ENDPOINTS[endpoint][0]
         self.run = f"{os.getpid()}-{next(At.numbers)}"
         self.http2 = version == "2"
@@ -63,7 +64,10 @@ class At:
 
     def url(self, path, scheme="http"):
         mark = "&" if "?" in path else "?"
-        return f"{scheme}://{self.host}{path}{mark}run={self.run}"
+        return f"{self.origin(scheme)}{path}{mark}run={self.run}"
+
+    def origin(self, scheme="http"):
+        return f"{scheme}{'s' if self.tls else ''}://{self.host}"
 
     def directly(self, path):
         """Of the endpoint itself, whichever way this is."""
@@ -86,7 +90,7 @@ class Stage:
 
     def __init__(self, binary):
         self.binary = binary
-        self.ports, self.through = {}, {}
+        self.ports, self.through, self.secure = {}, {}, {}
         self.processes, self.keeper = [], None
         self._lines, self._lock = {}, threading.Lock()
         self.folder = tempfile.TemporaryDirectory(prefix="hitless-interop-")
@@ -110,6 +114,7 @@ class Stage:
         return self
 
     def _start(self):
+        self._certify()
         ready = queue.Queue()
         environment = {**os.environ, "INTEROP_MODULES": str(HOME), "INTEROP_FILES": str(self.files)}
         wanted = 0
@@ -125,6 +130,21 @@ class Stage:
             self.ports[name] = port
         self.ports["nghttpd"] = self._nghttpd()
         self._hitless()
+
+    def _certify(self):
+        """An authority for everybody who is started from here, and a certificate for this host."""
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-batch", "-days", "2"]
+        of = {name: self.path / name for name in ("ca.pem", "ca.key", "leaf.pem", "leaf.key")}
+        root = [*key, "-keyout", of["ca.key"], "-out", of["ca.pem"], "-subj", "/CN=interop"]
+        leaf = [*key, "-keyout", of["leaf.key"], "-out", of["leaf.pem"], "-subj", "/CN=localhost",
+                "-CA", of["ca.pem"], "-CAkey", of["ca.key"], "-addext", "basicConstraints=critical,CA:FALSE",
+                "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-addext", "extendedKeyUsage=serverAuth"]
+        for command in (root + ["-addext", "keyUsage=critical,keyCertSign"], leaf):
+            subprocess.run(["openssl", "req", "-x509", *command], check=True, capture_output=True)
+        self.authority = of["ca.pem"]
+        # OpenSSL (Python's too), curl, Node, gRPC.
+        for name in ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"):
+            os.environ[name] = str(self.authority)
 
     def spawn(self, command, **options):
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
@@ -167,10 +187,13 @@ class Stage:
         services.mkdir()
         config = f"[admin]\nsocket = \"{self.path}/admin.sock\"\n[daemon]\nthreads = 2\n[log]\naccess = \"all\"\n"
         for name, (protocol, _) in ENDPOINTS.items():
-            config += f"[listener.{name}]\nlisten = [\"127.0.0.1:0\"]\n"
-            lines = f"[service.{name}]\nhosts = [\"*\"]\nlisteners = [\"{name}\"]\nprotocol = \"{protocol}\"\n"
+            for listener, more in ((name, ""), (f"{name}-tls", "tls = true\n")):
+                config += f"[listener.{listener}]\nlisten = [\"127.0.0.1:0\"]\n{more}"
+            listeners = f"[\"{name}\", \"{name}-tls\"]"
+            lines = f"[service.{name}]\nhosts = [\"*\"]\nlisteners = {listeners}\nprotocol = \"{protocol}\"\n"
             lines += f"endpoints = [\"127.0.0.1:{self.ports[name]}\"]\n"
             (services / f"{name}.toml").write_text(lines)
+        config += "[tls]\ncertificates = [{ chain = \"leaf.pem\", key = \"leaf.key\" }]\n"
         (self.path / "hitless.toml").write_text(config)
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         notify.bind(str(self.path / "notify"))
@@ -184,7 +207,9 @@ class Stage:
             pass
         status = [self.binary, "status", "--json", "--config", self.path]
         for listener in json.loads(subprocess.check_output(status))["listeners"]:
-            self.through[listener["name"]] = int(listener["address"].rsplit(":", 1)[1])
+            name, port = listener["name"], int(listener["address"].rsplit(":", 1)[1])
+            ways = self.secure if name.endswith("-tls") else self.through
+            ways[name.removesuffix("-tls")] = port
 
     def __exit__(self, *_):
         # What is being ended is ended.

@@ -13,10 +13,19 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::storm::{self, Stream};
+
 const CONNECTIONS: u32 = 4;
 const WINDOW: Duration = Duration::from_secs(1);
 /// A request that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Where it asks, with TLS or without.
+#[derive(Clone, Copy)]
+pub enum Door<'a> {
+    Plain(&'a str),
+    Secure(&'a str),
+}
 
 pub struct Calm {
     notes: Arc<Notes>,
@@ -46,16 +55,20 @@ pub struct Share {
 }
 
 impl Calm {
-    pub fn start(address: &str, per_second: u32) -> Calm {
+    pub fn start(door: Door<'_>, per_second: u32) -> Calm {
         let notes = Arc::new(Notes::default());
         let began = Instant::now();
         let pause = Duration::from_secs(1) / per_second;
         let mut calm = Calm { notes, stops: vec![], threads: vec![] };
         for number in 0..CONNECTIONS {
             let (stop, stopped) = channel();
-            let (notes, address) = (Arc::clone(&calm.notes), address.to_owned());
+            let notes = Arc::clone(&calm.notes);
+            let (address, secure) = match door {
+                Door::Plain(address) => (address.to_owned(), false),
+                Door::Secure(address) => (address.to_owned(), true),
+            };
             let first = began + pause * number;
-            let ask = move || keep_asking(&address, first, pause * CONNECTIONS, &stopped, &notes);
+            let ask = move || keep_asking((&address, secure), first, pause * CONNECTIONS, &stopped, &notes);
             calm.threads.push(std::thread::spawn(ask));
             calm.stops.push(stop);
         }
@@ -138,7 +151,7 @@ fn percentile(mut times: Vec<u64>, percent: usize) -> u64 {
     times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied().unwrap_or(0)
 }
 
-fn keep_asking(address: &str, first: Instant, pause: Duration, stopped: &Receiver<()>, notes: &Notes) {
+fn keep_asking(door: (&str, bool), first: Instant, pause: Duration, stopped: &Receiver<()>, notes: &Notes) {
     let mut connection = None;
     let mut due = first;
     loop {
@@ -146,7 +159,7 @@ fn keep_asking(address: &str, first: Instant, pause: Duration, stopped: &Receive
         if stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
             return;
         }
-        let answered = ask(&mut connection, address);
+        let answered = ask(&mut connection, door);
         if answered.is_err() {
             connection = None;
         }
@@ -159,14 +172,17 @@ fn keep_asking(address: &str, first: Instant, pause: Duration, stopped: &Receive
     }
 }
 
-fn ask(connection: &mut Option<TcpStream>, address: &str) -> std::io::Result<()> {
+fn ask(connection: &mut Option<Box<dyn Stream>>, (address, secure): (&str, bool)) -> std::io::Result<()> {
     let socket = match connection {
         Some(socket) => socket,
         None => {
             let socket = TcpStream::connect(address)?;
             socket.set_nodelay(true)?;
             socket.set_read_timeout(Some(PATIENCE))?;
-            connection.insert(socket)
+            connection.insert(match secure {
+                true => Box::new(storm::connect(socket).map_err(std::io::Error::other)?),
+                false => Box::new(socket),
+            })
         }
     };
     socket.write_all(b"GET / HTTP/1.1\r\nHost: calm.test\r\n\r\n")?;

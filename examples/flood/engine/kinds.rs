@@ -1,6 +1,7 @@
 //! The floods, one row each: what an offender says first, and what again and again.
 
 use super::frames::*;
+use super::storm::{Storm, client_hello};
 
 /// A flood.
 pub struct Kind {
@@ -17,6 +18,10 @@ pub struct Plan {
     pub connections: usize,
     /// One unit every tick instead of as fast as they are taken.
     pub paced: bool,
+    /// Whether the door is that of TLS, for the calm client too.
+    pub secure: bool,
+    /// What is said inside of TLS instead of units.
+    pub storm: Option<Storm>,
     /// Whether anything is read.
     pub reads: bool,
     pub http2: bool,
@@ -153,6 +158,28 @@ pub const KINDS: &[Kind] = &[
         ..http1(4, b"POST / HTTP/1.1\r\nHost: calm.test\r\nTransfer-Encoding: chunked\r\n\r\n")
     }),
     kind("idle-hold", "connects and says nothing", true, || http1(500, b"")),
+    kind("tls-stalled", "begins a handshake and never goes on", true, || tls(500, &client_hello())),
+    kind("tls-dribble", "a byte of a ClientHello now and then", true, || Plan {
+        paced: true,
+        unit: |number| client_hello().get(number as usize..=number as usize).unwrap_or_default().to_vec(),
+        ..tls(200, b"")
+    }),
+    kind("tls-handshake", "begins handshakes, as many as there are answers", false, || Plan {
+        leaves: true,
+        ..tls(16, &client_hello())
+    }),
+    kind("tls-renegotiation", "CVE-2011-1473: begins a handshake within TLS, for ever", true, || Plan {
+        storm: Some(Storm::Renegotiation),
+        ..tls(4, b"")
+    }),
+    kind("tls-key-update", "asks for new keys, for ever", true, || Plan {
+        storm: Some(Storm::KeyUpdates),
+        ..tls(4, b"")
+    }),
+    kind("tls-empty", "records without content, for ever", true, || Plan {
+        storm: Some(Storm::Empty),
+        ..tls(4, b"")
+    }),
 ];
 
 const HEAD: [Field; 4] =
@@ -165,6 +192,8 @@ fn http1(connections: usize, hello: &[u8]) -> Plan {
     Plan {
         connections,
         paced: false,
+        secure: false,
+        storm: None,
         reads: true,
         http2: false,
         polite: false,
@@ -172,6 +201,10 @@ fn http1(connections: usize, hello: &[u8]) -> Plan {
         unit: |_| vec![],
         leaves: false,
     }
+}
+
+fn tls(connections: usize, hello: &[u8]) -> Plan {
+    Plan { secure: true, ..http1(connections, hello) }
 }
 
 fn http2(connections: usize, values: &[(u16, u32)], first: &[u8]) -> Plan {

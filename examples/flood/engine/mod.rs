@@ -14,12 +14,17 @@ mod endpoint;
 mod frames;
 mod kinds;
 mod pack;
+#[path = "../../../tests/tls/pki.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod pki;
 mod stage;
+pub mod storm;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use calm::Door;
 pub use calm::{Calm, Share};
 pub use kinds::{KINDS, Kind};
 use serde::Serialize;
@@ -94,11 +99,16 @@ impl Report {
 /// One flood, against a gateway of its own with these lines of `[limits]`.
 pub fn run(kind: &Kind, binary: &Path, limits: &str, bounds: Bounds) -> anyhow::Result<Report> {
     let stage = Stage::start(binary, limits)?;
-    let calm = Calm::start(&stage.address, RATE);
+    let plan = kind.plan();
+    let calm = Calm::start(
+        if plan.secure { Door::Secure(&stage.secure) } else { Door::Plain(&stage.address) },
+        RATE,
+    );
     calm.wait(bounds.calm);
     let calm_kib = stage.resident_kib()?;
     let (began, ticks, had) = (Instant::now(), Ticks::now()?, stage.processor_time()?);
-    let pack = beside(|| pack::run(&kind.plan(), &stage.address, bounds))?;
+    let address = if plan.secure { &stage.secure } else { &stage.address };
+    let pack = beside(|| pack::run(&plan, address, bounds))?;
     let ended = Instant::now();
     let had = stage.processor_time()?.saturating_sub(had);
     let stolen = Ticks::now()?.stolen_since(ticks);

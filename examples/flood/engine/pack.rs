@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::Bounds;
 use super::frames::{ACK, GOAWAY, SETTINGS, frame};
 use super::kinds::Plan;
+use super::storm::Stormy;
 
 const TICK: Duration = Duration::from_millis(100);
 /// As much as is put together before it is written.
@@ -31,6 +32,7 @@ pub struct Pack {
 
 struct Offender {
     socket: TcpStream,
+    storm: Option<Stormy>,
     port: u16,
     began: Instant,
     out: Vec<u8>,
@@ -126,13 +128,14 @@ fn held_by(port: u16) -> anyhow::Result<BTreeSet<u16>> {
 
 impl Offender {
     fn start(plan: &Plan, address: SocketAddr) -> anyhow::Result<Offender> {
-        let socket = TcpStream::connect(address)?;
+        let mut socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
+        let storm = plan.storm.map(|storm| Stormy::start(storm, &mut socket)).transpose()?;
         socket.set_nonblocking(true)?;
         let port = socket.local_addr()?.port();
         let out = plan.hello.clone();
         let began = Instant::now();
-        Ok(Offender { socket, port, began, out, units: 0, came: vec![], way: None, ended: false })
+        Ok(Offender { socket, storm, port, began, out, units: 0, came: vec![], way: None, ended: false })
     }
 
     /// Puts more units together, when what was there is written.
@@ -141,7 +144,10 @@ impl Offender {
             return;
         }
         while self.out.len() < BATCH && self.units < bounds.units {
-            let unit = (plan.unit)(self.units);
+            let unit = match &mut self.storm {
+                Some(storm) => storm.unit(),
+                None => (plan.unit)(self.units),
+            };
             if unit.is_empty() {
                 return;
             }
@@ -197,6 +203,9 @@ impl Offender {
 
     /// Looks for what announces an end.
     fn digest(&mut self, plan: &Plan) {
+        if plan.secure {
+            return self.came.clear();
+        }
         if !plan.http2 {
             let first = self.came.split(|byte| *byte == b'\r').next().unwrap_or_default();
             let status = String::from_utf8_lossy(first).split(' ').nth(1).map(str::to_owned);

@@ -13,10 +13,13 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tempfile::TempDir;
 
 use super::endpoint;
+use super::pki::Authority;
 
 pub struct Stage {
     /// Where the gateway listens.
     pub address: String,
+    /// With TLS.
+    pub secure: String,
     pub gateway: i32,
     keeper: Child,
     _folder: TempDir,
@@ -31,13 +34,18 @@ impl Stage {
         notify.set_read_timeout(Some(Duration::from_millis(100)))?;
         fs::create_dir(at("services.d"))?;
         let settings = format!(
-            "[admin]\nsocket = {:?}\n[listener.http]\nlisten = [\"127.0.0.1:0\"]\n[log]\naccess = \"off\"\n{}",
+            "[admin]\nsocket = {:?}\n[listener.http]\nlisten = [\"127.0.0.1:0\"]\n\
+             [listener.https]\nlisten = [\"127.0.0.1:0\"]\ntls = true\n[log]\naccess = \"off\"\n{}",
             at("admin.sock"),
             if limits.is_empty() { String::new() } else { format!("[limits]\n{limits}\n") }
         );
         fs::write(at("hitless.toml"), settings)?;
         let endpoint = endpoint::start()?;
-        let service = format!("[service.calm]\nhosts = [\"calm.test\"]\nendpoints = [\"{endpoint}\"]\n");
+        Authority::new("calm").leaf(&["calm.test"]).pair().write(folder.path(), "calm");
+        let service = format!(
+            "[service.calm]\nhosts = [\"calm.test\"]\nendpoints = [\"{endpoint}\"]\n\
+             certificates = [{{ chain = \"calm.pem\", key = \"calm.key\" }}]\n"
+        );
         fs::write(at("services.d/calm.toml"), service)?;
         let command = |verb| {
             let mut command = Command::new(binary);
@@ -71,9 +79,14 @@ impl Stage {
         }
         let output = command("status").arg("--json").output()?;
         let status: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-        let address = status["listeners"][0]["address"].as_str().context("no address")?.to_owned();
+        let address_of = |name: &str| {
+            let all = status["listeners"].as_array().context("no listeners")?;
+            let found = all.iter().find(|listener| listener["name"] == name).context("no such listener")?;
+            Ok::<_, anyhow::Error>(found["address"].as_str().context("no address")?.to_owned())
+        };
+        let (address, secure) = (address_of("http")?, address_of("https")?);
         let gateway = status["pid"].as_i64().context("no process")? as i32;
-        Ok(Stage { address, gateway, keeper, _folder: folder })
+        Ok(Stage { address, secure, gateway, keeper, _folder: folder })
     }
 
     /// Of the keeper and the gateway together.
