@@ -159,7 +159,7 @@ impl Crew {
     }
 
     /// A connection of another gateway, for the thread with the fewest; it comes back when there is none.
-    pub(super) fn adopt(&self, mut parcel: Parcel) -> Result<(), Parcel> {
+    pub(super) fn adopt(&self, mut parcel: Parcel) -> Result<(), Box<Parcel>> {
         while let Some(index) = self.least_loaded() {
             self.joined(index);
             match self.members[index].commands.send(Command::Adopt(parcel)) {
@@ -170,7 +170,7 @@ impl Crew {
             self.left(index);
             self.died(index);
         }
-        Err(parcel)
+        Err(Box::new(parcel))
     }
 
     /// Resolves when `holds`, which is asked again after each change.

@@ -128,9 +128,9 @@ impl Threads {
     /// Serves what another gateway had, or what has departed in vain. It comes back when no thread is left, or
     /// when it is of a kind that nobody here knows. On a thread that hands over it stays, and goes as in a drain; a
     /// later handover moves it again.
-    pub fn adopt(&self, parcel: Parcel) -> Result<(), Parcel> {
+    pub fn adopt(&self, parcel: Parcel) -> Result<(), Box<Parcel>> {
         if parcel.record.client().is_none() {
-            return Err(parcel);
+            return Err(Box::new(parcel));
         }
         self.crew.adopt(parcel)
     }

@@ -17,11 +17,7 @@ use super::material::Kept;
 use super::tickets::Tickets;
 use crate::config::{self, Source, Sources};
 
-#[path = "../../tests/tls/pki.rs"]
-#[allow(dead_code)]
-mod pki;
-
-use pki::{Authority, Pair};
+use crate::pki::{Authority, Pair};
 
 /// A folder with a configuration and pairs.
 struct House {

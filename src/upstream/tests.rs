@@ -4,9 +4,6 @@
 //! steps come in the order in which they are written.
 
 mod exchanges;
-#[allow(dead_code, reason = "the tests of TLS use more of it")]
-#[path = "../../tests/tls/pki.rs"]
-mod pki;
 mod secure;
 mod streams;
 

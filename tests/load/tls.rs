@@ -19,6 +19,9 @@ type Secure = StreamOwned<ServerConnection, TcpStream>;
 
 // ---- The sound application ----
 
+/// How a server ends a connection.
+type End = fn(&mut Secure);
+
 #[test]
 fn a_sound_application_loses_nothing_of_any_kind_over_tls() {
     let scene = Scene::new();
@@ -60,7 +63,7 @@ fn a_page_is_tried_out_over_tls() {
 #[test]
 fn a_connection_that_ends_before_the_answer_says_how_it_ended() {
     let scene = Scene::new();
-    let ends: [(fn(&mut Secure), Kind); 3] =
+    let ends: [(End, Kind); 3] =
         [(|_| {}, Kind::Unclosed), (goodbye, Kind::Eof), (|stream| reset(&stream.sock), Kind::Reset)];
     for (end, kind) in ends {
         let server = scene.misbehaving(move |stream, _| {
@@ -79,7 +82,7 @@ fn an_answer_that_breaks_off_says_how_it_ended_wherever_it_does() {
         "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nonly ",
     ] {
-        let ends: [(fn(&mut Secure), Kind); 3] = [
+        let ends: [(End, Kind); 3] = [
             (|_| {}, Kind::Unclosed),
             (goodbye, Kind::Truncated),
             (|stream| until_read_then_reset(&stream.sock), Kind::Truncated),

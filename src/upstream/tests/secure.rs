@@ -3,17 +3,16 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::pki::{Authority, Pair};
 use super::*;
 use crate::config::settings::{self as configured, EndpointTls, Place};
 use crate::config::{self, Sources};
+use crate::pki::{Authority, Pair};
 
 const BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 const H1: &[&str] = &["http/1.1"];
@@ -73,7 +72,7 @@ fn server(
         None => builder.with_no_client_auth(),
         Some(authority) => {
             let mut roots = RootCertStore::empty();
-            roots.add(CertificateDer::from(authority.certificate())).unwrap();
+            roots.add(authority.certificate()).unwrap();
             let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build();
             builder.with_client_cert_verifier(verifier.unwrap())
         }
@@ -395,10 +394,11 @@ fn an_endpoint_that_wants_to_know_who_asks_is_shown_a_certificate() {
             let server = server(&place.shop(), H1, &[version], Some(&place.authority));
             tokio::task::spawn_local(serving(listener, server, 1, Seen::default()));
             let pair = place.pair(&place.authority.client("gateway").pair(), "gateway");
-            ok(&secure(&[address.clone()], EndpointTls { pair, ..place.trusting() })).await;
+            ok(&secure(std::slice::from_ref(&address), EndpointTls { pair, ..place.trusting() })).await;
             let strange = place.pair(&Authority::new("strange").client("gateway").pair(), "strange");
             for pair in [None, strange] {
-                let upstream = secure(&[address.clone()], EndpointTls { pair, ..place.trusting() });
+                let upstream =
+                    secure(std::slice::from_ref(&address), EndpointTls { pair, ..place.trusting() });
                 let Failure::Handshake(told) = failure(&upstream).await else { panic!("{version:?}") };
                 let remedy = "write one that it accepts into endpoint-tls.certificate and endpoint-tls.key of the service";
                 assert!(told.ends_with(remedy), "{told}");
