@@ -11,16 +11,12 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVer
 
 use tempfile::TempDir;
 
-use self::pki::{Authority, Pair};
 use super::world::{self, *};
 use crate::config::settings::{self, Clients, HostPattern, Place, Settings};
 use crate::handover::record::{Parcel, Record};
 use crate::tls::handshake::Protocol;
+use crate::tls::pki::{Authority, Pair};
 use crate::tls::{Around, Directory, Kept};
-
-#[allow(dead_code, reason = "other tests use more of it")]
-#[path = "../../../tests/tls/pki.rs"]
-mod pki;
 
 type Version = &'static SupportedProtocolVersion;
 

@@ -7,14 +7,10 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 
-use self::pki::Authority;
 use super::*;
 use crate::tls::keys::{self, Suite};
+use crate::tls::pki::{self, Authority};
 use crate::tls::{Channel, SPACE};
-
-#[allow(dead_code, reason = "other tests use more of it")]
-#[path = "../../../tests/tls/pki.rs"]
-mod pki;
 
 /// A pipe of which no more than so much is read at a time.
 struct Narrow(DuplexStream, usize);
