@@ -32,8 +32,3 @@ pub mod telemetry;
 pub mod tls;
 pub mod upstream;
 pub mod version;
-
-#[cfg(test)]
-#[path = "../tests/tls/pki.rs"]
-#[allow(dead_code, reason = "the tests of the whole program use more of it")]
-mod pki;

@@ -16,6 +16,10 @@ mod material;
 mod outward;
 mod pair;
 #[cfg(test)]
+#[path = "../../tests/tls/pki.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
+pub(crate) mod pki;
+#[cfg(test)]
 mod tests;
 mod tickets;
 mod watch;

@@ -14,10 +14,9 @@ use rustls::{
 
 use super::directory::{Around, Change, Directory};
 use super::material::Kept;
+use super::pki::{Authority, Pair};
 use super::tickets::Tickets;
 use crate::config::{self, Source, Sources};
-
-use crate::pki::{Authority, Pair};
 
 /// A folder with a configuration and pairs.
 struct House {

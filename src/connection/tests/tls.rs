@@ -14,8 +14,8 @@ use tempfile::TempDir;
 use super::world::{self, *};
 use crate::config::settings::{self, Clients, HostPattern, Place, Settings};
 use crate::handover::record::{Parcel, Record};
-use crate::pki::{Authority, Pair};
 use crate::tls::handshake::Protocol;
+use crate::tls::pki::{Authority, Pair};
 use crate::tls::{Around, Directory, Kept};
 
 type Version = &'static SupportedProtocolVersion;

@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 
 use super::*;
-use crate::pki::{self, Authority};
 use crate::tls::keys::{self, Suite};
+use crate::tls::pki::{self, Authority};
 use crate::tls::{Channel, SPACE};
 
 /// A pipe of which no more than so much is read at a time.

@@ -12,7 +12,7 @@ use tokio_rustls::server::TlsStream;
 use super::*;
 use crate::config::settings::{self as configured, EndpointTls, Place};
 use crate::config::{self, Sources};
-use crate::pki::{Authority, Pair};
+use crate::tls::pki::{Authority, Pair};
 
 const BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 const H1: &[&str] = &["http/1.1"];
