@@ -255,6 +255,15 @@ pub struct Hsts {
     pub preload: bool,
 }
 
+/// As `Strict-Transport-Security` says it (RFC 6797, section 6.1).
+impl fmt::Display for Hsts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subdomains = if self.subdomains { "; includeSubDomains" } else { "" };
+        let preload = if self.preload { "; preload" } else { "" };
+        write!(f, "max-age={}{subdomains}{preload}", self.age.as_secs())
+    }
+}
+
 /// What a client may send as the content of one request, and how it takes the answer; `None` is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContentLimits {

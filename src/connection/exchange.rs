@@ -24,7 +24,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use h2::ext::Protocol;
-use http::header::{ACCEPT, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
+use http::header::{ACCEPT, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, STRICT_TRANSPORT_SECURITY};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -37,16 +37,19 @@ use super::local::Local;
 use super::rate::Limited;
 use super::seat::Seat;
 use super::tunnel::Tunnel;
-use crate::config::settings::Action;
-use crate::policy::expect;
+use crate::config::settings::{Action, Clients};
 use crate::policy::fields::{self, Client};
 use crate::policy::hops::{self, Hop};
 use crate::policy::identity::{self, Identity};
 use crate::policy::upgrade::{self, Upgrade};
+use crate::policy::{expect, https};
 use crate::response::{Deadline, Failure, answer, head, hygiene};
 use crate::route::{Lookup, Route, check_authority, host_of, target_of};
 use crate::telemetry::counters::Ending;
 use crate::upstream::{Answer, Content, End, Lease, Upgraded};
+
+/// RFC 9110, section 15.4.9.
+const PERMANENT: u16 = 308;
 
 /// There is nobody to answer: the protocol lets go of the request.
 #[derive(Debug)]
@@ -126,6 +129,9 @@ async fn answer(flight: &Rc<Flight>, mut request: Request<Arriving>) -> Result<O
     expect::awaits_continue(flight.version(), request.headers_mut())?;
     let route = find(flight, authority, &request)?;
     flight.routed(&route);
+    if let Some(location) = securely(flight, authority, &route, &request)? {
+        return Ok(Outcome::Own(answer::redirect(PERMANENT, location)));
+    }
     match &route.settings.action {
         Action::Redirect { status, .. } => {
             // A port of this listener says nothing about where the redirect leads.
@@ -162,6 +168,29 @@ fn agree(flight: &Flight, authority: &str) -> Result<(), Failure> {
         true => Err(Failure::WrongName),
         false => Ok(()),
     }
+}
+
+/// Where the client has to ask instead, by TLS. RFC 9110, section 15.4.9: the method stays.
+fn securely(
+    flight: &Flight,
+    authority: &str,
+    route: &Route,
+    request: &Request<Arriving>,
+) -> Result<Option<HeaderValue>, Failure> {
+    let (seat, generation) = (flight.seat(), flight.generation());
+    let service = &generation.blueprint.settings.services[route.service];
+    let proves = service.tls.clients == Clients::Required;
+    if seat.is_sealed() {
+        // Whoever was not asked for a certificate came by the name of another service.
+        return if proves && seat.identity().is_none() { Err(Failure::WrongName) } else { Ok(None) };
+    }
+    let believed = || Local::trusts(generation, seat.address()) && https::came_by_tls(request.headers());
+    let open = !proves && (https::is_challenge(request.uri().path()) || believed());
+    if !service.https.redirect || open || request.method() == Method::CONNECT {
+        return if proves { Err(Failure::WrongName) } else { Ok(None) };
+    }
+    let host = host_of(authority).unwrap_or_default();
+    https::location(host, &path_of(flight.uri())).map(Some).ok_or(Failure::BadRequest("it names no host"))
 }
 
 fn find(flight: &Flight, authority: &str, request: &Request<Arriving>) -> Result<Arc<Route>, Failure> {
@@ -356,6 +385,12 @@ fn clean(guard: &Guard, parts: &mut http::response::Parts, upgrade: bool) {
 fn settle(flight: &Flight, parts: &mut http::response::Parts) {
     let now = || flight.local().dates.at(SystemTime::now());
     head::settle(&mut parts.headers, parts.status, flight.method(), flight.version(), now);
+    // RFC 6797, section 7.2: not without TLS.
+    if let Some(strict) = flight.route().and_then(|route| route.strict.as_ref())
+        && flight.seat().is_sealed()
+    {
+        parts.headers.insert(STRICT_TRANSPORT_SECURITY, strict.clone());
+    }
 }
 
 /// An answer that was made here.

@@ -105,6 +105,8 @@ pub struct Route {
     fields: Vec<(HeaderName, Box<[u8]>)>,
     rewrite: Option<Rewrite>,
     location: Option<Template>,
+    /// What browsers are told to remember (RFC 6797).
+    pub strict: Option<HeaderValue>,
 }
 
 impl Table {
@@ -187,13 +189,17 @@ fn carries(fields: &HeaderMap, name: &HeaderName, value: &[u8]) -> bool {
 /// Every route that a request can meet, in the order of configuration.
 fn compile(settings: &Settings) -> Vec<Arc<Route>> {
     let of_service = |(index, service): (usize, &Arc<settings::Service>)| {
-        service.routes.iter().filter_map(move |route| compile_route(index, route)).collect::<Vec<_>>()
+        service
+            .routes
+            .iter()
+            .filter_map(move |route| compile_route(index, service, route))
+            .collect::<Vec<_>>()
     };
     settings.services.iter().enumerate().flat_map(of_service).map(Arc::new).collect()
 }
 
 /// `None` for a route that no request can fit: its method or field name is not one.
-fn compile_route(service: usize, settings: &settings::Route) -> Option<Route> {
+fn compile_route(index: usize, service: &settings::Service, settings: &settings::Route) -> Option<Route> {
     let mut methods = settings
         .methods
         .iter()
@@ -208,8 +214,10 @@ fn compile_route(service: usize, settings: &settings::Route) -> Option<Route> {
         .iter()
         .map(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value.as_bytes().into())))
         .collect::<Option<Vec<_>>>()?;
+    let strict = service.https.hsts.and_then(|hsts| HeaderValue::try_from(hsts.to_string()).ok());
     Some(Route {
-        service,
+        service: index,
+        strict,
         pattern: Pattern::new(&settings.path.0),
         methods,
         implies_head,

@@ -6,6 +6,7 @@
 mod access;
 mod activation;
 mod bodies;
+#[allow(dead_code, reason = "the tests of TLS use more of it")]
 mod byhand;
 mod check;
 mod daemon;
