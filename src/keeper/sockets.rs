@@ -138,9 +138,14 @@ fn missing(listener: &Listener, adopted: &[Opened]) -> Option<String> {
     let name = &listener.name;
     let passed = adopted.iter().any(|socket| socket.record.purpose == Purpose::Listener(name.clone()));
     (!passed && listener.listen.is_empty()).then(|| {
+        // The package's own unit for it is not enabled before somebody wants it.
+        let unit = match name.as_str() {
+            "https" => "run 'systemctl enable hitless-https.socket' and 'systemctl restart hitless', or ",
+            _ => "",
+        };
         format!(
             "cannot open listener '{name}': systemd passed no socket of this name, and listener.{name}.listen is not set; \
-             set FileDescriptorName={name} in a socket unit, or listener.{name}.listen, such as \"127.0.0.1:8080\""
+             {unit}set FileDescriptorName={name} in a socket unit, or listener.{name}.listen, such as \"127.0.0.1:8080\""
         )
     })
 }

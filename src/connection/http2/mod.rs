@@ -75,6 +75,9 @@ const RESET_TIME: Duration = Duration::from_secs(5);
 /// The meter ends a client before it gets so far; a read holds no more of them.
 const UNADMITTED_RESETS: usize = 1024;
 
+/// How many requests one connection begins before it lets others go first.
+const TURN: usize = 16;
+
 /// After a cut, or with nothing in flight after a GOAWAY, until the connection is dropped.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 const SILENT_CLIENT: Duration = Duration::from_secs(5);
@@ -203,7 +206,7 @@ impl Future for Served<'_> {
 impl Served<'_> {
     /// Ready when h2 has nothing more to do.
     fn poll_requests(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
+        for _ in 0..TURN {
             match ready!(self.connection.poll_accept(cx)) {
                 Some(Ok((request, respond))) => self.admit(request, respond),
                 Some(Err(error)) => {
@@ -217,6 +220,9 @@ impl Served<'_> {
                 None => return Poll::Ready(()),
             }
         }
+        // What has begun, and everybody else on this thread, goes first.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn admit(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
