@@ -41,6 +41,8 @@ pub(crate) struct Generation {
     pub(crate) pens: Vec<Pen>,
     /// Places for TLS handshakes: this thread's share.
     pub(crate) handshakes: Semaphore,
+    /// Some listener has clients that begin with a PROXY header.
+    pub(super) introduces: bool,
 }
 
 impl Generation {
@@ -64,7 +66,8 @@ impl Generation {
         let share =
             share.map_or(Semaphore::MAX_PERMITS, |share| usize::try_from(share).unwrap_or(usize::MAX));
         let handshakes = Semaphore::new(share.clamp(1, Semaphore::MAX_PERMITS));
-        Generation { blueprint, upstreams, pens, handshakes }
+        let introduces = blueprint.settings.listeners.iter().any(|listener| !listener.proxy.is_empty());
+        Generation { blueprint, upstreams, pens, handshakes, introduces }
     }
 
     pub(super) fn upstream_of(&self, name: &str) -> Option<&Rc<Upstream>> {

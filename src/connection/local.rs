@@ -223,13 +223,26 @@ impl Local {
         known.is_some_and(|known| known.tls).then_some(settings.tls.handshake_time)
     }
 
+    /// Whether who comes from there to the listener of this name begins with a PROXY header.
+    pub(crate) fn is_introduced(&self, listener: &str, address: Option<IpAddr>) -> bool {
+        let generation = self.generation.borrow();
+        generation.introduces && {
+            let mut listeners = generation.blueprint.settings.listeners.iter();
+            listeners.any(|known| known.name == listener && among(&known.proxy, address))
+        }
+    }
+
     /// Whether the client at this address may speak for others.
     pub(super) fn trusts(generation: &Generation, address: Option<IpAddr>) -> bool {
-        let mut networks = generation.blueprint.settings.trusted_proxies.iter();
-        networks.any(|network| match (network, address) {
-            (Network::Unix, None) => true,
-            (block, Some(address)) => block.contains(address),
-            _ => false,
-        })
+        among(&generation.blueprint.settings.trusted_proxies, address)
     }
+}
+
+/// Whether it is in one of these; without an address it is at a Unix socket.
+fn among(networks: &[Network], address: Option<IpAddr>) -> bool {
+    networks.iter().any(|network| match (network, address) {
+        (Network::Unix, None) => true,
+        (block, Some(address)) => block.contains(address),
+        _ => false,
+    })
 }

@@ -27,6 +27,7 @@ mod moving;
 mod places;
 mod preface;
 mod presence;
+mod proxy;
 mod rate;
 mod registry;
 mod scratch;
@@ -48,7 +49,7 @@ pub use blueprint::Blueprint;
 pub use local::DrainOrder;
 pub(crate) use moving::adopt;
 pub(crate) use places::Places;
-pub use wire::{Accepted, Kept};
+pub use wire::{Accepted, Claim, Kept};
 
 use greeting::Greeted;
 use local::Local;
@@ -65,6 +66,9 @@ pub(crate) fn begin(local: &Rc<Local>, accepted: Accepted) {
     seat.keep(kept);
     if let Some(time) = local.handshake_on(seat.listener()) {
         seat.awaits_handshake(time);
+    }
+    if local.is_introduced(seat.listener(), address) {
+        seat.awaits_header();
     }
     match Wire::new(socket, Vec::new(), Rc::clone(&seat)) {
         Ok(wire) => drop(tokio::task::spawn_local(life(seat, wire))),

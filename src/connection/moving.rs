@@ -61,6 +61,9 @@ fn adopt_connection(
     if client.greeting {
         seat.awaits_handshake(local.generation().blueprint.settings.tls.handshake_time);
     }
+    if client.header {
+        seat.awaits_header();
+    }
     match exactly(fds).and_then(|[socket]| revive(socket, unread, seal.as_deref(), &seat)) {
         Ok(wire) => drop(tokio::task::spawn_local(life(seat, wire))),
         Err(error) => tracing::error!("cannot adopt a connection, closing it: {error}"),

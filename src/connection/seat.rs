@@ -51,7 +51,8 @@ struct Names {
 pub(super) struct Seat {
     local: Rc<Local>,
     key: Cell<usize>,
-    address: Option<IpAddr>,
+    /// Of the client, as far as it is known.
+    address: Cell<Option<IpAddr>>,
     listener: Arc<str>,
     accepted_at: Instant,
     /// When another gateway gave it to this one.
@@ -79,6 +80,8 @@ pub(super) struct Seat {
     open: Cell<Option<Open>>,
     /// What the connection takes up elsewhere, as long as it is open.
     kept: RefCell<Option<Kept>>,
+    /// A PROXY header is still to come, in front of everything.
+    header: Cell<bool>,
     /// Its TLS handshake is not over.
     greeting: Cell<bool>,
     /// Of a TLS connection. Boxed, for those that are none.
@@ -125,11 +128,12 @@ impl Seat {
         });
         record::Connection {
             listener: self.listener.as_ref().into(),
-            address: self.address,
+            address: self.address.get(),
             unread,
             requests: self.requests.get(),
             age_ms: age(self.accepted_at),
             idle_ms: age(self.head_since.get().unwrap_or(self.idle_since.get())),
+            header: self.header.get(),
             greeting: self.greeting.get(),
             seal: seal.map(Box::new),
         }
@@ -140,7 +144,7 @@ impl Seat {
     pub(super) fn beside(carrier: &Rc<Seat>) -> Seated {
         carrier.in_flight.set(carrier.in_flight.get() + 1);
         let (local, listener) = (carrier.local(), Arc::clone(carrier.listener()));
-        Seat::reserve(local, carrier.address, listener, None, Some(Rc::clone(carrier)))
+        Seat::reserve(local, carrier.address(), listener, None, Some(Rc::clone(carrier)))
     }
 
     fn reserve(
@@ -164,7 +168,7 @@ impl Seat {
         Seat {
             local: Rc::clone(local),
             key: Cell::new(0),
-            address,
+            address: Cell::new(address),
             listener,
             accepted_at: now,
             adopted_at: None,
@@ -183,6 +187,7 @@ impl Seat {
             tunnel_idle: Cell::new(None),
             open: Cell::new(open),
             kept: RefCell::new(None),
+            header: Cell::new(false),
             greeting: Cell::new(false),
             names: OnceCell::new(),
             carrier,
@@ -230,6 +235,28 @@ impl Seat {
         }
     }
 
+    /// A PROXY header comes first. It has the time of the TLS handshake that follows, or else that of a head.
+    pub(super) fn awaits_header(&self) {
+        self.header.set(true);
+    }
+
+    pub(super) fn lacks_header(&self) -> bool {
+        self.header.get()
+    }
+
+    /// The header has come; whether this client may have one more connection.
+    pub(super) fn introduced(&self, client: Option<IpAddr>) -> bool {
+        self.header.set(false);
+        self.address.set(client.or(self.address.get()));
+        if !self.greeting.get() {
+            self.greeted();
+        }
+        match (self.address.get(), &mut *self.kept.borrow_mut()) {
+            (Some(client), Some(kept)) => kept.turns_out(client, &self.local.counters),
+            _ => true,
+        }
+    }
+
     /// A TLS handshake comes first, until then.
     pub(super) fn awaits_handshake(&self, time: Duration) {
         self.greeting.set(true);
@@ -237,8 +264,13 @@ impl Seat {
         self.expect(Some((self.accepted_at + time, Eviction::SlowHandshake)));
     }
 
-    /// Whether its TLS handshake is not over.
+    /// Whether something comes before the first request.
     pub(super) fn is_greeting(&self) -> bool {
+        self.greeting.get() || self.header.get()
+    }
+
+    /// Whether its TLS handshake is not over.
+    pub(super) fn shakes_hands(&self) -> bool {
         self.greeting.get()
     }
 
@@ -286,7 +318,7 @@ impl Seat {
     }
 
     pub(super) fn address(&self) -> Option<IpAddr> {
-        self.address
+        self.address.get()
     }
 
     pub(super) fn listener(&self) -> &Arc<str> {

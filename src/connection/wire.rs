@@ -11,6 +11,7 @@
 
 use std::any::Any;
 use std::cell::{RefCell, RefMut};
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use rustix::net::RecvFlags;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::coop;
@@ -30,6 +32,7 @@ use tokio::task::coop;
 use super::scratch;
 use super::seat::Seat;
 use crate::handover::record::Seal;
+use crate::telemetry::counters::Counters;
 use crate::tls::{self, Channel};
 
 /// How much room is made for a client that sends much.
@@ -58,8 +61,20 @@ pub struct Accepted {
     pub kept: Option<Kept>,
 }
 
+impl fmt::Debug for dyn Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Claim")
+    }
+}
+
 /// Kept as long as its connection, and then dropped.
-pub type Kept = Box<dyn Any + Send>;
+pub type Kept = Box<dyn Claim>;
+
+/// What a connection takes up, as whoever counts knows it.
+pub trait Claim: Any + Send {
+    /// The connection turns out to be this client's; whether it may have one more.
+    fn turns_out(&mut self, client: IpAddr, counters: &Counters) -> bool;
+}
 
 enum Stream {
     Tcp(TcpStream),
@@ -92,10 +107,8 @@ pub(super) enum Gulp {
 impl Wire {
     /// Registers the socket, from which `unread` has been read, with this thread's reactor.
     pub(super) fn new(socket: OwnedFd, unread: Vec<u8>, seat: Rc<Seat>) -> io::Result<Wire> {
-        let stream = if seat.address().is_some() {
-            let socket = std::net::TcpStream::from(socket);
-            socket.set_nodelay(true)?;
-            Stream::Tcp(TcpStream::from_std(socket)?)
+        let stream = if seat.address().is_some() && without_delay(&socket)? {
+            Stream::Tcp(TcpStream::from_std(socket.into())?)
         } else {
             Stream::Unix(UnixStream::from_std(socket.into())?)
         };
@@ -358,7 +371,7 @@ impl Socket {
     pub(super) fn reset_on_close(&self) {
         if let Stream::Tcp(stream) = &*self.stream.borrow() {
             // Not being able to set it leaves an ordinary close, which is all that is left to do.
-            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
 }
@@ -483,6 +496,15 @@ impl AsFd for Stream {
             Stream::Tcp(stream) => stream.as_fd(),
             Stream::Unix(stream) => stream.as_fd(),
         }
+    }
+}
+
+/// Has TCP send at once. False if it is no TCP: a client with an address may have come by a Unix socket from a load
+/// balancer that told it.
+fn without_delay(socket: &OwnedFd) -> io::Result<bool> {
+    match SockRef::from(socket).set_tcp_nodelay(true) {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(false),
+        set => set.map(|()| true),
     }
 }
 

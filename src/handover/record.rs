@@ -79,6 +79,9 @@ pub struct Connection {
     pub age_ms: u64,
     /// Since its last request was answered, or since the bytes in `unread` began to come.
     pub idle_ms: u64,
+    /// A PROXY header is still to come, in front of everything else, and `unread` is the beginning of that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub header: bool,
     /// Its TLS handshake is still to come, and `unread` is the beginning of that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub greeting: bool,

@@ -70,13 +70,23 @@ impl Acceptor {
         Ok(Acceptor { name, socket, capacity, counters })
     }
 
-    /// The next connection. `one_left` resolves when a connection of this thread goes.
-    pub(super) async fn next(&self, one_left: impl AsyncFn()) -> Accepted {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The next connection. `one_left` resolves when a connection of this thread goes; who is `introduced` will say
+    /// later whose connection it is, and does not count for anybody until then.
+    pub(super) async fn next(
+        &self,
+        one_left: impl AsyncFn(),
+        introduced: impl Fn(Option<IpAddr>) -> bool,
+    ) -> Accepted {
         loop {
             match self.accept().await {
                 Ok((socket, address, slot)) => {
                     self.resumed();
-                    match self.admit(socket, address, slot) {
+                    let counts = address.filter(|_| !introduced(address));
+                    match self.admit(socket, address, counts, slot) {
                         Some(accepted) => return accepted,
                         None => continue,
                     }
@@ -119,8 +129,14 @@ impl Acceptor {
         }
     }
 
-    fn admit(&self, socket: OwnedFd, address: Option<IpAddr>, mut slot: Slot) -> Option<Accepted> {
-        if slot.admit(address) {
+    fn admit(
+        &self,
+        socket: OwnedFd,
+        address: Option<IpAddr>,
+        counts: Option<IpAddr>,
+        mut slot: Slot,
+    ) -> Option<Accepted> {
+        if slot.admit(counts) {
             let kept = Some(Box::new(slot) as _);
             return Some(Accepted { socket, address, listener: Arc::clone(&self.name), kept });
         }

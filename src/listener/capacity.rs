@@ -22,6 +22,7 @@ use rustix::process::{Resource, getrlimit};
 use tokio::sync::Notify;
 
 use crate::config::settings::Limits;
+use crate::connection::Claim;
 use crate::telemetry::counters::{Counters, Limit};
 
 /// What happens again and again is told no more often.
@@ -213,13 +214,8 @@ impl Capacity {
 impl Slot {
     /// It is for a connection of this address; whether there may be one more of it.
     pub(super) fn admit(&mut self, address: Option<IpAddr>) -> bool {
-        self.address = address.map(network_of);
-        let each = self.capacity.each.load(SeqCst);
-        if let Some(address) = self.address.filter(|_| each != UNLIMITED) {
-            self.counted = self.capacity.addresses.join(address, each);
-            if !self.counted {
-                return false;
-            }
+        if !address.is_none_or(|address| self.move_to(address)) {
+            return false;
         }
         self.used = true;
         self.capacity.used.fetch_add(1, SeqCst);
@@ -230,6 +226,25 @@ impl Slot {
     pub(super) fn adopt(&mut self, address: Option<IpAddr>) {
         self.address = address.map(network_of);
         self.count();
+    }
+
+    /// It is for a connection of this address, and not of the one that it counts for; whether there may be one more.
+    fn move_to(&mut self, address: IpAddr) -> bool {
+        self.uncount();
+        self.address = Some(network_of(address));
+        let each = self.capacity.each.load(SeqCst);
+        if let Some(address) = self.address.filter(|_| each != UNLIMITED) {
+            self.counted = self.capacity.addresses.join(address, each);
+            return self.counted;
+        }
+        true
+    }
+
+    fn uncount(&mut self) {
+        if let Some(address) = self.address.filter(|_| self.counted) {
+            self.capacity.addresses.leave(address);
+        }
+        self.counted = false;
     }
 
     /// Counts for its address from now on, when it was taken while there was no such limit.
@@ -243,11 +258,19 @@ impl Slot {
     }
 }
 
+impl Claim for Slot {
+    fn turns_out(&mut self, client: IpAddr, counters: &Counters) -> bool {
+        let may = self.move_to(client);
+        if !may {
+            self.capacity.refused(client, counters);
+        }
+        may
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(address) = self.address.filter(|_| self.counted) {
-            self.capacity.addresses.leave(address);
-        }
+        self.uncount();
         if self.used {
             self.capacity.used.fetch_sub(1, SeqCst);
         }

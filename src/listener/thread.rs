@@ -179,7 +179,7 @@ impl Thread {
     fn adopt(&self, parcel: Parcel) {
         let mut slot = self.crew.capacity.take_beyond();
         let client = parcel.record.client();
-        slot.adopt(client.and_then(|client| client.address));
+        slot.adopt(client.filter(|client| !client.header).and_then(|client| client.address));
         let listener = self.name(client.map_or("", |client| &client.listener));
         connection::adopt(&self.local, parcel, listener, Box::new(slot));
     }
@@ -229,7 +229,8 @@ impl Thread {
 
 async fn accept(thread: Rc<Thread>, acceptor: Acceptor) {
     loop {
-        let accepted = acceptor.next(async || thread.local.one_left().await).await;
+        let introduced = |address| thread.local.is_introduced(acceptor.name(), address);
+        let accepted = acceptor.next(async || thread.local.one_left().await, introduced).await;
         thread.place(accepted);
     }
 }

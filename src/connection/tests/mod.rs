@@ -13,6 +13,7 @@ mod http2;
 mod limits;
 mod moving;
 mod moving_tunnels;
+mod proxy;
 mod reload;
 mod requests;
 mod stress;

@@ -69,12 +69,12 @@ fn client(gateway: &Gateway, name: &'static str, config: ClientConfig) -> Peer {
     Peer::tls(gateway.address(), ClientConnection::new(Arc::new(config), name).unwrap())
 }
 
-fn connect(gateway: &Gateway, version: Version) -> Peer {
+pub(super) fn connect(gateway: &Gateway, version: Version) -> Peer {
     client(gateway, "app.example", config(version, Some(Protocol::Http1), None))
 }
 
 /// The same with TLS on its listener, for `app.example` and `b.example`. Clients of `closed.example` prove who they are.
-fn secure(mut settings: Settings) -> Settings {
+pub(super) fn secure(mut settings: Settings) -> Settings {
     settings.listeners[0].tls = true;
     let (_, authority, pair) = &*FOLDER;
     let mut open = settings::Service::clone(&settings.services[0]);
@@ -250,7 +250,7 @@ fn a_handshake_that_does_not_end_is_ended() {
 }
 
 /// Everything that the gateway has goes to the other one.
-fn move_over(from: &Gateway, to: &Gateway) -> Vec<Parcel> {
+pub(super) fn move_over(from: &Gateway, to: &Gateway) -> Vec<Parcel> {
     let mut departures = from.hand_over();
     from.until(|totals| totals.connections_open == 0);
     from.take_back();

@@ -50,6 +50,7 @@ fn record(requests: u64) -> Connection {
         age_ms: 86_400_000,
         idle_ms: 59_999,
         unread: vec![],
+        header: false,
         greeting: false,
         seal: None,
     }
