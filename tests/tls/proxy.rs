@@ -36,13 +36,24 @@ fn six() -> Vec<u8> {
     addresses
 }
 
+/// The listeners, and whether there is a handshake behind the header.
+const LISTENERS: [(&str, bool); 2] = [("http", false), ("https", true)];
+
 /// What the endpoint is told of the client, when the connection begins with this.
-fn seen(gateway: &Gateway, door: &Door, header: &[u8], by_bytes: bool) -> String {
-    let mut wire = Wire::to(&gateway.address);
+fn seen(
+    gateway: &Gateway,
+    door: &Door,
+    (listener, secure): (&str, bool),
+    header: &[u8],
+    by_bytes: bool,
+) -> String {
+    let mut wire = Wire::to(&gateway.address_of(listener));
     let pieces = if by_bytes { 1 } else { header.len().max(1) };
     header.chunks(pieces).for_each(|piece| wire.socket.write_all(piece).unwrap());
-    let mut wire = wire.secured(gateway.client().tls(Some("shop.test"))).unwrap();
-    assert_eq!(wire.protocol(), None);
+    if secure {
+        wire = wire.secured(gateway.client().tls(Some("shop.test"))).unwrap();
+        assert_eq!(wire.protocol(), None);
+    }
     wire.ask("shop.test", "/");
     let mut endpoint = door.accept();
     let head = endpoint.head();
@@ -70,9 +81,9 @@ fn whoever_is_trusted_says_who_the_client_is() {
         (binary(0, 0x11, &four()), "127.0.0.1"),
         (binary(1, 0x31, &[0; 216]), "127.0.0.1"),
     ] {
-        for by_bytes in [false, true] {
-            let seen = seen(&gateway, &door, &header, by_bytes);
-            assert_eq!(seen, client, "{:?}", String::from_utf8_lossy(&header));
+        for (listener, by_bytes) in LISTENERS.iter().flat_map(|one| [(*one, false), (*one, true)]) {
+            let seen = seen(&gateway, &door, listener, &header, by_bytes);
+            assert_eq!(seen, client, "{listener:?} {:?}", String::from_utf8_lossy(&header));
         }
     }
 }
@@ -110,10 +121,12 @@ fn a_header_that_is_missing_or_wrong_ends_the_connection() {
 fn who_is_not_trusted_says_nothing_about_the_client() {
     let door = Door::tcp();
     let gateway = believing("\"192.0.2.0/24\"", &door);
-    assert_eq!(seen(&gateway, &door, b"", false), "127.0.0.1");
+    for listener in LISTENERS {
+        assert_eq!(seen(&gateway, &door, listener, b"", false), "127.0.0.1");
+    }
     let mut wire = Wire::to(&gateway.address_of("http"));
     wire.say("PROXY TCP4 192.0.2.7 127.0.0.1 4711 443\r\nGET / HTTP/1.1\r\nHost: shop.test\r\n\r\n");
-    assert_ne!(wire.message().status(), 200);
+    assert_eq!(wire.message().status(), 400);
     let mut secure = Wire::to(&gateway.address);
     secure.say("PROXY TCP4 192.0.2.7 127.0.0.1 4711 443\r\n");
     assert!(secure.secured(gateway.client().tls(Some("shop.test"))).is_err());
