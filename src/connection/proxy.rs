@@ -254,11 +254,7 @@ mod tests {
             ("2.1: one space", line("PROXY\tTCP4 192.0.2.7 198.51.100.1 4711 443\r\n"), Malformed::Missing),
             ("2.2: another signature", signature, Malformed::Missing),
             ("2.1: 108 bytes", long, Malformed::LongLine),
-            (
-                "2.1: no CRLF in 107 bytes",
-                vec![&b"PROXY TCP4 "[..], &[b'1'; 96]].concat(),
-                Malformed::LongLine,
-            ),
+            ("2.1: no CRLF in 107 bytes", [&b"PROXY TCP4 "[..], &[b'1'; 96]].concat(), Malformed::LongLine),
             ("2.1: nothing", line("PROXY \r\n"), Malformed::Line),
             (
                 "2.1: no such protocol",
