@@ -143,8 +143,9 @@ pub const KEYS: &[Key] = &[
         kind: Kind::List(&Kind::Network),
         unset: Unset::Default("[]"),
         summary: "load balancers that begin each connection with a PROXY header",
-        detail: "Version 1 or 2. From them the header is required, and whom it names is the client; from any other side it is \
-                 refused.",
+        detail: "Version 1 or 2, in front of TLS and of HTTP; \"unix\" is every peer of a Unix socket. Whom it names is the client for logs, \
+                 Forwarded, 'forwarded.trusted' and limits. From them a connection without a header, or with a wrong one, is \
+                 closed; from elsewhere a header is answered 400.",
         example: "[\"10.0.0.0/8\"]",
         elsewhere: &["proxy_protocol", "accept-proxy", "proxyprotocol", "send-proxy"],
     },
@@ -777,7 +778,8 @@ pub const KEYS: &[Key] = &[
         unset: Unset::Default("\"off\""),
         summary: "how many connections one address may have at a time",
         detail: "One more is reset before anything of it is read. In IPv6 a network of 64 bits counts as one address. Peers of \
-                 a Unix socket have none. Behind a proxy or load balancer all clients have its address.",
+                 a Unix socket have none. Behind a proxy or load balancer all clients have its address, unless it says \
+                 theirs by 'listener.NAME.proxy-protocol'.",
         example: "100",
         elsewhere: &["limit_conn", "per-address", "per-ip", "connections-per-ip", "max-per-ip"],
     },
