@@ -175,13 +175,19 @@ fn listeners(section: &Section<'_>, secure: bool) -> Vec<Listener> {
         tls: flag(&section, "tls"),
         proxy: section.all("proxy-protocol", network),
     };
-    let listeners: Vec<Listener> = section.named().map(listener).collect();
-    if !listeners.is_empty() {
-        return listeners;
-    }
+    let mut listeners: Vec<Listener> = section.named().map(listener).collect();
     let only = listener((ONLY_LISTENER, only_listener(section)));
     let beside = Listener { name: SECURE_LISTENER.into(), tls: true, ..only.clone() };
-    if secure { vec![only, beside] } else { vec![only] }
+    if listeners.is_empty() {
+        listeners.push(only);
+    }
+    // Whoever has systemd open the doors, and says nothing of TLS, opens one more by its socket unit.
+    let has_own =
+        |listener: &Listener| listener.tls || !listener.listen.is_empty() || listener.name == SECURE_LISTENER;
+    if secure && !listeners.iter().any(has_own) {
+        listeners.push(beside);
+    }
+    listeners
 }
 
 /// One that there is without any in the configuration.

@@ -133,8 +133,8 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Flag,
         unset: Unset::Default("false"),
         summary: "whether its connections are TLS",
-        detail: "HTTP/2 or HTTP/1.1, as the client prefers. Without any listener table there is a second listener, 'https', \
-                 with TLS, as soon as some certificate is configured.",
+        detail: "HTTP/2 or HTTP/1.1, as the client prefers. With a certificate anywhere, and no listener that has 'tls' or \
+                 'listen', there is one more listener, 'https', with TLS, for a socket that systemd passes.",
         example: "true",
         elsewhere: &["ssl", "https"],
     },
