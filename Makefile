@@ -60,7 +60,7 @@ scripts:
 # machine code for words, and comes and goes with each build.
 quiet_tags := package-supports-alternative-init-but-no-init.d-script spelling-error-in-binary
 test: deb lab
-	@packaging/need curl
+	@packaging/need curl openssl python3
 	known=$$(lintian-explain-tags --list-tags | grep -Fx $(quiet_tags:%=-e %) | paste -s -d ,) && \
 	lintian --allow-root --display-experimental --display-info --pedantic \
 	    $${known:+--suppress-tags "$$known"} \
