@@ -19,7 +19,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, version};
 
 use super::clients::Authorities;
-use super::handshake::Keys;
+use super::handshake::{HTTP_1_0, Keys};
 use super::material::{Fault, Kept, Slot, Sources};
 use super::pair::{Pair, seconds};
 use super::tickets::Tickets;
@@ -230,7 +230,7 @@ impl Makings {
             }
         };
         let mut config = builder.with_cert_resolver(Arc::new(Showcase(pairs.to_vec())));
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = [b"h2", &b"http/1.1"[..], HTTP_1_0].map(<[u8]>::to_vec).to_vec();
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = self.tickets.bound(bound);
         config.max_early_data_size = 0;

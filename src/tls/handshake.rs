@@ -79,6 +79,9 @@ pub enum Refused {
     TooLong,
 }
 
+/// What a client offers that speaks nothing newer (RFC 7301, section 6); connections are told apart no further.
+pub(super) const HTTP_1_0: &[u8] = b"http/1.0";
+
 impl Protocol {
     pub const fn name(self) -> &'static [u8] {
         match self {
@@ -88,7 +91,10 @@ impl Protocol {
     }
 
     pub fn of(name: &[u8]) -> Option<Protocol> {
-        [Protocol::Http1, Protocol::Http2].into_iter().find(|protocol| protocol.name() == name)
+        match name {
+            HTTP_1_0 => Some(Protocol::Http1),
+            name => [Protocol::Http1, Protocol::Http2].into_iter().find(|protocol| protocol.name() == name),
+        }
     }
 }
 

@@ -44,6 +44,7 @@ OTHER = {
     "cookie crumbs": "RFC 9113, section 8.2.3: joined where the next hop may not be HTTP/2",
     "content-length and trailers": "RFC 9112, section 7.1.2: announced trailers need chunks, and chunks say no length",
     "boundary": "curl makes another one for each form",
+    "brotli over TLS": "fetch (WHATWG) offers br over https only",
     "order of names": "RFC 9110, section 5.3: only the order of lines of one name means something",
 }
 
@@ -116,6 +117,8 @@ def _fields(at, key, direct, through, borrowed):
             _applies("cookie crumbs")
         elif table is REQUEST and name == "content-length" and not other and "trailer" in through:
             _applies("content-length and trailers")
+        elif table is REQUEST and name == "accept-encoding" and sorted(one + ["br"]) == sorted(_listed(other)):
+            _applies("brotli over TLS")
         elif name == "content-type" and _bounded(one) == _bounded(other):
             _applies("boundary")
         elif borrowed and at == "client.fields" and name in BORROWED:
@@ -132,6 +135,12 @@ def _grouped(pairs):
     for name, value in pairs:
         found.setdefault(str(name).lower(), []).append(_plain(str(value)))
     return found
+
+
+def _listed(values):
+    """Members, with what is not `br` as one."""
+    members = [member.strip() for value in values for member in value.split(",")]
+    return [", ".join(member for member in members if member != "br")] + [m for m in members if m == "br"]
 
 
 def _bounded(values):

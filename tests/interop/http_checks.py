@@ -206,7 +206,9 @@ def breaks_off(at):
 def nghttp(at, *arguments):
     command = ["nghttp", "--timeout=20", *arguments]
     done = subprocess.run(command, capture_output=True, timeout=60, text=True, errors="replace")
-    return {"code": done.returncode, "content": digest(done.stdout.encode()), "errors": done.stderr}
+    # nghttp looks for an address among the names of hosts only.
+    errors = done.stderr.replace("[WARNING] Certificate verification failed: hostname mismatch\n", "" if at.tls else "!")
+    return {"code": done.returncode, "content": digest(done.stdout.encode()), "errors": errors}
 
 
 @check("nghttp get", NODE, ("2",))

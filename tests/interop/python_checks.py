@@ -109,9 +109,14 @@ def form(at):
     return {"client": client["status"], "server": {"bytes": at.seen().get("bytes")}}
 
 
+def connector():
+    # aiohttp's own context is older than SSL_CERT_FILE here.
+    return aiohttp.TCPConnector(ssl=ssl.create_default_context())
+
+
 async def fetch(at, method, path, **options):
     timeout = aiohttp.ClientTimeout(total=PATIENCE)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector()) as session:
         async with session.request(method, at.url(path), **options) as response:
             content = await response.read()
             fields = [(name.decode(), value.decode("latin-1")) for name, value in response.raw_headers]

@@ -11,6 +11,7 @@ import websockets
 from websockets.asyncio.client import connect
 
 import stage
+from python_checks import connector
 from stage import PATIENCE, check
 
 SERVERS = ("http1", "websockets")
@@ -118,7 +119,7 @@ async def refused(connection, frames):
 def aiohttp_websocket(at):
     async def run():
         frames = []
-        async with aiohttp.ClientSession() as session:
+        async with aiohttp.ClientSession(connector=connector()) as session:
             async with session.ws_connect(at.url("/ws", "ws"), protocols=["chat"], compress=15, max_msg_size=0) as socket:
                 for message in ("hello", "x" * 70_000):
                     await socket.send_str(message)
