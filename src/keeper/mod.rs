@@ -30,7 +30,7 @@ use std::sync::Arc;
 use decide::Decisions;
 use reexec::State;
 use report::Report;
-use sockets::Sockets;
+use sockets::{CERTIFICATES_NAME, CONFIGURATION_NAME, Sockets};
 pub use trial::{Versions, self_test};
 use watch::{Household, Keeper};
 
@@ -89,7 +89,7 @@ pub fn run(directory: &Path) -> Result<(), Fatal> {
 fn serve(directory: &Path, passed: Vec<Passed>) -> Result<(), Fatal> {
     raise_descriptor_limit();
     let program = std::env::current_exe().map_err(|cause| Fatal::System("find the program's file", cause))?;
-    let Beginning { accepted, sockets, warnings, refused } = begin(directory, passed)?;
+    let Beginning { accepted, sockets, certificates, warnings, refused } = begin(directory, passed)?;
     let log = log::init("keeper", accepted.settings.log.level);
     for warning in &warnings {
         tracing::warn!("{warning}");
@@ -112,7 +112,7 @@ fn serve(directory: &Path, passed: Vec<Passed>) -> Result<(), Fatal> {
         pseudonym: pseudonym(),
         sockets,
         accepted,
-        certificates: None,
+        certificates,
         watchdog: watchdog::interval(),
         log: log.clone(),
     };
@@ -123,6 +123,8 @@ fn serve(directory: &Path, passed: Vec<Passed>) -> Result<(), Fatal> {
 struct Beginning {
     accepted: Accepted,
     sockets: Sockets,
+    /// What the gateway before a restart has shown, for files that do not load.
+    certificates: Option<OwnedFd>,
     warnings: Vec<String>,
     /// Why it is not what the files say.
     refused: Vec<String>,
@@ -131,20 +133,28 @@ struct Beginning {
 /// By the files. After a restart that has kept connections there is something better to do about files that are
 /// refused than to let the clients wait: what was served before goes on.
 fn begin(directory: &Path, mut passed: Vec<Passed>) -> Result<Beginning, Fatal> {
-    let kept = stop::take_configuration(&mut passed);
+    let kept = stop::take_kept(&mut passed, CONFIGURATION_NAME);
+    let certificates = stop::take_kept(&mut passed, CERTIFICATES_NAME);
     let again = kept.is_some().then(|| passed.iter().map(Passed::try_clone).collect::<Result<Vec<_>, _>>());
     let by_files = load(directory).and_then(|(sources, loaded)| {
         let sockets = sockets::gather(&loaded.settings, passed)?;
         let accepted = Accepted { generation: 1, snapshot: seal(&sources)?, settings: loaded.settings };
-        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
-        Ok(Beginning { accepted, sockets, warnings, refused: vec![] })
+        Ok((accepted, sockets, loaded.warnings.iter().map(ToString::to_string).collect()))
     });
-    let (Err(Fatal::Refused(refused)), Some(kept), Some(Ok(passed))) = (&by_files, kept, again) else {
-        return by_files;
+    let refused = match by_files {
+        Ok((accepted, sockets, warnings)) => {
+            return Ok(Beginning { accepted, sockets, certificates, warnings, refused: vec![] });
+        }
+        Err(Fatal::Refused(refused)) => refused,
+        Err(fatal) => return Err(fatal),
     };
-    let Ok(accepted) = Accepted::open(1, kept) else { return by_files };
-    let Ok(sockets) = sockets::gather(&accepted.settings, passed) else { return by_files };
-    Ok(Beginning { accepted, sockets, warnings: vec![], refused: refused.clone() })
+    let by_kept = kept.zip(again).and_then(|(kept, passed)| {
+        let accepted = Accepted::open(1, kept).ok()?;
+        let sockets = sockets::gather(&accepted.settings, passed.ok()?).ok()?;
+        Some((accepted, sockets))
+    });
+    let Some((accepted, sockets)) = by_kept else { return Err(Fatal::Refused(refused)) };
+    Ok(Beginning { accepted, sockets, certificates, warnings: vec![], refused })
 }
 
 /// This is the process of the keeper before, and its children are ours.

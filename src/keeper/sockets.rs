@@ -29,6 +29,8 @@ const ADMIN_BACKLOG: u32 = 64;
 pub const STORED_NAME: &str = "mailbox";
 /// The name of the accepted configuration there.
 pub const CONFIGURATION_NAME: &str = "configuration";
+/// The name of the accepted certificates there.
+pub const CERTIFICATES_NAME: &str = "certificates";
 
 /// Every socket of a gateway, with what it is for.
 pub struct Sockets {

@@ -4,18 +4,19 @@
 //!  restart   gateway ── parcels ──▶ one end of a mailbox      the other end ──FDSTORE──▶ systemd
 //!  start     gateway ◀── parcels ── LISTEN_FDNAMES=mailbox    and, when it is empty, FDSTOREREMOVE
 //! ```
-//! The accepted configuration goes along: a restart must not fail because of a file that nobody has asked to load.
+//! The accepted configuration and certificates go along: a restart must not fail because of a file that nobody has asked
+//! to load.
 //!
 //! Promises: only a restart stores, and only where systemd keeps something (`FileDescriptorStoreMax=`); whenever storing
 //! cannot begin, the gateway drains; what was stored is forgotten only when a gateway has adopted all of it.
 //! Must not know: what is in the mailbox.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use super::decide::{Event, Id, Way};
-use super::sockets::{CONFIGURATION_NAME, STORED_NAME};
-use super::watch::{DRAIN_MARGIN, Keeper};
+use super::sockets::{CERTIFICATES_NAME, CONFIGURATION_NAME, STORED_NAME};
+use super::watch::{DRAIN_MARGIN, Household, Keeper};
 use crate::handover::control::{Destination, Moved, ToGateway};
 use crate::handover::mailbox;
 use crate::lifecycle::deadline;
@@ -35,8 +36,7 @@ impl Keeper {
     }
 
     pub(super) async fn send_store(&mut self, id: Id) {
-        let configuration = self.household.accepted.snapshot.as_fd();
-        let (end, barrier) = match put_into_store(configuration) {
+        let (end, barrier) = match self.put_into_store() {
             Ok(stored) => stored,
             Err(error) => {
                 tracing::warn!("cannot keep connections for the next start: {error}, draining instead");
@@ -49,6 +49,23 @@ impl Keeper {
         self.be_patient(id, Some(longest + DRAIN_MARGIN));
         notify::status("keeping connections for the next start");
         self.give(id, ToGateway::HandOver { to: Destination::Store, limit }, &end).await;
+    }
+
+    /// The end that a gateway writes into. The other one is systemd's alone, so that its next reader sees the end.
+    fn put_into_store(&self) -> std::io::Result<(OwnedFd, Barrier)> {
+        let (ours, stored) = mailbox::pair()?;
+        store::keep(STORED_NAME, stored.as_fd())?;
+        let Household { accepted, certificates, .. } = &self.household;
+        let beside = [
+            (CONFIGURATION_NAME, Some(accepted.snapshot.as_fd())),
+            (CERTIFICATES_NAME, certificates.as_ref().map(AsFd::as_fd)),
+        ];
+        for (name, fd) in beside.into_iter().filter_map(|(name, fd)| Some((name, fd?))) {
+            if let Err(error) = store::keep(name, fd) {
+                tracing::warn!("cannot keep the {name} for the next start: {error}");
+            }
+        }
+        Ok((ours, store::barrier()?))
     }
 
     /// systemd attributes what it reads to the unit by the number of a process that lives. It has had the whole handover
@@ -70,8 +87,7 @@ impl Keeper {
 
     pub(super) fn forget_stored(&mut self) {
         self.household.sockets.stored.clear();
-        store::forget(STORED_NAME);
-        store::forget(CONFIGURATION_NAME);
+        [STORED_NAME, CONFIGURATION_NAME, CERTIFICATES_NAME].into_iter().for_each(store::forget);
     }
 
     /// With one mailbox less to empty; an event when it was the last one.
@@ -89,10 +105,9 @@ impl Keeper {
     }
 }
 
-/// What the start before has served, out of all that systemd passed.
-pub(super) fn take_configuration(passed: &mut Vec<Passed>) -> Option<OwnedFd> {
-    let kept =
-        passed.extract_if(.., |passed| passed.kind == Kind::Stored && passed.name == CONFIGURATION_NAME);
+/// What the start before has kept under this name, out of all that systemd passed.
+pub(super) fn take_kept(passed: &mut Vec<Passed>, name: &str) -> Option<OwnedFd> {
+    let kept = passed.extract_if(.., |passed| passed.kind == Kind::Stored && passed.name == name);
     // A restart that was killed may have left an older one.
     kept.last().map(|passed| passed.fd)
 }
@@ -100,14 +115,4 @@ pub(super) fn take_configuration(passed: &mut Vec<Passed>) -> Option<OwnedFd> {
 async fn why() -> Way {
     let restart = unit::job().await == Some(Job::Restart);
     if restart && unit::store_size().await.is_some_and(|size| size > 0) { Way::Store } else { Way::Drain }
-}
-
-/// The end that a gateway writes into. The other one is systemd's alone, so that its next reader sees the end.
-fn put_into_store(configuration: BorrowedFd<'_>) -> std::io::Result<(OwnedFd, Barrier)> {
-    let (ours, stored) = mailbox::pair()?;
-    store::keep(STORED_NAME, stored.as_fd())?;
-    if let Err(error) = store::keep(CONFIGURATION_NAME, configuration) {
-        tracing::warn!("cannot keep the configuration for the next start: {error}");
-    }
-    Ok((ours, store::barrier()?))
 }

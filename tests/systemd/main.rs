@@ -5,6 +5,9 @@
 
 #[path = "../lab/mod.rs"]
 mod lab;
+#[allow(dead_code, reason = "the tests of TLS use more of it")]
+#[path = "../tls/pki.rs"]
+mod pki;
 
 mod crash;
 mod doctor;

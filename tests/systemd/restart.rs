@@ -1,6 +1,7 @@
 //! `systemctl restart`: systemd keeps the connections for the next start.
 
 use crate::on_both_releases;
+use crate::pki::Authority;
 use crate::scene::{self, Kept, SHOP};
 
 on_both_releases! {
@@ -42,6 +43,30 @@ on_both_releases! {
             tunnel.echoes("after");
         }
         // Nobody is kept over a stop, and so is nothing else.
+        host.run(["systemctl", "stop", "hitless.socket", "hitless.service"]).ok();
+        let _ = host.run(["systemctl", "start", "hitless"]).fails();
+    }
+
+    fn a_restart_over_a_broken_pair_goes_on_with_what_was_shown(host: Host) {
+        let authority = Authority::new("restart");
+        let pair = authority.leaf(&["shop.example"]).pair();
+        host.write("/root/ca.pem", &authority.pem());
+        host.write("/etc/hitless/tls/shop.pem", &pair.chain);
+        host.write("/etc/hitless/tls/shop.key", &pair.key);
+        host.write(
+            scene::SHOP_FILE,
+            "[service.shop]\nhosts = [\"shop.example\"]\nendpoints = [\"127.0.0.1:3001\"]\n\
+             certificates = [{ chain = \"tls/shop.pem\", key = \"tls/shop.key\" }]\n",
+        );
+        host.shell("chown -R hitless /etc/hitless/tls && chmod 400 /etc/hitless/tls/*").ok();
+        host.shell("systemctl enable hitless-https.socket && systemctl restart hitless").ok();
+        let ask = "curl --silent --show-error --fail --cacert /root/ca.pem --resolve shop.example:443:127.0.0.1 https://shop.example/";
+        host.shell(ask).ok();
+        host.shell("head -c 200 /etc/hitless/tls/shop.pem >/root/half && cat /root/half >/etc/hitless/tls/shop.pem").ok();
+        for _ in 0..2 {
+            host.run(["systemctl", "restart", "hitless"]).ok();
+            host.shell(ask).ok();
+        }
         host.run(["systemctl", "stop", "hitless.socket", "hitless.service"]).ok();
         let _ = host.run(["systemctl", "start", "hitless"]).fails();
     }

@@ -8,7 +8,7 @@ use crate::lab::{self, Host, read_answer};
 /// The name of the shop in requests.
 pub const SHOP: &str = "shop.example";
 
-const SHOP_FILE: &str = "/etc/hitless/services.d/shop.toml";
+pub const SHOP_FILE: &str = "/etc/hitless/services.d/shop.toml";
 
 /// Nothing but Debian.
 pub fn bare(_: &Host) {}
