@@ -104,11 +104,15 @@ impl Sight {
                 break;
             }
         }
-        let begin = Instant::now();
-        // Each further touch begins the quiet time again.
-        while begin.elapsed() < PATIENCE
-            && matches!(tokio::time::timeout(QUIET, self.touches.recv()).await, Ok(Some(_)))
-        {}
+        let last = Instant::now() + PATIENCE;
+        let mut quiet = Instant::now() + QUIET;
+        // Each further touch begins the quiet time again; what else happens in the folders does not.
+        while let Ok(Some(touch)) = tokio::time::timeout_at(quiet.min(last).into(), self.touches.recv()).await
+        {
+            if self.matters(&touch) {
+                quiet = Instant::now() + QUIET;
+            }
+        }
         true
     }
 
