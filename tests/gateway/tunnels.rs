@@ -179,9 +179,10 @@ fn a_silent_tunnel_ends_and_one_that_talks_does_not() {
     let door = Door::tcp();
     let daemon = in_front_of(&door.address, "timeout = { tunnel-idle = \"5s\" }");
     let address = daemon.address();
+    // Before it is silent.
+    let began = std::time::Instant::now();
     let (mut silent, _silent_endpoint) = strange(&address, &door);
     let (mut talking, mut talking_endpoint) = strange(&address, &door);
-    let began = std::time::Instant::now();
     let watching = std::thread::spawn(move || {
         assert!(silent.is_closed());
         std::time::Instant::now()
