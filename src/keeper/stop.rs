@@ -61,6 +61,8 @@ impl Keeper {
             (CERTIFICATES_NAME, certificates.as_ref().map(AsFd::as_fd)),
         ];
         for (name, fd) in beside.into_iter().filter_map(|(name, fd)| Some((name, fd?))) {
+            // One that a start before its adoption has left takes a place that a mailbox may need.
+            store::forget(name);
             if let Err(error) = store::keep(name, fd) {
                 tracing::warn!("cannot keep the {name} for the next start: {error}");
             }
