@@ -188,6 +188,15 @@ impl Page {
         residue
     }
 
+    /// A process is known by when it began; one that left no word only by its number.
+    fn is_of_the_same(&self, other: &Page) -> bool {
+        let process = |page: &Page| (page.pid, page.began.clone());
+        match self.pid == 0 || other.pid == 0 {
+            true => self.gateway == other.gateway,
+            false => process(self) == process(other),
+        }
+    }
+
     /// This page and the one after it as one.
     fn fold(&mut self, next: Page) {
         let mut all = self.all();
@@ -295,12 +304,20 @@ impl Lineage {
         self.own.gateway
     }
 
-    /// Takes over what those before have written.
+    /// Takes over what those before have written. One that finished alone is heard of late, when another one may
+    /// already have taken its number, as the first of its keeper: the one that began later gets the next.
     pub fn inherit(&mut self, ledger: Ledger) {
         for page in ledger.gateways {
-            match self.earlier.binary_search_by_key(&page.gateway, |known| known.gateway) {
-                Ok(index) => self.earlier[index] = page,
-                Err(index) => self.earlier.insert(index, page),
+            if let Some(known) = self.earlier.iter_mut().find(|known| known.is_of_the_same(&page)) {
+                *known = Page { gateway: known.gateway, ..page };
+                continue;
+            }
+            let place = |page: &Page| (page.gateway, page.began.clone(), page.pid);
+            let index = self.earlier.partition_point(|known| place(known) < place(&page));
+            self.earlier.insert(index, page);
+            for index in 1..self.earlier.len() {
+                let least = self.earlier[index - 1].gateway + 1;
+                self.earlier[index].gateway = self.earlier[index].gateway.max(least);
             }
         }
         let last = self.earlier.last().map_or(0, |page| page.gateway);
@@ -446,11 +463,33 @@ mod tests {
     }
 
     fn begin(number: u64, lost: u64) -> Lineage {
-        Lineage::begin(number, lost, "0.1.0", 7, "2026-11-21T12:00:00Z".into())
+        Lineage::begin(number, lost, "0.1.0", 7 + number as u32, "2026-11-21T12:00:00Z".into())
     }
 
     fn numbers(ledger: &Ledger) -> Vec<(u64, u64, Fate)> {
         ledger.gateways.iter().map(|page| (page.gateway, page.folded, page.fate)).collect()
+    }
+
+    /// Restarts do not wait for the gateway before, so that its last word may come behind that of its successors.
+    #[test]
+    fn who_is_heard_of_late_keeps_its_place() {
+        let said = |began: &str, pid, answered| {
+            let page = Page { pid, began: began.into(), ..page(1, answered) };
+            Ledger { gateways: vec![page] }
+        };
+        let order = |first: Ledger, second: Ledger| {
+            let mut last = Lineage::begin(1, 0, "1.0.0", 7, "2026-01-01T00:00:30Z".into());
+            last.inherit(first);
+            assert_eq!(last.number(), 2);
+            last.inherit(second);
+            last.inherit(said("2026-01-01T00:00:20Z", 3, 5));
+            let pages = last.ledger(Page::default()).gateways;
+            pages.iter().map(|page| (page.gateway, page.pid, page.all().answered)).collect::<Vec<_>>()
+        };
+        let (long, short) = (said("2026-01-01T00:00:00Z", 4, 1), said("2026-01-01T00:00:20Z", 3, 2));
+        let expected = [(1, 4, 1), (2, 3, 5), (3, 7, 0)];
+        assert_eq!(order(long.clone(), short.clone()), expected);
+        assert_eq!(order(short, long), expected);
     }
 
     #[test]
