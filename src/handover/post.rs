@@ -268,16 +268,25 @@ impl Intake {
         Ok(Some(parcels.into_iter().filter(|parcel| !matches!(parcel.record, Record::Unknown)).collect()))
     }
 
+    /// Takes no more letters than there are: whoever sends one from here on finds this end closed.
+    pub fn end(&self) {
+        // Also for every copy of this end.
+        let _ = rustix::net::shutdown(&self.mailbox, rustix::net::Shutdown::Read);
+    }
+
     /// How many parcels were refused so far. Of a letter that could not be read: at most so many.
     pub fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// A sender that has gone needs none; one that does not read its receipts is no sender of ours.
+    /// A sender that has gone needs none, and one that puts letters into the store reads none, also when it is still
+    /// there: they may fill its queue.
     fn answer(&self, receipt: &Receipt) -> Result<(), Error> {
         let content = serde_json::to_vec(receipt).map_err(|error| Error::Socket(error.into()))?;
         match self.mailbox.try_send(&content, &[]) {
-            Err(error) if !is_gone(&error) => Err(Error::Socket(error)),
+            Err(error) if !is_gone(&error) && error.kind() != io::ErrorKind::WouldBlock => {
+                Err(Error::Socket(error))
+            }
             _ => Ok(()),
         }
     }

@@ -60,6 +60,24 @@ fn connection(number: u32) -> Parcel {
     Parcel { record: Record::Connection(record(number.into())), fds: vec![named(number)] }
 }
 
+/// More letters than receipts find room, for each of which nobody asks.
+#[test]
+fn a_store_that_is_read_while_it_is_filled_takes_any_number_of_letters() {
+    run(async {
+        let (mut dispatch, mut intake) = post(Destination::Store);
+        for number in 0..2000 {
+            assert!(dispatch.send(vec![connection(number)]).await.unwrap().is_empty());
+            assert_eq!(intake.next().await.unwrap().unwrap().len(), 1);
+        }
+        // What is in it is read yet, but nothing more is taken.
+        dispatch.send(vec![connection(1)]).await.unwrap();
+        intake.end();
+        assert!(matches!(dispatch.send(vec![connection(2)]).await.unwrap_err().error, Error::Gone));
+        assert_eq!(intake.next().await.unwrap().unwrap().len(), 1);
+        assert!(intake.next().await.unwrap().is_none());
+    });
+}
+
 /// As long as they are in life, with a little left over in each direction.
 fn tunnel(number: u32) -> Parcel {
     let direction = Direction {
