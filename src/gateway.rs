@@ -17,6 +17,7 @@
 //! what was opened is closed in reverse order, also after a panic, each within its limit.
 //! Must not know: what is decided about a request.
 
+mod alone;
 mod certificates;
 mod changes;
 mod control;
@@ -82,8 +83,8 @@ fn control_socket() -> Result<OwnedFd, Fatal> {
     taken().map_err(|cause| Fatal::System("take the control socket", cause))
 }
 
-/// Signals are for the keeper, which tells the gateway what to do. With `KillMode=control-group`
-/// systemd would otherwise end the gateway in the middle of what it serves.
+/// Signals are for the keeper, which tells the gateway what to do. With `KillMode=control-group`, or by
+/// `systemctl kill`, systemd would otherwise end the gateway in the middle of what it serves.
 fn ignore_signals() -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     for signal in [SIGHUP, SIGINT, SIGTERM] {

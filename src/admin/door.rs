@@ -73,6 +73,13 @@ impl Doors {
         self.accepting.abort_all();
     }
 
+    /// The same for good. Nothing of the sockets is left here when the answer has ended.
+    pub fn leave(&mut self) -> impl Future<Output = ()> + use<> {
+        let mut accepting = std::mem::take(&mut self.accepting);
+        self.sockets.clear();
+        async move { accepting.shutdown().await }
+    }
+
     /// After [`Doors::shut`].
     pub fn open_again(&mut self) -> io::Result<()> {
         let mut accepting = JoinSet::new();

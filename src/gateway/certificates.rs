@@ -67,6 +67,10 @@ impl Control {
     }
 
     pub(super) fn certificates_touched(&mut self) {
+        // Those of systemd's credentials vanish with the keeper; nobody new is shown any.
+        if self.alone.has_begun() {
+            return;
+        }
         if std::mem::replace(&mut self.certificates.looking, true) {
             self.certificates.touched = true;
             return;

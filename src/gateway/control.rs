@@ -12,9 +12,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::Fatal;
+use super::alone::Alone;
 use super::certificates::{Certificates, Seen};
 use super::changes::Changes;
 use super::drain::Drain;
@@ -51,6 +52,8 @@ pub enum Input {
     Installed,
     /// No connection is left.
     Idle,
+    /// Nothing is left here that the next start needs.
+    LetGo,
     /// A data thread is gone, as it has said itself.
     ThreadDied,
     /// A moment has come that was waited for.
@@ -74,8 +77,8 @@ pub enum Due {
 pub struct Control {
     pub(super) office: Rc<Office>,
     pub(super) threads: Rc<Threads>,
-    /// Open until the end, or until the keeper is gone.
-    doors: Rc<RefCell<Option<Doors>>>,
+    /// Open until the end, or until this gateway is alone.
+    pub(super) doors: Rc<RefCell<Option<Doors>>>,
     pub(super) outbox: Outbox,
     pub(super) start: Start,
     pub(super) reloads: Reloads,
@@ -90,6 +93,7 @@ pub struct Control {
     beat: u64,
     /// It ends because a data thread has died, and is to be replaced.
     pub(super) broken: bool,
+    pub(super) alone: Alone,
 }
 
 /// The numbers of the timers that count.
@@ -125,6 +129,7 @@ impl Control {
             certificates: Certificates::default(),
             beat: 0,
             broken: false,
+            alone: Alone::default(),
         }
     }
 
@@ -182,12 +187,8 @@ impl Control {
             Input::MailboxFull => self.mailbox_full(),
             Input::Departed => self.departed(),
             Input::Adopted(moved) => self.adopted(moved),
-            Input::KeeperGone => {
-                tracing::error!("the keeper is gone, draining");
-                // The next hitless binds the same path, and must not find this one alive behind it.
-                self.doors.take();
-                self.drain_asked(None);
-            }
+            Input::KeeperGone => self.keeper_gone(),
+            Input::LetGo => self.let_go(),
             Input::ReloadAsked(waiting) => self.reload_asked(waiting),
             Input::UpgradeAsked(asker) => self.outbox.send_with(ToKeeper::UpgradeAsked, vec![asker]),
             Input::FilesChanged => self.files_changed(),
@@ -205,6 +206,7 @@ impl Control {
         match message {
             ToGateway::Drain { limit } => self.drain_asked(limit),
             ToGateway::SocketsClosing => self.step(Event::SocketsClosing),
+            ToGateway::Leave { stored } => self.leave_asked(&stored),
             ToGateway::End => self.step(Event::EndRequested),
             ToGateway::Reload => self.reload_asked(None),
             ToGateway::Adopt => self.adopt_asked(fds),
@@ -255,6 +257,7 @@ impl Control {
             Effect::DisarmDeadline => self.disarm_deadline(),
             Effect::Cut => self.cut(),
             Effect::ArmCutLimit => self.arm_cut_limit(),
+            Effect::GoAlone => self.go_alone(),
             // The loop ends, and with it everything is closed.
             Effect::Close => {
                 self.announce_drained();
@@ -277,6 +280,9 @@ impl Control {
             self.outbox.send(ToKeeper::Alive);
             self.beat += 1;
             self.threads.beat(self.beat);
+            self.alone.missed = 0;
+        } else {
+            self.alone.missed += 1;
         }
         self.after(interval, Due::Beat);
     }
@@ -291,11 +297,11 @@ impl Control {
     }
 
     /// Queues what `task` results in.
-    pub(super) fn then(&mut self, task: impl Future<Output = Input> + 'static) {
+    pub(super) fn then(&mut self, task: impl Future<Output = Input> + 'static) -> AbortHandle {
         let queue = self.queue.clone();
         self.tasks.spawn_local(async move {
             let _ = queue.send(task.await);
-        });
+        })
     }
 
     /// As the configuration of this generation wants it.

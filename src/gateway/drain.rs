@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use super::control::{Control, Due, Input};
 use crate::config::settings;
 use crate::connection::DrainOrder;
@@ -24,7 +26,7 @@ const CUT_LIMIT: Duration = Duration::from_secs(1);
 const STANDSTILL: Duration = Duration::from_secs(5);
 /// When a data thread has died: newcomers wait in the kernel meanwhile, so what the other threads
 /// have in flight gets no more than they can be kept waiting.
-const AFTER_DEATH: Duration = Duration::from_secs(5);
+pub(super) const AFTER_DEATH: Duration = Duration::from_secs(5);
 /// "Nearly all requests": for an adaptive deadline.
 const NEARLY_ALL: f64 = 0.999;
 
@@ -42,6 +44,8 @@ pub struct Drain {
 impl Control {
     pub(super) fn drain_asked(&mut self, unit_limit: Option<Duration>) {
         self.broken = false;
+        // Whoever fills them drains then.
+        self.handovers.end_mailboxes();
         let settings = self.drain_settings();
         if self.drain.is_none() {
             let deadline = deadline::drain(&settings, seen(&self.threads.totals()), unit_limit);
@@ -147,7 +151,13 @@ impl Control {
 
     /// `Idle` comes only when this has ended.
     pub(super) fn refuse(&mut self, whose: Whose) {
-        self.tasks.spawn_local(self.threads.refuse(whose == Whose::Passed));
+        let refusal = self.threads.refuse(whose == Whose::Passed);
+        let (going, over) = oneshot::channel();
+        self.alone.refusals.push(over);
+        self.tasks.spawn_local(async move {
+            refusal.await;
+            drop(going);
+        });
     }
 
     pub(super) fn cut(&mut self) {

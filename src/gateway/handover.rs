@@ -23,7 +23,8 @@ use std::{io, mem};
 
 use rustix::net::Shutdown;
 use tokio::sync::mpsc::{self, UnboundedReceiver, WeakUnboundedSender};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
 
 use super::control::{Control, Input};
 use super::drain::{self, Drain};
@@ -50,6 +51,15 @@ pub struct Handovers {
     /// Asked for before the one before was taken back as a whole.
     next: Option<Asked>,
     departures: Departures,
+    /// Every mailbox that was ever read here, in the order of the keeper's messages; `None`: it could not be used.
+    readings: Vec<Option<Reading>>,
+}
+
+/// A mailbox that another gateway fills, or has filled.
+struct Reading {
+    task: AbortHandle,
+    /// It takes no more than what is in it.
+    ends: Rc<Notify>,
 }
 
 /// The way to the task of the handover under way, as long as a thread has it too.
@@ -66,6 +76,25 @@ impl Handovers {
         if let Some(handover) = &self.now {
             handover.orders.send_replace(Order::Drain);
         }
+    }
+
+    /// What is in the mailboxes from the store is for the next start, and so is what still comes. Without their
+    /// numbers, all of them: what fills the others drains by itself.
+    pub(super) fn leave_mailboxes(&mut self, stored: Option<&[u32]>) {
+        let is_left = |number: usize| stored.is_none_or(|stored| stored.contains(&(number as u32)));
+        let left = self.readings.iter().enumerate().filter(|(number, _)| is_left(*number));
+        // It waits for a letter, and has none half done.
+        left.filter_map(|(_, reading)| reading.as_ref()).for_each(|reading| reading.task.abort());
+    }
+
+    /// There will be nobody to take what still comes: whoever fills the mailboxes is told by their end.
+    pub(super) fn end_mailboxes(&self) {
+        self.readings.iter().flatten().for_each(|reading| reading.ends.notify_one());
+    }
+
+    /// Until the end of the one under way, whichever it is.
+    pub(super) fn left(&self) -> Duration {
+        self.now.as_ref().map(|now| now.course.left() + now.leaving).unwrap_or_default()
     }
 
     /// Whether parcels may still come back to the threads.
@@ -285,16 +314,20 @@ impl Control {
             Ok(mailbox) => mailbox,
             Err(error) => {
                 tracing::error!("cannot adopt connections: cannot use the mailbox: {error}");
+                self.handovers.readings.push(None);
                 return self.outbox.send(ToKeeper::Adopted(Moved::default()));
             }
         };
         let (threads, office) = (Rc::clone(&self.threads), Rc::clone(&self.office));
         let (arriving, departures) = (self.threads.arriving(), Rc::clone(&self.handovers.departures));
-        self.then(async move {
-            let moved = adopt(Intake::new(mailbox), &threads, &office, &departures).await;
+        let ends = Rc::new(Notify::new());
+        let end = Rc::clone(&ends);
+        let task = self.then(async move {
+            let moved = adopt(Intake::new(mailbox), &end, &threads, &office, &departures).await;
             drop(arriving);
             Input::Adopted(moved)
         });
+        self.handovers.readings.push(Some(Reading { task, ends }));
     }
 
     pub(super) fn adopted(&mut self, moved: Moved) {
@@ -316,11 +349,25 @@ fn usable(mailbox: Option<OwnedFd>) -> io::Result<OwnedFd> {
 }
 
 /// Serves everything that comes out of the mailbox, or passes it on, until its other end is closed.
-async fn adopt(mut intake: Intake, threads: &Threads, office: &Office, departures: &Departures) -> Moved {
+async fn adopt(
+    mut intake: Intake,
+    end: &Notify,
+    threads: &Threads,
+    office: &Office,
+    departures: &Departures,
+) -> Moved {
     let began = Instant::now();
     let mut moved = Moved::default();
     loop {
-        match intake.next().await {
+        let next = tokio::select! {
+            biased;
+            () = end.notified() => {
+                intake.end();
+                continue;
+            }
+            next = intake.next() => next,
+        };
+        match next {
             Ok(Some(parcels)) => {
                 for parcel in parcels {
                     count(&mut moved, &parcel.record);

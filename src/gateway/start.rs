@@ -5,7 +5,7 @@
 //! Must not know: what happens in between.
 
 use std::cell::RefCell;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use super::Fatal;
+use super::alone::Lifeline;
 use super::certificates;
 use super::control::{Control, Input, Outbox};
 use super::office::Office;
@@ -52,9 +53,11 @@ struct Received {
 pub async fn live(socket: OwnedFd) -> Result<(), Fatal> {
     let keeper = Mailbox::new(socket).map_err(|cause| Fatal::System("use the control socket", cause))?;
     let keeper = Rc::new(keeper);
+    let lifeline = keeper.as_fd().try_clone_to_owned().and_then(Lifeline::begin);
+    let lifeline = lifeline.map_err(|cause| Fatal::System("watch the keeper", cause))?;
     let mut resources = Resources::default();
     let ended = match receive(&keeper).await {
-        Ok(Some(received)) => serve(&keeper, received, &mut resources).await,
+        Ok(Some(received)) => serve(&keeper, lifeline, received, &mut resources).await,
         // The keeper was stopped before it could say anything.
         Ok(None) => Ok(()),
         Err(reason) => Err(Fatal::Start(reason)),
@@ -72,7 +75,9 @@ async fn receive(keeper: &Mailbox) -> Result<Option<Received>, String> {
     let Some((message, fds)) = message else { return Ok(None) };
     let start = match message {
         ToGateway::Start(start) => start,
-        ToGateway::Drain { .. } | ToGateway::SocketsClosing | ToGateway::End => return Ok(None),
+        ToGateway::Drain { .. } | ToGateway::Leave { .. } | ToGateway::SocketsClosing | ToGateway::End => {
+            return Ok(None);
+        }
         ToGateway::Reload | ToGateway::Adopt | ToGateway::HandOver { .. } | ToGateway::TakeBack => {
             return Err("the keeper asked for something before the start".into());
         }
@@ -89,7 +94,12 @@ async fn receive(keeper: &Mailbox) -> Result<Option<Received>, String> {
     Ok(Some(Received { start, sources, sockets, kept }))
 }
 
-async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resources) -> Result<(), Fatal> {
+async fn serve(
+    keeper: &Rc<Mailbox>,
+    lifeline: Lifeline,
+    received: Received,
+    resources: &mut Resources,
+) -> Result<(), Fatal> {
     let Received { start, sources, sockets, kept } = received;
     let loaded = config::parse(&sources).map_err(|errors| Fatal::Start(errors.to_string()))?;
     let settings = loaded.settings;
@@ -146,7 +156,8 @@ async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resourc
         }
     });
 
-    let control = Control::new(start, office, threads, doors, outbox, Reloads::new(sources), queue);
+    let mut control = Control::new(start, office, threads, doors, outbox, Reloads::new(sources), queue);
+    control.alone.lifeline = lifeline;
     for blocker in [Blocker::Configuration, Blocker::Listeners, Blocker::Admin] {
         control.tell(Input::BlockerGone(blocker));
     }

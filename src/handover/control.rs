@@ -16,10 +16,13 @@
 //!     │ ◀──────────── HandedOver, or TookBack  │
 //!     │ Drain, SocketsClosing, End ──────────▶ │
 //!     │ ◀──────────── Draining, Progress, Drained
+//!     │ Leave ───────────────────────────────▶ │   after HandOver into the store, or Drain
+//!     │ ◀──────────── Left                     │   and the keeper ends before the gateway
 //! ```
 //!
 //! Promises: a letter of another version is refused as a whole. The end of the socket means that
-//! the other process is gone.
+//! the other process is gone. A gateway ignores a message that it does not know; what it is to say of one that is newer
+//! than this version it says only when it was asked to, because a keeper kills who says what it does not know.
 //! Must not know: what either does with it.
 
 use std::io;
@@ -59,6 +62,13 @@ pub enum ToGateway {
     Drain {
         /// The longest that the unit leaves for it, if that is known.
         limit: Option<Duration>,
+    },
+    /// Go on with it alone: the keeper is about to end, so that the next start can begin. A gateway that knows this
+    /// says `Left`, and must not take the end of the control socket for an accident; for any other one the keeper waits.
+    Leave {
+        /// Which of the `Adopt`s, counted from 0, were of mailboxes that the next start gets as well, and empties.
+        #[serde(default)]
+        stored: Vec<u32>,
     },
     /// systemd is about to close the sockets that it passed: whoever comes now is to be refused.
     SocketsClosing,
@@ -156,6 +166,8 @@ pub enum ToKeeper {
     HandedOver(Moved),
     /// It serves and accepts as before the handover.
     TookBack,
+    /// It finishes alone what it has, and has nothing that the next start needs: nobody has to wait for it.
+    Left,
 }
 
 /// What became of an upgrade. The keeper says it, because neither gateway lives through all of it.

@@ -24,13 +24,14 @@
 //!
 //! A stop
 //!   StopAsked ──▶ Asking why ──▶ Drain, or for a restart Store ──StopAsked──▶ End ──StopAsked──▶ Kill
+//!                                └ Leave, where the unit allows it: each gateway that goes on alone is let go
 //! ```
 //!
 //! Promises: there is always a front that accepts, one that is being spawned, or a pause until the next; never two that
 //! are to accept, once the incoming is ready; an outgoing gateway is told to serve on only when the one that it hands
 //! over to is dead; until the keeper has re-executed itself, whatever dies is replaced by the old program; every upgrade
 //! gets one verdict; a death is answered at once the first time and ever more slowly while gateways keep dying
-//! young; a stop ends in the death of all gateways.
+//! young; a stop ends in the death of all gateways, but for those that have left.
 //! Must not know: processes, timers, words for `systemctl status`.
 
 #[cfg(test)]
@@ -167,6 +168,8 @@ pub enum Way {
     Drain,
     /// systemd keeps them for the next start.
     Store,
+    /// The same, and what is still in flight is finished without the keeper, which ends at once.
+    Leave,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,6 +199,8 @@ pub enum Event {
     NotReexecuted,
     StopAsked,
     StopIs(Way),
+    /// The gateway goes on alone.
+    Left(Id),
     /// systemd is about to close the sockets that it passed.
     SocketsClosing,
     /// The gateway did not get ready, or did not end, in the time it had.
@@ -225,6 +230,8 @@ pub enum Effect {
     AskWhy,
     SendDrain(Id),
     SendStore(Id),
+    /// After one of the two before.
+    SendLeave(Id),
     SendSocketsClosing(Id),
     SendEnd(Id),
     Kill(Id),
@@ -307,6 +314,7 @@ impl Decisions {
             }
             Event::StopAsked => self.stop_asked(),
             Event::StopIs(way) => self.stop_is(way),
+            Event::Left(id) => self.left(id),
             Event::SocketsClosing if self.state == State::Stopping(Stop::Draining) => {
                 self.wanted().map(Effect::SendSocketsClosing).collect()
             }
@@ -688,11 +696,21 @@ impl Decisions {
     fn stop_is(&mut self, way: Way) -> Vec<Effect> {
         let State::Stopping(Stop::Asking { serving }) = self.state else { return vec![] };
         self.state = State::Stopping(Stop::Draining);
-        let stored = self.front().filter(|_| way == Way::Store && serving);
+        let stored = self.front().filter(|_| way != Way::Drain && serving);
         // What is kept from here on has the name of what is still being adopted, and would be forgotten with it. That
         // is left to the next start, which finds it empty.
         self.stored &= stored.is_none();
         let end = |id| if Some(id) == stored { Effect::SendStore(id) } else { Effect::SendDrain(id) };
-        self.wanted().map(end).collect()
+        let leave = |id| (way == Way::Leave).then_some(Effect::SendLeave(id));
+        self.wanted().flat_map(|id| [Some(end(id)), leave(id)]).flatten().collect()
+    }
+
+    /// Nothing more is known of it, and nothing has to be.
+    fn left(&mut self, id: Id) -> Vec<Effect> {
+        if !matches!(self.state, State::Stopping(_)) {
+            return vec![];
+        }
+        self.gateways.remove(&id);
+        if self.gateways.is_empty() { self.end() } else { vec![] }
     }
 }

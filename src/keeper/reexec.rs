@@ -79,6 +79,10 @@ pub struct GatewayState {
     #[serde(default)]
     pub adopting: u32,
     #[serde(default)]
+    pub adopts: u32,
+    #[serde(default)]
+    pub adopts_stored: Vec<u32>,
+    #[serde(default)]
     pub summary: Summary,
 }
 

@@ -4,11 +4,17 @@
 //!  restart   gateway ── parcels ──▶ one end of a mailbox      the other end ──FDSTORE──▶ systemd
 //!  start     gateway ◀── parcels ── LISTEN_FDNAMES=mailbox    and, when it is empty, FDSTOREREMOVE
 //! ```
+//! Where the unit leaves processes alone (`KillMode=process`) the keeper does not wait for the gateway: that goes on
+//! filling the mailbox while the next start begins and reads it, until its last request is answered. With any other
+//! `KillMode=` systemd would kill it, so the keeper stays until it has ended. Not when the sockets are closed as well:
+//! somebody has to refuse newcomers then.
+//!
 //! The accepted configuration and certificates go along: a restart must not fail because of a file that nobody has asked
 //! to load.
 //!
 //! Promises: only a restart stores, and only where systemd keeps something (`FileDescriptorStoreMax=`); whenever storing
-//! cannot begin, the gateway drains; what was stored is forgotten only when a gateway has adopted all of it.
+//! cannot begin, the gateway drains; what was stored is forgotten only when a gateway has adopted all of it; the
+//! keeper leaves only gateways that have said that they go on alone.
 //! Must not know: what is in the mailbox.
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,17 +28,25 @@ use crate::handover::mailbox;
 use crate::lifecycle::deadline;
 use crate::systemd::activation::{Kind, Passed};
 use crate::systemd::store::Barrier;
-use crate::systemd::unit::{self, Job};
+use crate::systemd::unit::{self, Ending, Job};
 use crate::systemd::{notify, store};
 
 /// systemd answers in milliseconds, or is in trouble itself.
 const WHY_LIMIT: Duration = Duration::from_secs(3);
 const BARRIER_LIMIT: Duration = Duration::from_secs(3);
 
+/// A mailbox, the configuration, the certificates.
+const STORED_EACH: usize = 3;
+
+/// The `KillMode=` with which what the keeper leaves behind is left alone.
+const LEAVES: &str = "process";
+
 impl Keeper {
     pub(super) fn ask_why(&mut self) {
-        self.why =
-            Some(Box::pin(async { tokio::time::timeout(WHY_LIMIT, why()).await.unwrap_or(Way::Drain) }));
+        let needed = self.household.sockets.stored.len() + STORED_EACH;
+        self.why = Some(Box::pin(async move {
+            tokio::time::timeout(WHY_LIMIT, why(needed)).await.unwrap_or(Way::Drain)
+        }));
     }
 
     pub(super) async fn send_store(&mut self, id: Id) {
@@ -83,8 +97,25 @@ impl Keeper {
         for end in
             self.household.sockets.stored.iter().filter_map(|end| end.try_clone().ok()).collect::<Vec<_>>()
         {
+            if let Some(kept) = self.gateways.get_mut(&id) {
+                kept.adopts_stored.push(kept.adopts);
+            }
             self.send_adopt(id, &end).await;
         }
+    }
+
+    /// After what it is to finish: the language of control sockets keeps the order.
+    pub(super) async fn send_leave(&mut self, id: Id) {
+        let stored = self.gateways.get(&id).map(|kept| kept.adopts_stored.clone()).unwrap_or_default();
+        self.tell(id, ToGateway::Leave { stored }).await;
+    }
+
+    /// It is no child of anybody we know from here on.
+    pub(super) fn left(&mut self, id: Id) -> Event {
+        let pid = self.pid(id);
+        tracing::info!(gateway_pid = pid, "process {pid} finishes alone what is in flight");
+        self.gateways.remove(&id);
+        Event::Left(id)
     }
 
     pub(super) fn forget_stored(&mut self) {
@@ -114,7 +145,16 @@ pub(super) fn take_kept(passed: &mut Vec<Passed>, name: &str) -> Option<OwnedFd>
     kept.last().map(|passed| passed.fd)
 }
 
-async fn why() -> Way {
-    let restart = unit::job().await == Some(Job::Restart);
-    if restart && unit::store_size().await.is_some_and(|size| size > 0) { Way::Store } else { Way::Drain }
+/// systemd closes what finds no place, without a word.
+async fn why(needed: usize) -> Way {
+    match unit::ending().await {
+        Some(Ending { job: Job::Restart, store, kill_mode, closes_sockets }) if store as usize >= needed => {
+            if kill_mode == LEAVES && !closes_sockets {
+                Way::Leave
+            } else {
+                Way::Store
+            }
+        }
+        _ => Way::Drain,
+    }
 }

@@ -137,6 +137,7 @@ impl Keeper {
     pub(super) async fn send_adopt(&mut self, id: Id, end: &OwnedFd) {
         if let Some(kept) = self.gateways.get_mut(&id) {
             kept.adopting += 1;
+            kept.adopts += 1;
         }
         self.give(id, ToGateway::Adopt, end).await;
     }
@@ -233,6 +234,8 @@ impl Keeper {
             age_ms: milliseconds(kept.gateway.lived()),
             patience_ms: kept.patience.map(left).map(milliseconds),
             adopting: kept.adopting,
+            adopts: kept.adopts,
+            adopts_stored: kept.adopts_stored.clone(),
             summary: kept.summary.clone(),
         };
         Some(State {
@@ -274,10 +277,13 @@ impl Keeper {
             log,
         };
         let mut keeper = Keeper::new(household, Decisions::resume(state.settled), state.report);
-        for GatewayState { id, pid, control, age_ms, patience_ms, adopting, summary } in state.gateways {
-            let gateway = Gateway::resume(pid, reexec::own(control)?, Duration::from_millis(age_ms))?;
-            let patience = patience_ms.map(|left| Instant::now() + Duration::from_millis(left));
-            keeper.gateways.insert(id, Kept { gateway, patience, adopting, summary });
+        for state in state.gateways {
+            let GatewayState { id, adopting, adopts, adopts_stored, summary, .. } = state;
+            let age = Duration::from_millis(state.age_ms);
+            let gateway = Gateway::resume(state.pid, reexec::own(state.control)?, age)?;
+            let patience = state.patience_ms.map(|left| Instant::now() + Duration::from_millis(left));
+            let kept = Kept { gateway, patience, adopting, adopts, adopts_stored, summary };
+            keeper.gateways.insert(id, kept);
         }
         keeper.upgrading.tickets = state.tickets;
         for (ticket, fd) in state.askers {

@@ -93,6 +93,9 @@ pub struct Kept {
     pub patience: Option<Instant>,
     /// Mailboxes that it has not emptied yet.
     pub adopting: u32,
+    /// Mailboxes that it was given so far, and which of them, by their numbers, are from the fd store.
+    pub adopts: u32,
+    pub adopts_stored: Vec<u32>,
     /// What it serves.
     pub summary: Summary,
 }
@@ -246,6 +249,7 @@ impl Keeper {
             Effect::AskWhy => self.ask_why(),
             Effect::SendDrain(id) => self.send_drain(id).await,
             Effect::SendStore(id) => self.send_store(id).await,
+            Effect::SendLeave(id) => self.send_leave(id).await,
             Effect::SendSocketsClosing(id) => self.tell(id, ToGateway::SocketsClosing).await,
             Effect::SendEnd(id) => self.send_end(id).await,
             Effect::Kill(id) => self.kill(id),
@@ -310,6 +314,7 @@ impl Keeper {
             ToKeeper::Drained(drained) => self.drained(&drained),
             ToKeeper::Adopted(moved) => return self.adopted(id, &moved),
             ToKeeper::HandedOver(moved) => self.handed_over(&moved),
+            ToKeeper::Left => return Some(self.left(id)),
             ToKeeper::TookBack => {
                 self.tell_status();
                 return Some(Event::TookBack(id));
@@ -449,7 +454,9 @@ impl Keeper {
             gateway.kill();
         }
         let patience = Some(Instant::now() + START_LIMIT);
-        self.gateways.insert(id, Kept { gateway, patience, adopting: 0, summary: Summary::default() });
+        let (adopts, adopts_stored, summary) = (0, vec![], Summary::default());
+        let kept = Kept { gateway, patience, adopting: 0, adopts, adopts_stored, summary };
+        self.gateways.insert(id, kept);
         None
     }
 

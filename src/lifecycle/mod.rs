@@ -13,6 +13,8 @@
 //!  Serving,  ──HandOverRequested──▶              ──idle───────────────────▶ Stopped
 //!  Reloading ◀──TakeBackRequested── HandingOver  ──deadline, DrainRequested,
 //!                                                  MailboxFull────────────▶ Draining: Finishing
+//!
+//!  KeeperGone: Serving, Reloading and a handover to a gateway drain at once; what is kept for the next start goes on
 //! ```
 //!
 //! Happy path: every blocker goes, the gateway serves, reloads, and at the end drains until it is
@@ -20,11 +22,12 @@
 //! reload goes back to Serving with the same generation; a deadline cuts what is left; a data thread
 //! that died drains the others, to be replaced, or lets them hand over. A handover whose incoming
 //! gateway is gone is taken back, and all goes on where it was, a reload too; one that takes too
-//! long, or that is told to drain, ends as a drain. `EndRequested` stops from anywhere at once.
+//! long, or that is told to drain, ends as a drain. `EndRequested` stops from anywhere at once. What drains or fills the
+//! store may leave its keeper, or be left by it, and goes on as it is.
 //!
 //! Promises: never ready while a blocker is left; a refused reload has no effect but its report;
 //! every drain and every handover ends; newcomers are refused only on sockets that nobody will
-//! accept from again; nothing happens after Stopped.
+//! accept from again; nobody is alone while it accepts; nothing happens after Stopped.
 //! Must not know: tokio, sockets, clocks. A caller carries out the effects in order.
 
 pub mod deadline;
@@ -135,6 +138,10 @@ pub enum Event {
     TakeBackRequested,
     /// What is to be kept for the next start takes no more.
     MailboxFull,
+    /// The keeper is about to end, and the next start to begin.
+    LeaveRequested,
+    /// The keeper is no more.
+    KeeperGone,
     /// systemd is about to close the sockets that it passed.
     SocketsClosing,
     /// A data thread is gone, with what it had.
@@ -183,6 +190,8 @@ pub enum Effect {
     DisarmDeadline,
     Cut,
     ArmCutLimit,
+    /// From here on nobody watches this gateway, and the next start needs what it has of listening sockets.
+    GoAlone,
     /// Close every resource in reverse order of opening and exit.
     Close,
 }
@@ -201,6 +210,8 @@ impl Phase {
         match (self, event) {
             (Phase::Stopped, _) => (Phase::Stopped, vec![]),
             (phase, Event::EndRequested) => end(&phase),
+            (phase, Event::LeaveRequested) => leave(phase),
+            (phase, Event::KeeperGone) => orphaned(phase),
             (Phase::Starting { generation, waiting_for }, event) => starting(generation, waiting_for, event),
             (Phase::Serving { generation }, event) => serving(generation, event),
             (Phase::Reloading { generation, step, again }, event) => {
@@ -435,6 +446,37 @@ fn draining(
         }
         _ => (at(stage), vec![]),
     }
+}
+
+/// What still accepts does not leave.
+fn leave(phase: Phase) -> (Phase, Vec<Effect>) {
+    match phase {
+        Phase::Draining { generation, stage: DrainStage::LameDuck, why, closing } => {
+            let phase = Phase::Draining { generation, stage: DrainStage::Finishing, why, closing };
+            (phase, [stop_accepting(closing), vec![Effect::GoAlone]].concat())
+        }
+        // Whoever replaces it finds the addresses in use otherwise.
+        Phase::Draining { generation, stage, why: Why::ThreadDied, closing } => {
+            let phase = Phase::Draining { generation, stage, why: Why::Told, closing };
+            (phase, vec![Effect::Refuse(Whose::Own), Effect::GoAlone])
+        }
+        Phase::Draining { .. } => (phase, vec![Effect::GoAlone]),
+        Phase::HandingOver(HandingOver { to: Incoming::Later, .. }) => (phase, vec![Effect::GoAlone]),
+        phase => (phase, vec![]),
+    }
+}
+
+/// The next start is near, so that nobody is told to stay away: no lame-duck time.
+fn orphaned(phase: Phase) -> (Phase, Vec<Effect>) {
+    let (phase, effects) = match phase {
+        Phase::Starting { .. } => return (Phase::Stopped, vec![Effect::Close]),
+        Phase::Serving { generation } => drain(generation, false, vec![]),
+        Phase::Reloading { generation, .. } => drain(generation, false, vec![Effect::AbandonReload]),
+        Phase::HandingOver(handing_over) if handing_over.to == Incoming::Here => handing_over.drain(),
+        phase => (phase, vec![]),
+    };
+    let (phase, alone) = leave(phase);
+    (phase, [effects, alone].concat())
 }
 
 fn cut() -> Vec<Effect> {

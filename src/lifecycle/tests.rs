@@ -173,6 +173,41 @@ fn passed_sockets_refuse_in_a_handover_when_systemd_closes_them_and_only_once() 
 }
 
 #[test]
+fn who_is_left_by_the_keeper_goes_on_alone_and_accepts_no_more() {
+    use DrainStage::*;
+    use Incoming::*;
+    let broken = Phase::Draining { generation: 1, stage: Finishing, why: Why::ThreadDied, closing: false };
+    let later = || Phase::HandingOver(handing_over(Later));
+    let here = || Phase::HandingOver(handing_over(Here));
+    let own = Effect::Refuse(Whose::Own);
+    let drains = [Effect::AnnounceDraining, Effect::ArmDeadline, Effect::StopAccepting];
+    let alone = [Effect::GoAlone];
+    let (asked, gone) = (Event::LeaveRequested, Event::KeeperGone);
+    let table = [
+        (later(), asked, later(), alone.to_vec()),
+        (later(), gone, later(), alone.to_vec()),
+        (draining(Finishing), asked, draining(Finishing), alone.to_vec()),
+        (draining(Cutting), gone, draining(Cutting), alone.to_vec()),
+        (draining(LameDuck), gone, draining(Finishing), vec![Effect::StopAccepting, own, Effect::GoAlone]),
+        (broken, gone, draining(Finishing), vec![own, Effect::GoAlone]),
+        (serving(1), asked, serving(1), vec![]),
+        (serving(1), gone, draining(Finishing), [&drains[..], &[own], &alone].concat()),
+        (
+            loading(1),
+            gone,
+            draining(Finishing),
+            [&[Effect::AbandonReload], &drains[..], &[own], &alone].concat(),
+        ),
+        (here(), asked, here(), vec![]),
+        (here(), gone, left_over(Here), [&drains[..], &alone].concat()),
+        (Phase::starting(1), gone, Phase::Stopped, vec![Effect::Close]),
+    ];
+    for (before, event, after, effects) in table {
+        assert_eq!(before.clone().next(event), (after, effects), "{before:?} on {event:?}");
+    }
+}
+
+#[test]
 fn a_thread_that_died_in_a_handover_is_replaced_only_when_it_is_taken_back() {
     let (phase, effects) = Phase::HandingOver(handing_over(Incoming::Here)).next(Event::ThreadDied);
     assert_eq!(effects, []);
@@ -275,6 +310,7 @@ impl World {
                 assert!(self.refused.is_empty(), "serves where it has refused");
                 self.accepts_not = false;
             }
+            Effect::GoAlone => assert!(self.accepts_not, "alone while it accepts"),
             Effect::Refuse(whose) => {
                 assert!(self.hands_over != Some(Incoming::Here), "refuses who is another gateway's");
                 assert!(self.accepts_not, "refuses {whose:?} while it accepts");
@@ -306,6 +342,8 @@ impl World {
             can = vec![Event::StartFailed];
         } else if random.u8(..) < 4 {
             can = vec![Event::ThreadDied, Event::SocketsClosing];
+        } else if random.u8(..) < 4 {
+            can = vec![Event::LeaveRequested, Event::KeeperGone];
         }
         if self.loads > 0 {
             can.extend([Event::ReloadLoaded, Event::ReloadRefused]);

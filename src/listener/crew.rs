@@ -31,6 +31,8 @@ pub(super) enum Command {
     /// Accepts again; whoever has not departed stays.
     TakeBack,
     Drain(DrainOrder),
+    /// Closes its copies of the listening sockets; after one that stops accepting.
+    LetGo(oneshot::Sender<()>),
     Cut,
     Stop,
     /// Something to do on the thread.

@@ -6,6 +6,7 @@
 //! the thread's, because it could not go on without them; one in a connection is not.
 //! Must not know: HTTP.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -68,7 +69,7 @@ async fn live(beginning: Beginning) {
     };
     let local = Local::new(blueprint, counters, Arc::clone(&crew.places), on_leave);
     let sockets = sockets.into_iter().map(|(name, socket)| (name, Rc::new(socket))).collect();
-    let thread = Rc::new(Thread { index, crew, local, sockets });
+    let thread = Rc::new(Thread { index, crew, local, sockets: RefCell::new(sockets) });
     let mut accepting = match thread.accept() {
         Ok(accepting) => accepting,
         Err(error) => return drop(ready.send(Err(error))),
@@ -95,6 +96,10 @@ async fn live(beginning: Beginning) {
             Command::HandOver(departures) => thread.hand_over(departures, &mut accepting).await,
             Command::TakeBack => thread.take_back(&mut accepting),
             Command::Drain(order) => thread.drain(order, &mut accepting).await,
+            Command::LetGo(done) => {
+                thread.sockets.take();
+                let _ = done.send(());
+            }
             Command::Cut => thread.local.cut(),
             Command::Stop => {
                 // What was cut just now writes its last words in this turn.
@@ -129,12 +134,13 @@ struct Thread {
     crew: Arc<Crew>,
     local: Rc<Local>,
     /// Where it accepts, by the names of the listeners.
-    sockets: Vec<(Arc<str>, Rc<OwnedFd>)>,
+    sockets: RefCell<Vec<(Arc<str>, Rc<OwnedFd>)>>,
 }
 
 impl Thread {
     fn accept(self: &Rc<Self>) -> io::Result<JoinSet<()>> {
-        let acceptors = self.sockets.iter().map(|(name, socket)| {
+        let sockets = self.sockets.borrow();
+        let acceptors = sockets.iter().map(|(name, socket)| {
             let capacity = Arc::clone(&self.crew.capacity);
             Acceptor::new(Arc::clone(name), Rc::clone(socket), capacity, Arc::clone(&self.local.counters))
         });
@@ -186,7 +192,8 @@ impl Thread {
 
     /// A name of a listener, shared if there is still one of that name.
     fn name(&self, name: &str) -> Arc<str> {
-        let known = self.sockets.iter().find(|(known, _)| **known == *name);
+        let sockets = self.sockets.borrow();
+        let known = sockets.iter().find(|(known, _)| **known == *name);
         known.map_or_else(|| name.into(), |(known, _)| Arc::clone(known))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   start ─▶ (install, beat)* ─▶ drain (─▶ refuse)* ─▶ finished ─▶ join
-//!                                  └──────▶ cut ─────────▲
+//!                                  └──────▶ cut ─────────▲      let_go: any time after
 //! ```
 //! Promises: [`Threads::start`] returns when every thread accepts on every socket, or starts
 //! nothing; [`Threads::install`] when every thread has swapped; [`Threads::finished`] when no
@@ -11,7 +11,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -42,7 +42,8 @@ pub struct Socket {
 pub struct Threads {
     crew: Arc<Crew>,
     handles: Vec<JoinHandle<()>>,
-    gates: Vec<Arc<Gate>>,
+    /// Until they are let go.
+    gates: Mutex<Vec<Arc<Gate>>>,
 }
 
 impl Threads {
@@ -56,7 +57,7 @@ impl Threads {
             .unzip();
         let capacity = Capacity::new(&first.settings.limits, count, sockets.len() + REACTOR);
         let mut threads =
-            Threads { crew: Crew::of(members, capacity), handles: Vec::new(), gates: Vec::new() };
+            Threads { crew: Crew::of(members, capacity), handles: Vec::new(), gates: Mutex::default() };
         let (ready, started) = mpsc::channel();
         for (index, commands) in commands.into_iter().enumerate() {
             threads.spawn(index, commands, &sockets, &first, ready.clone())?;
@@ -65,7 +66,8 @@ impl Threads {
         for _ in 0..threads.handles.len() {
             started.recv().map_err(|_| io::Error::other("a data thread died while it started"))??;
         }
-        threads.gates = sockets.into_iter().map(|socket| Arc::new(Gate::of(socket))).collect();
+        let gates = sockets.into_iter().map(|socket| Arc::new(Gate::of(socket)));
+        threads.gates = Mutex::new(gates.collect());
         Ok(threads)
     }
 
@@ -149,12 +151,34 @@ impl Threads {
     /// refuse whoever comes from then on. After [`Threads::drain`]; threads that drain serve what
     /// was accepted here as they serve what they have.
     pub fn refuse(&self, passed: bool) -> impl Future<Output = ()> + use<> {
-        let gates = self.gates.iter().filter(|gate| gate.passed == passed).cloned().collect();
+        let gates = self.gates().iter().filter(|gate| gate.passed == passed).cloned().collect();
         let (crew, arriving) = (Arc::clone(&self.crew), Arriving::at(&self.crew));
         async move {
             refusal::refuse(gates, crew).await;
             drop(arriving);
         }
+    }
+
+    /// Closes the listening sockets here, for whoever else has them; resolves when each thread has, also one that died.
+    /// After [`Threads::hand_over`] or [`Threads::drain`], neither taken back. A refusal under way keeps its own until
+    /// it is done.
+    pub fn let_go(&self) -> impl Future<Output = ()> + use<> {
+        self.gates().clear();
+        let tell = |member: &Member| {
+            let (done, gone) = oneshot::channel();
+            member.tell(Command::LetGo(done));
+            gone
+        };
+        let each: Vec<_> = self.crew.members.iter().map(tell).collect();
+        async move {
+            for gone in each {
+                let _ = gone.await;
+            }
+        }
+    }
+
+    fn gates(&self) -> MutexGuard<'_, Vec<Arc<Gate>>> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Resolves when a thread has died of a panic.

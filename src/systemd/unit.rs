@@ -177,10 +177,6 @@ pub async fn timeout_stop() -> Option<Duration> {
 }
 
 /// The job that is queued for the unit, if any: tells a restart from a stop.
-pub async fn job() -> Option<Job> {
-    ask(async |bus| job_of(bus, OWN_UNIT).await).await
-}
-
 async fn job_of(bus: &Connection, unit: &str) -> Option<Job> {
     let (id, path) = property::<(u32, OwnedObjectPath)>(bus, unit, "Unit", "Job").await?;
     if id == 0 {
@@ -195,32 +191,51 @@ async fn job_of(bus: &Connection, unit: &str) -> Option<Job> {
     })
 }
 
-/// How many descriptors systemd keeps for the unit (`FileDescriptorStoreMax=`).
-pub async fn store_size() -> Option<u32> {
-    ask(async |bus| property::<u32>(bus, OWN_UNIT, "Service", "FileDescriptorStoreMax").await).await
+/// How a unit that was told to end does so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    pub job: Job,
+    /// How many descriptors systemd keeps for it (`FileDescriptorStoreMax=`).
+    pub store: u32,
+    /// `KillMode=`: who is signalled, and who may stay when the main process has ended.
+    pub kill_mode: String,
+    /// See [`sockets_are_closing`].
+    pub closes_sockets: bool,
+}
+
+/// All of it over one connection: newcomers wait for the answer.
+pub async fn ending() -> Option<Ending> {
+    ask(async |bus| {
+        let job = job_of(bus, OWN_UNIT).await?;
+        let store = property::<u32>(bus, OWN_UNIT, "Service", "FileDescriptorStoreMax").await?;
+        let kill_mode = property::<String>(bus, OWN_UNIT, "Service", "KillMode").await?;
+        let closes_sockets = closes_sockets(bus).await.unwrap_or(false);
+        Some(Ending { job, store, kill_mode, closes_sockets })
+    })
+    .await
 }
 
 /// Whether the sockets that systemd passed to this unit are about to be closed: each active socket
 /// unit that triggers it has a job that will close it, or the whole system goes down. A restart or a
 /// stop of the service alone closes none.
 pub async fn sockets_are_closing() -> bool {
-    ask(async |bus| {
-        if property::<String>(bus, MANAGER, "Manager", "SystemState").await? == "stopping" {
-            return Some(true);
+    ask(async |bus| closes_sockets(bus).await).await.unwrap_or(false)
+}
+
+async fn closes_sockets(bus: &Connection) -> Option<bool> {
+    if property::<String>(bus, MANAGER, "Manager", "SystemState").await? == "stopping" {
+        return Some(true);
+    }
+    let mut closing = None;
+    for name in property::<Vec<String>>(bus, OWN_UNIT, "Unit", "TriggeredBy").await? {
+        if name.ends_with(".socket") && is_active(bus, &name).await? {
+            let kind = job_of(bus, unit_path(&name).as_str()).await;
+            // A restart closes them too, and whatever waits in their queues is lost.
+            let closes = matches!(kind, Some(Job::Stop | Job::Restart));
+            closing = Some(closing.unwrap_or(true) && closes);
         }
-        let mut closing = None;
-        for name in property::<Vec<String>>(bus, OWN_UNIT, "Unit", "TriggeredBy").await? {
-            if name.ends_with(".socket") && is_active(bus, &name).await? {
-                let kind = job_of(bus, unit_path(&name).as_str()).await;
-                // A restart closes them too, and whatever waits in their queues is lost.
-                let closes = matches!(kind, Some(Job::Stop | Job::Restart));
-                closing = Some(closing.unwrap_or(true) && closes);
-            }
-        }
-        closing
-    })
-    .await
-    .unwrap_or(false)
+    }
+    closing
 }
 
 async fn is_active(bus: &Connection, name: &str) -> Option<bool> {

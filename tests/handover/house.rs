@@ -33,7 +33,7 @@ pub struct House {
 pub struct Gateway {
     child: Child,
     pub process: Process,
-    control: Mailbox,
+    control: Option<Mailbox>,
     log: std::path::PathBuf,
     runtime: Rc<Runtime>,
 }
@@ -90,7 +90,7 @@ impl House {
         command.arg("gateway").env(FD_VARIABLE, "0").env_remove("JOURNAL_STREAM");
         let child = command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let process = Process::open(child.id() as i32);
-        Gateway { child, process, control, log: path, runtime: Rc::clone(&self.runtime) }
+        Gateway { child, process, control: Some(control), log: path, runtime: Rc::clone(&self.runtime) }
     }
 
     pub fn connect(&self) -> Wire {
@@ -126,14 +126,14 @@ impl House {
 
 impl Gateway {
     pub fn say(&mut self, message: ToGateway, fds: &[BorrowedFd<'_>]) {
-        let sent = self.runtime.block_on(control::send(&self.control, message, fds));
+        let sent = self.runtime.block_on(control::send(self.control.as_ref().unwrap(), message, fds));
         sent.unwrap_or_else(|error| panic!("{error}\n{}", self.log()));
     }
 
     /// Waits until it says something that this finds something in.
     pub fn hears<T>(&mut self, find: impl Fn(ToKeeper) -> Option<T>) -> T {
         loop {
-            let receiving = control::receive::<ToKeeper>(&self.control);
+            let receiving = control::receive::<ToKeeper>(self.control.as_ref().unwrap());
             let received = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, receiving).await });
             match received {
                 Ok(Ok(Some((message, _)))) => {
@@ -157,6 +157,49 @@ impl Gateway {
         limit: Option<std::time::Duration>,
     ) {
         self.say(ToGateway::HandOver { to, limit }, &[mailbox.as_fd()]);
+    }
+
+    /// As at a restart: the keeper ends as soon as the gateway goes on alone. What is from now on in the other end of the
+    /// mailbox is for the next one. `adopted`: of which mailboxes it shall read no more.
+    pub fn leaves_into_the_store(&mut self, adopted: &[u32]) -> OwnedFd {
+        let (one, kept) = mailbox::pair().unwrap();
+        self.hand_over(Destination::Store, &one);
+        drop(one);
+        self.say(ToGateway::Leave { stored: adopted.to_vec() }, &[]);
+        self.hears(|message| matches!(message, ToKeeper::Left).then_some(()));
+        self.control = None;
+        kept
+    }
+
+    /// As when it is killed.
+    pub fn keeper_dies(&mut self) {
+        self.control = None;
+    }
+
+    /// The name that systemd asks for.
+    pub fn name(&self) -> String {
+        fs::read_to_string(format!("/proc/{}/comm", self.process.pid)).unwrap().trim().to_owned()
+    }
+
+    /// Listening sockets that it has open yet.
+    pub fn listens(&self) -> usize {
+        let table = |name: &str| fs::read_to_string(format!("/proc/self/net/{name}")).unwrap();
+        let tcp = table("tcp") + &table("tcp6");
+        let listening = tcp.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let inodes: Vec<String> =
+            listening.filter(|row| row.get(3) == Some(&"0A")).map(|row| row[9].to_owned()).collect();
+        let unix = table("unix");
+        let unix = unix.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let named = unix.filter(|row| row.get(3) == Some(&"00010000")).map(|row| row[6].to_owned());
+        let inodes: Vec<String> =
+            inodes.into_iter().chain(named).map(|inode| format!("socket:[{inode}]")).collect();
+        let open = fs::read_dir(format!("/proc/{}/fd", self.process.pid)).unwrap();
+        let links = open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+        links.filter(|link| inodes.iter().any(|inode| link.as_os_str() == inode.as_str())).count()
+    }
+
+    pub fn ends_well(&mut self) {
+        assert_eq!(self.ends().code(), Some(0), "{}", self.log());
     }
 
     /// Begins a handover to another gateway.

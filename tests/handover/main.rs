@@ -4,6 +4,7 @@
 //! Promises: every test has its own folder, ports and processes, waits for events, and leaves no process
 //! behind. What a client's socket says of its own port is what is meant by "the same connection".
 
+mod alone;
 #[allow(dead_code, reason = "the tests of the gateway use more of it")]
 #[path = "../gateway/byhand.rs"]
 mod byhand;

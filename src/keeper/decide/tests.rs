@@ -169,6 +169,29 @@ fn a_restart_stores_what_the_front_has_unless_it_does_not_serve_yet() {
 }
 
 #[test]
+fn a_restart_that_nobody_waits_for_ends_when_every_gateway_goes_on_alone() {
+    let mut keeper = serving();
+    keeper.on(Event::StopAsked);
+    let mut stays = keeper.clone();
+    let effects = keeper.on(Event::StopIs(Way::Leave));
+    assert_eq!(effects, [Effect::SendStore(FIRST), Effect::SendLeave(FIRST)]);
+    assert_eq!(keeper.on(Event::Left(FIRST)), [Effect::End(Outcome::Stopped)]);
+    // One of a program from before this existed, or one that could not hand over.
+    stays.on(Event::StopIs(Way::Leave));
+    assert_eq!(stays.on(Event::TookBack(FIRST)), [Effect::SendDrain(FIRST)]);
+    assert_eq!(stays.on(exited(FIRST)), [Effect::End(Outcome::Stopped)]);
+
+    let mut keeper = moving();
+    keeper.on(Event::StopAsked);
+    let effects = keeper.on(Event::StopIs(Way::Leave));
+    let (drain, store) = (Effect::SendDrain(FIRST), Effect::SendStore(SECOND));
+    assert_eq!(effects, [drain, Effect::SendLeave(FIRST), store, Effect::SendLeave(SECOND)]);
+    assert_eq!(keeper.on(Event::Left(SECOND)), []);
+    assert_eq!(keeper.on(Event::StopAsked), [Effect::SendEnd(FIRST)], "the other one is none of ours");
+    assert_eq!(keeper.on(exited(FIRST)), [Effect::End(Outcome::Stopped)]);
+}
+
+#[test]
 fn what_was_stored_is_adopted_by_the_first_gateway_that_lives_to_do_it() {
     let mut keeper = Decisions::new(true);
     keeper.on(Event::Begun);
@@ -387,6 +410,8 @@ struct Process {
     phase: Phase,
     killed: bool,
     to: Option<Id>,
+    /// It was told that it may.
+    leaves: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -455,7 +480,8 @@ impl World {
                     Program::Own => self.program,
                     Program::OnDisk => self.tested.take().expect("what is spawned was tested"),
                 };
-                let process = Process { program, phase: Phase::Spawned, killed: false, to: None };
+                let process =
+                    Process { program, phase: Phase::Spawned, killed: false, to: None, leaves: false };
                 assert!(self.processes.insert(id, process).is_none(), "{id:?} is born twice");
             }
             Effect::Pause(_) => self.pause = true,
@@ -478,6 +504,10 @@ impl World {
                 let stores = matches!(effect, Effect::SendStore(_));
                 self.reached(if stores { "stored" } else { "drained" });
                 self.process(id).phase = Phase::Draining;
+            }
+            Effect::SendLeave(id) => {
+                assert_eq!(self.process(id).phase, Phase::Draining, "leaves with what it serves");
+                self.process(id).leaves = true;
             }
             Effect::SendSocketsClosing(id) => {
                 self.process(id);
@@ -577,7 +607,7 @@ impl World {
             94..95 if random.u32(..8) == 0 => self.stop(),
             95..98 if self.asking => {
                 self.asking = false;
-                let way = if random.bool() { Way::Store } else { Way::Drain };
+                let way = [Way::Store, Way::Drain, Way::Leave][random.usize(..3)];
                 self.tell(Event::StopIs(way));
             }
             98.. => self.tell(Event::SocketsClosing),
@@ -609,7 +639,7 @@ impl World {
     }
 
     fn happens_to(&mut self, id: Id, random: &mut fastrand::Rng) {
-        let Process { phase, killed, .. } = self.process(id).clone();
+        let Process { phase, killed, leaves, .. } = self.process(id).clone();
         let lived = Duration::from_secs(random.u64(..20));
         let dies = |clean| Event::Died { id, how: how(), clean, lived };
         let event = match (phase, random.u32(..100)) {
@@ -625,6 +655,11 @@ impl World {
             (Phase::HandingOver, 0..5) => Event::Reloaded(id),
             // It cannot, or could not.
             (Phase::HandingOver, 5..8) | (Phase::Accepting, 20..40) => Event::TookBack(id),
+            (Phase::Draining, 10..40) if leaves => {
+                self.reached("left");
+                self.processes.remove(&id);
+                return self.tell(Event::Left(id));
+            }
             (Phase::HandingOver | Phase::Draining, 10..50) => dies(true),
             (_, 90..) => dies(false),
             _ => return,
@@ -699,7 +734,9 @@ fn whatever_happens_and_in_whatever_order_the_promises_hold() {
         *reached.entry(what).or_insert(0) += times;
     }
     // A simulation that never gets anywhere proves nothing.
-    for what in ["taken back", "rolled back", "re-executed", "upgraded", "refused", "drained", "stored"] {
+    for what in
+        ["taken back", "rolled back", "re-executed", "upgraded", "refused", "drained", "stored", "left"]
+    {
         assert!(!many || reached.get(what).is_some_and(|times| *times > 20), "{what}: {reached:?}");
     }
 }
