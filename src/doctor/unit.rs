@@ -79,19 +79,19 @@ fn talk(unit: &Service) -> Vec<Finding> {
 fn end(unit: &Service) -> Vec<Finding> {
     use Severity::{Breaks, Weakens};
     let mut findings = vec![];
-    if unit.kill_mode != "mixed" {
-        let why = "SIGTERM is for the keeper alone, which lets the gateway finish what is in flight, and SIGKILL for whatever \
-                   is left";
-        findings.push(about(unit, Breaks, "KillMode", &unit.kill_mode, "mixed", why));
+    if unit.kill_mode != "process" {
+        let why = "systemd ends every process of the unit with the keeper: a restart keeps newcomers waiting until the longest \
+                   request is answered, and when the keeper dies what is in flight is lost";
+        findings.push(about(unit, Breaks, "KillMode", &unit.kill_mode, "process", why));
     }
     if !unit.send_sigkill {
-        let why = "a gateway that is stuck is never ended, and the next start finds its files and memory still in use";
+        let why = "a keeper that is stuck is never ended, and neither a stop nor a restart comes to its end";
         findings.push(about(unit, Weakens, "SendSIGKILL", "no", "yes", why));
     }
     if unit.store == 0 {
         let why =
             "systemd keeps no connection while hitless is restarted: idle connections and tunnels are closed";
-        findings.push(about(unit, Breaks, "FileDescriptorStoreMax", "0", "8", why));
+        findings.push(about(unit, Breaks, "FileDescriptorStoreMax", "0", "64", why));
     }
     findings
 }
