@@ -2,7 +2,7 @@
 
 use crate::lab::Host;
 use crate::on_both_releases;
-use crate::scene::{self, SHOP};
+use crate::scene::{self, Gate, SHOP};
 use hitless::telemetry::event;
 
 fn kill(host: &Host, pid: &str) {
@@ -50,11 +50,34 @@ on_both_releases! {
         let keeper = scene::keeper(&host);
         let before = host.journal_end();
         kill(&host, &keeper);
-        // What the orphaned gateway has accepted until systemd kills it too is lost.
         host.wait_journal(&before, |entry| entry.message().contains("Scheduled restart job"));
         assert_eq!(host.get(SHOP, "/").status, 200);
         assert_ne!(scene::keeper(&host), keeper);
         assert_eq!(host.show("hitless.service", "NRestarts"), "1");
+    }
+
+    fn a_killed_keeper_costs_no_request_in_flight(host: Host) {
+        let gate = Gate::of(&host);
+        let mut slow = gate.asked(&host);
+        let outgoing = scene::gateway(&host).unwrap();
+        let before = host.journal_end();
+        kill(&host, &scene::keeper(&host));
+        host.wait_journal(&before, |entry| entry.message().contains("Scheduled restart job"));
+        assert_eq!(host.get(SHOP, "/").status, 200);
+        assert_ne!(scene::gateway(&host).as_ref(), Some(&outgoing));
+        gate.opens(&host);
+        assert_eq!(slow.answer().status, 200);
+        host.wait_until("its gateway is gone", || host.run(["test", "-d", &format!("/proc/{outgoing}")]).status != 0);
+    }
+
+    fn all_processes_can_be_killed_at_once(host: Host) {
+        let gate = Gate::of(&host);
+        let _slow = gate.asked(&host);
+        let outgoing = scene::gateway(&host).unwrap();
+        host.run(["systemctl", "restart", "hitless"]).ok();
+        host.run(["systemctl", "kill", "--signal=KILL", "hitless"]).ok();
+        host.wait_until("it is gone", || host.run(["test", "-d", &format!("/proc/{outgoing}")]).status != 0);
+        assert_eq!(host.get(SHOP, "/").status, 200);
     }
 
     fn a_daemon_that_cannot_start_does_not_close_the_port(host: Host) {

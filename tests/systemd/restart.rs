@@ -2,7 +2,7 @@
 
 use crate::on_both_releases;
 use crate::pki::Authority;
-use crate::scene::{self, Kept, SHOP};
+use crate::scene::{self, Gate, Kept, SHOP};
 
 on_both_releases! {
     with scene::shop;
@@ -26,6 +26,57 @@ on_both_releases! {
             host.wait_until("the fd store is empty", || host.show("hitless.service", "NFileDescriptorStore") == "0");
         }
         assert_eq!(late.get("/"), 200, "its first request");
+        scene::ended_well(&host);
+    }
+
+    fn a_restart_waits_for_no_request_in_flight_and_neither_does_the_next_one(host: Host) {
+        let gate = Gate::of(&host);
+        let mut idle = Kept::open(&host);
+        assert_eq!(idle.get("/"), 200);
+        let mut slow = gate.asked(&host);
+        let outgoing = scene::gateway(&host).unwrap();
+        for _ in 0..2 {
+            let keeper = scene::keeper(&host);
+            host.run(["systemctl", "restart", "hitless"]).ok();
+            assert_ne!(scene::keeper(&host), keeper);
+            assert_eq!(host.get(SHOP, "/").status, 200, "a newcomer");
+            assert_eq!(idle.get("/"), 200, "on the same connection");
+            assert_eq!(host.run(["cat", &format!("/proc/{outgoing}/comm")]).ok(), "(hitless)", "it has its request yet");
+            let status = host.run(["hitless", "status"]).ok();
+            assert!(status.contains(&scene::gateway(&host).unwrap()), "{status}");
+        }
+        gate.opens(&host);
+        let answer = slow.answer();
+        assert_eq!((answer.status, answer.field("connection")), (200, ""));
+        assert_eq!(slow.get("/"), 200, "on the same connection");
+        host.wait_until("its gateway is gone", || host.run(["test", "-d", &format!("/proc/{outgoing}")]).status != 0);
+        host.wait_until("the fd store is empty", || host.show("hitless.service", "NFileDescriptorStore") == "0");
+        let ledger = host.run(["hitless", "ledger"]).ok();
+        assert!(ledger.contains(&outgoing), "{ledger}");
+        scene::ended_well(&host);
+    }
+
+    fn a_stop_after_a_restart_leaves_the_request_in_flight_to_the_gateway_that_has_it(host: Host) {
+        let gate = Gate::of(&host);
+        let mut slow = gate.asked(&host);
+        let outgoing = scene::gateway(&host).unwrap();
+        host.run(["systemctl", "restart", "hitless"]).ok();
+        host.run(["systemctl", "stop", "hitless.socket", "hitless.service"]).ok();
+        assert!(host.connect(80).is_err(), "nobody listens");
+        host.run(["systemctl", "start", "hitless.socket"]).ok();
+        assert_eq!(host.get(SHOP, "/").status, 200, "and nobody holds the port");
+        gate.opens(&host);
+        assert_eq!(slow.answer().status, 200);
+        host.wait_until("its gateway is gone", || host.run(["test", "-d", &format!("/proc/{outgoing}")]).status != 0);
+        scene::ended_well(&host);
+    }
+
+    // As before there was this way: the unit would kill who stays.
+    fn a_restart_of_a_unit_that_kills_every_process_waits_for_the_request_in_flight(host: Host) {
+        scene::edit_unit(&host, "KillMode=mixed");
+        let slow = host.get_later(SHOP, "/slow?ms=1500");
+        host.run(["systemctl", "restart", "hitless"]).ok();
+        assert_eq!(slow.join().unwrap().unwrap().status, 200);
         scene::ended_well(&host);
     }
 

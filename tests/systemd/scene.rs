@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
-use crate::lab::{self, Host, read_answer};
+use crate::lab::{self, Answer, Host, Running, read_answer};
 
 /// The name of the shop in requests.
 pub const SHOP: &str = "shop.example";
@@ -27,6 +27,54 @@ pub fn shop(host: &Host) {
     host.write(SHOP_FILE, "[service.shop]\nhosts = [\"shop.example\"]\nendpoints = [\"127.0.0.1:3001\"]\n");
     host.run(["systemctl", "reload", "hitless"]).ok();
     assert_eq!(host.get(SHOP, "/").status, 200);
+}
+
+/// An endpoint in the shop's place that answers /slow when it is told to.
+pub struct Gate(Running);
+
+impl Gate {
+    pub fn of(host: &Host) -> Gate {
+        const ENDPOINT: &str = r#"
+import http.server
+class Gate(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        if self.path == "/slow":
+            print("asked", flush=True)
+            # Until somebody writes.
+            open("/run/gate").read()
+        self.send_response(200)
+        self.send_header("Content-Length", "4")
+        self.end_headers()
+        self.wfile.write(b"done")
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 3003), Gate)
+print("ready", flush=True)
+server.serve_forever()
+"#;
+        host.run(["mkfifo", "/run/gate"]).ok();
+        let endpoint = host.spawn(["python3", "-c", ENDPOINT]);
+        endpoint.wait_for(|line| (line == "ready").then_some(()));
+        host.write(
+            SHOP_FILE,
+            "[service.shop]\nhosts = [\"shop.example\"]\nendpoints = [\"127.0.0.1:3003\"]\n",
+        );
+        host.run(["systemctl", "reload", "hitless"]).ok();
+        Gate(endpoint)
+    }
+
+    /// A client whose request is in flight.
+    #[track_caller]
+    pub fn asked(&self, host: &Host) -> Kept {
+        let mut client = Kept::open(host);
+        client.ask("/slow");
+        self.0.wait_for(|line| (line == "asked").then_some(()));
+        client
+    }
+
+    #[track_caller]
+    pub fn opens(&self, host: &Host) {
+        host.shell("echo >/run/gate").ok();
+    }
 }
 
 /// A service file with a typing error.
@@ -66,13 +114,14 @@ pub fn gateway(host: &Host) -> Option<String> {
     children.lines().next().map(str::to_owned)
 }
 
-/// systemd killed nothing and reports a success.
+/// systemd killed nothing, warns of nobody, and reports a success.
 #[track_caller]
 pub fn ended_well(host: &Host) {
     assert_eq!(host.show("hitless.service", "Result"), "success");
     assert_eq!(host.show("hitless.service", "ExecMainStatus"), "0");
     let said: Vec<String> = host.journal(["_PID=1"]).iter().map(|entry| entry.message()).collect();
-    let killed = said.iter().find(|line| line.contains("SIGKILL") || line.contains("timed out"));
+    let wrong = ["SIGKILL", "timed out", "remains running", "left-over"];
+    let killed = said.iter().find(|line| wrong.iter().any(|words| line.contains(words)));
     assert_eq!(killed, None);
 }
 
@@ -104,11 +153,20 @@ impl Kept {
         self.0.get_mut().write_all(bytes).unwrap();
     }
 
+    pub fn ask(&mut self, path: &str) {
+        self.write(format!("GET {path} HTTP/1.1\r\nHost: {SHOP}\r\n\r\n").as_bytes());
+    }
+
+    #[track_caller]
+    pub fn answer(&mut self) -> Answer {
+        read_answer(&mut self.0).unwrap()
+    }
+
     /// The status, which did not come with the end of the connection.
     #[track_caller]
     pub fn get(&mut self, path: &str) -> u16 {
-        self.write(format!("GET {path} HTTP/1.1\r\nHost: {SHOP}\r\n\r\n").as_bytes());
-        let answer = read_answer(&mut self.0).unwrap();
+        self.ask(path);
+        let answer = self.answer();
         assert!(!answer.field("connection").eq_ignore_ascii_case("close"), "{}", answer.head);
         answer.status
     }
