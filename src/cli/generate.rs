@@ -131,6 +131,8 @@ Drain: accept nothing new, answer what is in flight until the deadline, then exi
 New connections wait in the kernel for the next start when the sockets stay, as in \fBsystemctl restart hitless\fR. They are refused at once, after those that wait already have been accepted, when nobody will accept them: in \fBsystemctl stop hitless.socket hitless.service\fR, when the system goes down, and on sockets that the keeper bound itself.
 Unix sockets that systemd passed cannot refuse: who connects meanwhile waits, and is closed with the socket.
 .IP
+A restart waits for no request in flight: the gateway that has them goes on alone, as \fB(hitless)\fR in \fBps\fR(1), and ends after the last one, or at its deadline. So it does when the service is stopped meanwhile. \fBsystemctl kill \-\-signal=KILL hitless\fR ends every process at once. With another \fBKillMode=\fR than \fBprocess\fR a restart waits, because systemd would end the gateway too.
+.IP
 A restart goes on with the configuration that served before when the files are refused; the journal and \fBsystemctl status\fR say so. A stop and a start do not: nothing is kept over a stop.
 .IP
 When the stop of the socket units is taken back during the drain, they must be restarted; the journal says so.
@@ -138,7 +140,7 @@ When the stop of the socket units is taken back during the drain, they must be r
 .B SIGHUP
 Load the configuration again. The verdict is in the journal and in \fBsystemctl status\fR; \fBsystemctl reload\fR and \fBhitless reload\fR also wait for it.
 .PP
-The gateway ignores them. A gateway that finds its keeper gone drains and exits.
+The gateway ignores them. A gateway that finds its keeper gone answers what is in flight, at most until the deadline, and exits.
 .SH ANSWERS OF ITS OWN
 What a client gets when an application cannot answer, as plain text, HTML or problem details (RFC 9457) by its \fIAccept\fR field, with the request id to quote. The code is in the journal and in the access log. An HTTP/1 connection ends with an answer that is marked (closes): what follows on it could not be told from the rest of the request.
 .TP
