@@ -178,9 +178,8 @@ pub(super) fn give(index: usize, sink: &mut impl Sink) {
 }
 
 fn give_empty(index: usize, sink: &mut impl Sink) {
-    match name(index) {
-        Some(name) => Field::new(name, Value::Own(b"")).give(sink),
-        None => {}
+    if let Some(name) = name(index) {
+        Field::new(name, Value::Own(b"")).give(sink);
     }
 }
 

@@ -133,13 +133,12 @@ impl Bits<'_> {
             return Ok((short as u8, u32::from(short >> 8)));
         }
         let top = (self.held >> 32) as u32;
-        for length in SHORT as usize + 1..=LONGEST {
-            let (first, place) = FIRST[length];
-            let word = top >> (32 - length);
-            let next = FIRST.get(length + 1).map_or(SYMBOLS as u16, |(_, place)| *place);
-            let symbol = usize::from(place) + (word - first) as usize;
+        for length in SHORT + 1..=LONGEST as u32 {
+            let (first, place) = FIRST[length as usize];
+            let next = FIRST.get(length as usize + 1).map_or(SYMBOLS as u16, |(_, place)| *place);
+            let symbol = usize::from(place) + ((top >> (32 - length)) - first) as usize;
             if symbol < usize::from(next) {
-                return u8::try_from(SORTED[symbol]).map(|byte| (byte, length as u32)).map_err(|_| Invalid);
+                return u8::try_from(SORTED[symbol]).map(|byte| (byte, length)).map_err(|_| Invalid);
             }
         }
         Err(Invalid)
