@@ -4,9 +4,11 @@
 //! The oracle is not our own code: heads are read again by `httparse`, which is laxer, and what it
 //! says is then held to the rules of RFC 9112 by the plain checks below.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 
@@ -18,6 +20,7 @@ use hitless::connection::http2::head;
 use hitless::handover::record::{Half, Seal};
 use hitless::handover::secret::Secret;
 use hitless::http1::{AnswerHead, Decoded, Decoder, Framing, Limits, Reader, Refusal, RequestHead, encode};
+use hitless::http2::{self, Frame};
 use hitless::policy::fields::{self, Client};
 use hitless::policy::hops::{self, Hop};
 use hitless::policy::{Via, expect, identity, upgrade};
@@ -942,4 +945,196 @@ fn tls_sealed(server: &Seal, mut script: &[u8]) -> (Vec<u8>, Vec<u8>) {
         number += 1;
     }
     (coming, data)
+}
+
+/// What is bounded for a fuzzer.
+const HTTP2_BOUND: usize = 4096;
+
+/// The blocks of one connection, each behind its length: what h2 takes for a request is taken here, and the
+/// other way round, and it is the same request; the bound changes nothing but what is given; what is taken can
+/// be encoded and is the same again.
+pub fn http2_head(input: &[u8]) {
+    let mut oracle = Some(Oracle::new());
+    let (mut decoder, mut bounded) = (http2::Decoder::new(4096), http2::Decoder::new(4096));
+    for (at, block) in http2_blocks(input).enumerate() {
+        let stream = 2 * at as u32 + 1;
+        let mut frames = BytesMut::new();
+        http2::write::headers(&mut frames, stream, false, 16, |out| out.extend_from_slice(block));
+        assert_eq!(http2_block_of(&frames), block);
+        let theirs = oracle.as_mut().map(|oracle| oracle.ask(stream, block));
+        let ours = http2::head::request(&mut decoder, block, usize::MAX);
+        let short = http2::head::request(&mut bounded, block, HTTP2_BOUND);
+        let Ok(ours) = ours else {
+            assert_eq!(short.err(), ours.err());
+            assert!(theirs.is_none_or(|theirs| theirs.is_err()), "h2 reads {block:x?}");
+            return;
+        };
+        let short = short.expect("the bound breaks a block");
+        assert_eq!(short.decoded.size, ours.decoded.size);
+        assert_eq!(short.decoded.long, ours.decoded.size > HTTP2_BOUND);
+        if !short.decoded.long {
+            assert_eq!(short.message.is_ok(), ours.message.is_ok());
+        }
+        match (ours.message, theirs) {
+            (_, None) => {}
+            // Malformed is what ends the connection there and only the stream here.
+            (Err(_), Some(Err(()))) => oracle = None,
+            (Err(_), Some(Ok(None))) => {}
+            (Err(why), Some(Ok(Some(theirs)))) => {
+                // It drops a fragment, and takes a request without a path if it has no authority either.
+                let excused =
+                    ["the path is none", "the scheme is none", "a request without a scheme or a path"];
+                assert!(excused.contains(&why.0), "{why:?}, but h2 takes {theirs:?}");
+            }
+            // It measures contents too.
+            (Ok(request), Some(Ok(None))) => {
+                assert!(request.headers().contains_key(CONTENT_LENGTH), "h2 refuses {request:?}");
+            }
+            (Ok(request), Some(Err(()))) => panic!("h2 ends the connection with {request:?}"),
+            (Ok(request), Some(Ok(Some(theirs)))) => {
+                assert_eq!(request.method(), theirs.method());
+                assert_eq!(request.uri(), theirs.uri());
+                assert_eq!(request.headers(), theirs.headers());
+                let ours = request.extensions().get::<http2::Protocol>().map(http2::Protocol::as_str);
+                let theirs = theirs.extensions().get::<h2::ext::Protocol>();
+                assert_eq!(ours, theirs.map(h2::ext::Protocol::as_str));
+                let mut again = BytesMut::new();
+                http2::Encoder::new().trailers(request.headers(), &mut again);
+                let again = http2::head::trailers(&mut http2::Decoder::new(0), &again, usize::MAX);
+                assert_eq!(&again.unwrap().message.unwrap(), request.headers());
+            }
+        }
+    }
+}
+
+/// Frames one after the other: what is read has its parts within its payload, and what can be written
+/// again is read as the same.
+pub fn http2_frames(mut input: &[u8]) {
+    while let Some(head) = http2::frame::Head::parse(input) {
+        assert_eq!(http2::frame::Head::parse(&head.bytes()), Some(head));
+        let rest = &input[http2::frame::Head::SIZE..];
+        let (payload, rest) = rest.split_at((head.length as usize).min(rest.len()));
+        input = rest;
+        let head = http2::frame::Head { length: payload.len() as u32, ..head };
+        let Ok(frame) = head.check(256).and_then(|()| http2::frame::parse(head, payload)) else { continue };
+        let mut out = BytesMut::new();
+        match frame {
+            Frame::Data { content, .. } | Frame::Headers { block: content, .. } => {
+                assert!(payload.as_ptr_range().contains(&content.as_ptr()) || content.is_empty());
+                assert!(content.len() <= payload.len() && head.stream != 0);
+                continue;
+            }
+            Frame::Reset(reason) => http2::write::reset(&mut out, head.stream, reason),
+            Frame::Settings(settings) => http2::write::settings(&mut out, &settings),
+            Frame::SettingsAck => http2::write::settings_ack(&mut out),
+            Frame::Ping(opaque) => http2::write::ping(&mut out, opaque, false),
+            Frame::PingAck(opaque) => http2::write::ping(&mut out, opaque, true),
+            Frame::GoAway { last, reason, debug } => http2::write::goaway(&mut out, last, reason, debug),
+            Frame::WindowUpdate(more) => http2::write::window_update(&mut out, head.stream, more),
+            _ => continue,
+        }
+        let written = http2::frame::Head::parse(&out).expect("a whole frame is written");
+        assert_eq!(written.stream, head.stream);
+        let payload = &out[http2::frame::Head::SIZE..];
+        assert_eq!(written.length as usize, payload.len());
+        assert_eq!(http2::frame::parse(written, payload), Ok(frame));
+    }
+}
+
+fn http2_blocks(mut input: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (length, rest) = input.split_first_chunk::<2>()?;
+        let length = usize::from(u16::from_be_bytes(*length)) % 1024;
+        let (block, rest) = rest.split_at(length.min(rest.len()));
+        input = rest;
+        Some(block)
+    })
+    .take(16)
+}
+
+/// What these frames carry in all.
+fn http2_block_of(mut frames: &[u8]) -> Vec<u8> {
+    let mut all = vec![];
+    while let Some(head) = http2::frame::Head::parse(frames) {
+        let (payload, rest) = frames[http2::frame::Head::SIZE..].split_at(head.length as usize);
+        head.check(16).expect("it was written so");
+        match http2::frame::parse(head, payload) {
+            Ok(Frame::Headers { block, end_headers, .. } | Frame::Continuation { block, end_headers }) => {
+                all.extend_from_slice(block);
+                assert_eq!(end_headers, rest.is_empty());
+            }
+            frame => panic!("{frame:?}"),
+        }
+        frames = rest;
+    }
+    all
+}
+
+/// h2, which is given one block after the other.
+struct Oracle {
+    connection: h2::server::Connection<Fed, Bytes>,
+    fed: Rc<RefCell<BytesMut>>,
+    /// Who lets go of one resets the stream.
+    taken: Vec<h2::server::SendResponse<Bytes>>,
+}
+
+impl Oracle {
+    fn new() -> Oracle {
+        let begin = [&http2::PREFACE[..], b"\0\0\0\x04\0\0\0\0\0"].concat();
+        let fed = Rc::new(RefCell::new(BytesMut::from(&begin[..])));
+        let mut builder = h2::server::Builder::new();
+        let mut handshake = pin!(builder.enable_connect_protocol().handshake::<_, Bytes>(Fed(fed.clone())));
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(Ok(connection)) = handshake.as_mut().poll(&mut cx) else { panic!("no handshake") };
+        Oracle { connection, fed, taken: vec![] }
+    }
+
+    /// The request, if it is one, or the end of the connection.
+    fn ask(&mut self, stream: u32, block: &[u8]) -> Result<Option<Request<()>>, ()> {
+        http2::write::headers(&mut self.fed.borrow_mut(), stream, false, 16_384, |out| {
+            out.extend_from_slice(block)
+        });
+        let mut cx = Context::from_waker(Waker::noop());
+        match self.connection.poll_accept(&mut cx) {
+            Poll::Ready(Some(Ok((request, respond)))) => {
+                self.taken.push(respond);
+                Ok(Some(request.map(drop)))
+            }
+            Poll::Ready(_) => Err(()),
+            Poll::Pending => Ok(None),
+        }
+    }
+}
+
+/// A client that has sent what is in here, and takes everything.
+struct Fed(Rc<RefCell<BytesMut>>);
+
+impl AsyncRead for Fed {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut fed = self.0.borrow_mut();
+        if fed.is_empty() {
+            return Poll::Pending;
+        }
+        let count = fed.len().min(buffer.remaining());
+        buffer.put_slice(&fed.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Fed {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }

@@ -6,7 +6,7 @@
 //! wrong, into an answer. Beside that stream stand [`lifecycle`] (pure: which phase comes next),
 //! [`gateway`] (the composition root of a gateway process) and [`keeper`] (the process that
 //! systemd knows). Leaves that know nobody: [`config`], [`systemd`], [`handover`], [`telemetry`], [`version`], and
-//! [`http1`], the bytes of HTTP/1.
+//! [`http1`] and [`http2`], the bytes of HTTP.
 //! [`admin`] and [`cli`] are the operator's two doors; [`doctor`] says what of a host would break the promise,
 //! [`prove`] shows on the host itself that it is kept.
 //!
@@ -20,6 +20,7 @@ pub mod doctor;
 pub mod gateway;
 pub mod handover;
 pub mod http1;
+pub mod http2;
 pub mod keeper;
 pub mod lifecycle;
 pub mod listener;

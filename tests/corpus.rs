@@ -52,3 +52,13 @@ fn what_is_forwarded_is_what_was_routed() {
 fn nothing_is_read_from_tls_but_what_was_sealed() {
     corpus_of("tls_records", properties::tls_records);
 }
+
+#[test]
+fn requests_of_http2_are_read_as_another_reads_them() {
+    corpus_of("http2_head", properties::http2_head);
+}
+
+#[test]
+fn frames_of_http2_are_read_within_their_payload() {
+    corpus_of("http2_frames", properties::http2_frames);
+}

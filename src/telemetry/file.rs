@@ -1,12 +1,12 @@
 //! A file as a destination, for an access log that logrotate(8) takes away.
 //!
-//! Promises: lines are appended. When the path has another file than the one that is open, or none,
+//! Promises: lines are appended, those that wait in one write. When the path has another file than the one that is open, or none,
 //! the path is opened anew ([`Sink::refresh`]), so rotating needs no signal. A line that a full disk
 //! tore apart does not swallow the next one.
 //! Must not know: the form of the lines.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IoSlice, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
@@ -78,6 +78,38 @@ impl Sink for Appended {
         }
         self.append(line)
     }
+
+    fn write_some(&mut self, lines: &[Vec<u8>]) -> io::Result<usize> {
+        self.file()?;
+        if self.torn {
+            self.append(b"\n")?;
+        }
+        let slices: Vec<IoSlice<'_>> = lines.iter().map(|line| IoSlice::new(line)).collect();
+        let mut left = match self.file()?.write_vectored(&slices) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => written,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return self.write(&lines[0]).map(|()| 1),
+            Err(error) => return Err(error),
+        };
+        let mut whole = 0;
+        for line in lines {
+            match left.checked_sub(line.len()) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+            whole += 1;
+        }
+        if left == 0 {
+            return Ok(whole);
+        }
+        self.torn = true;
+        match self.append(&lines[whole][left..]) {
+            Ok(()) => Ok(whole + 1),
+            // The next call begins with what is torn.
+            Err(_) if whole > 0 => Ok(whole),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -95,6 +127,20 @@ mod tests {
         file.write(b"1\n").unwrap();
         file.write(b"2\n").unwrap();
         assert_eq!(fs::read_to_string(path).unwrap(), "0\n1\n2\n");
+    }
+
+    #[test]
+    fn lines_that_wait_are_written_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        let mut file = Appended::to(path.clone());
+        file.write(b"{\"half").unwrap();
+        file.torn = true;
+        let lines: Vec<Vec<u8>> = (0..256).map(|line| format!("{line}\n").into_bytes()).collect();
+        assert_eq!(file.write_some(&lines).unwrap(), 256);
+        assert_eq!(fs::read(path).unwrap(), [b"{\"half\n".to_vec(), lines.concat()].concat());
+        let mut full = Appended::to("/dev/full".into());
+        assert_eq!(full.write_some(&lines).unwrap_err().kind(), ErrorKind::StorageFull);
     }
 
     #[test]

@@ -2,11 +2,11 @@
 //!
 //! Promises: [`Queue::push`] never waits: a queue that is full, in lines or in bytes, drops the line
 //! and counts it. Lines are written in the order of the queue. Losses are told once the destination
-//! takes lines again. [`Queue::flush`] waits no longer than it is told to.
+//! takes lines again. [`Queue::flush`] waits no longer than it is told to. Who pushes wakes a writer that sleeps, which
+//! it does only after a moment without lines; lines that come in that moment are written together and wake nobody.
 //! Must not know: what a line says, or what the destination is.
 
 use std::io::{self, Write as _};
-use std::iter;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,8 @@ const LINES: usize = 8192;
 const BYTES: usize = 8 << 20;
 /// Lines written before the destination is looked at again and losses are told.
 const BATCH: usize = 256;
+/// How long the writer waits for more lines before it sleeps; a line is late by no more.
+const REST: Duration = Duration::from_millis(10);
 /// A destination that fails again within this time of having been told about is not told about again.
 const QUIET: Duration = Duration::from_secs(60);
 /// While more lines wait, losses are told this often; in an overload each telling is one more line.
@@ -31,6 +33,11 @@ pub(super) trait Sink: Send + 'static {
 
     /// Writes one whole line.
     fn write(&mut self, line: &[u8]) -> io::Result<()>;
+
+    /// Writes the first of these lines, and those behind it that go along; how many. An error is the first one's.
+    fn write_some(&mut self, lines: &[Vec<u8>]) -> io::Result<usize> {
+        lines.first().map_or(Ok(0), |line| self.write(line).map(|()| 1))
+    }
 }
 
 /// What a writer has to tell about its destination.
@@ -65,6 +72,8 @@ struct State {
     /// Guards nothing but the moment between a flusher's look and its wait.
     progress: Mutex<()>,
     progressed: Condvar,
+    /// Ends a rest.
+    hurried: Condvar,
 }
 
 impl Queue {
@@ -97,7 +106,12 @@ impl Queue {
             self.state.lose();
             return false;
         }
-        self.state.pushed.fetch_add(1, SeqCst);
+        let pushed = self.state.pushed.fetch_add(1, SeqCst);
+        let lines = pushed.saturating_sub(self.state.written.load(SeqCst));
+        if lines == LINES as u64 / 2 || (waiting < BYTES / 2 && waiting + length >= BYTES / 2) {
+            // Without the lock: one that comes to nothing costs the rest of a rest.
+            self.state.hurried.notify_one();
+        }
         true
     }
 
@@ -119,6 +133,7 @@ impl State {
 
     fn wait_for(&self, wanted: u64, limit: Instant) -> bool {
         let mut guard = self.lock();
+        self.hurried.notify_one();
         while self.written.load(SeqCst) < wanted {
             let left = limit.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -127,6 +142,14 @@ impl State {
             guard = self.progressed.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
+    }
+
+    /// Lets lines come, unless somebody waits for those that are there.
+    fn rest(&self) {
+        let guard = self.lock();
+        if self.flushers.load(SeqCst) == 0 {
+            drop(self.hurried.wait_timeout(guard, REST));
+        }
     }
 
     /// The fate of this many more lines is known, and told. Taking the lock puts the waking after
@@ -159,31 +182,44 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, queued: &Receiver<Vec<u8>>) {
-        let mut next = queued.recv().ok();
-        while let Some(first) = next {
-            self.sink.refresh();
-            let mut lines = 0;
-            for line in iter::once(first).chain(queued.try_iter()).take(BATCH) {
-                self.write(&line);
-                lines += 1;
+        let mut lines = Vec::with_capacity(BATCH);
+        while let Ok(first) = queued.recv() {
+            lines.push(first);
+            while !lines.is_empty() {
+                lines.extend(queued.try_iter().take(BATCH - lines.len()));
+                self.sink.refresh();
+                self.write(&lines);
+                let count = lines.len() as u64;
+                lines.clear();
+                lines.extend(queued.try_recv());
+                self.tell_losses(lines.is_empty());
+                self.state.passed(count);
+                if lines.is_empty() {
+                    self.state.rest();
+                    lines.extend(queued.try_recv());
+                }
             }
-            next = queued.try_recv().ok();
-            self.tell_losses(next.is_none());
-            self.state.passed(lines);
-            next = next.or_else(|| queued.recv().ok());
         }
     }
 
-    fn write(&mut self, line: &[u8]) {
-        match self.sink.write(line) {
-            Ok(()) => self.failing = false,
-            Err(error) => {
-                self.state.lose();
-                self.failing = true;
-                self.tell_failure(error);
-            }
+    fn write(&mut self, mut lines: &[Vec<u8>]) {
+        while !lines.is_empty() {
+            let count = match self.sink.write_some(lines) {
+                Ok(count) => {
+                    self.failing = false;
+                    count.clamp(1, lines.len())
+                }
+                Err(error) => {
+                    self.state.lose();
+                    self.failing = true;
+                    self.tell_failure(error);
+                    1
+                }
+            };
+            let (passed, rest) = lines.split_at(count);
+            self.state.bytes.fetch_sub(passed.iter().map(Vec::len).sum(), SeqCst);
+            lines = rest;
         }
-        self.state.bytes.fetch_sub(line.len(), SeqCst);
     }
 
     fn tell_failure(&mut self, error: io::Error) {
@@ -204,5 +240,48 @@ impl Writer {
             self.told = lost;
             self.losses_told = Some(Instant::now());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// Takes what it is given at once, when it is let.
+    struct Gate {
+        let_go: Receiver<()>,
+        taken: Sender<usize>,
+    }
+
+    impl Sink for Gate {
+        fn write(&mut self, _: &[u8]) -> io::Result<()> {
+            unreachable!("lines come together")
+        }
+
+        fn write_some(&mut self, lines: &[Vec<u8>]) -> io::Result<usize> {
+            self.taken.send(lines.len()).unwrap();
+            self.let_go.recv().map_err(io::Error::other)?;
+            Ok(lines.len())
+        }
+    }
+
+    #[test]
+    fn what_has_come_meanwhile_is_written_together() {
+        let ((go, let_go), (taken, counts)) = (channel(), channel());
+        let gate = Box::new(Gate { let_go, taken });
+        let queue = Queue::start("test", gate, Box::new(|_, _| true), Arc::default());
+        assert!(queue.push(b"first".to_vec()));
+        assert_eq!(counts.recv_timeout(LIMIT), Ok(1));
+        for _ in 0..300 {
+            assert!(queue.push(b"line".to_vec()));
+        }
+        (0..3).for_each(|_| go.send(()).unwrap());
+        assert!(queue.flush(Instant::now() + LIMIT));
+        assert_eq!(counts.try_iter().collect::<Vec<_>>(), [BATCH, 300 - BATCH]);
+        assert_eq!(queue.state.bytes.load(SeqCst), 0);
     }
 }
