@@ -31,6 +31,7 @@ mod flow;
 pub mod head;
 mod lane;
 mod leftover;
+mod messages;
 mod outbox;
 mod sending;
 mod session;
@@ -51,8 +52,9 @@ pub(super) use self::content::Content;
 pub(super) use self::lane::Arrival;
 
 use self::lane::Lane;
+use self::messages::Asked;
 use self::outbox::SLICES;
-use self::session::{Asked, Session};
+use self::session::Session;
 use self::stream::Stream;
 use super::arriving::Arriving;
 use super::exchange::{self, Exchange};
@@ -198,6 +200,9 @@ impl Served<'_> {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
+            }
+            if !self.session.0.borrow().is_listening() {
+                return Poll::Pending;
             }
             match self.wire.poll_fill(Gulp::Small, cx) {
                 Poll::Pending => {

@@ -22,22 +22,20 @@
 //! Must not know: what a request is answered with, TLS, tasks.
 
 use std::collections::VecDeque;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Instant;
 
-use bytes::{Buf, Bytes, BytesMut};
-use http::Request;
+use bytes::{Buf, BytesMut};
 
 use super::calm::{Meter, Offence};
 use super::flow::{Intake, Outlet};
+use super::messages::Asked;
 use super::outbox::Outbox;
-use super::streams::{Over, Stream, Streams};
-use super::{CONNECTION_WINDOW, STREAM_WINDOW, head, list_size};
+use super::streams::{Over, Streams};
+use super::{CONNECTION_WINDOW, STREAM_WINDOW, list_size};
 use crate::config::settings::Limits;
-use crate::http1::head::content_length;
 use crate::http2::frame::{self, DEFAULT_SIZE, Frame, Head, Kind, Settings};
-use crate::http2::{self, Decoder, Encoder, Error, MOST, PREFACE, Reason, write};
-use crate::upstream::ContentFault;
+use crate::http2::{Decoder, Encoder, Error, MOST, PREFACE, Reason, write};
 
 /// What we ask with whether the client has seen the first GOAWAY (h2's).
 const OURS: [u8; 8] = [0x0b, 0x7b, 0xa2, 0xf0, 0x8b, 0x9b, 0xfe, 0x54];
@@ -45,17 +43,17 @@ const OURS: [u8; 8] = [0x0b, 0x7b, 0xa2, 0xf0, 0x8b, 0x9b, 0xfe, 0x54];
 const TABLE: usize = 4096;
 
 pub(super) struct Session {
-    limits: Limits,
+    pub(super) limits: Limits,
     pub(super) meter: Meter,
-    decoder: Decoder,
+    pub(super) decoder: Decoder,
     pub(super) encoder: Encoder,
     pub(super) streams: Streams,
     /// The newest that the client has begun.
-    newest: u32,
-    intake: Intake,
+    pub(super) newest: u32,
+    pub(super) intake: Intake,
     pub(super) outlet: Outlet,
     /// What each stream begins with.
-    initial_outlet: u32,
+    pub(super) initial_outlet: u32,
     pub(super) outbox: Outbox,
     /// Streams that have something to send, in turns.
     pub(super) ready: VecDeque<u32>,
@@ -67,7 +65,7 @@ pub(super) struct Session {
     /// A block whose end is awaited.
     block: Option<Block>,
     /// The client has not said yet that it knows our settings.
-    unsettled: bool,
+    pub(super) unsettled: bool,
     leave: Leave,
     ended: Option<Reason>,
     /// The client has said that it goes.
@@ -91,17 +89,6 @@ enum Leave {
     Asked,
     /// Later streams are not taken.
     Told,
-}
-
-/// A request that has begun.
-pub(super) struct Asked {
-    pub(super) stream: u32,
-    /// `None`: so much of it was too long that nothing is known of it.
-    pub(super) request: Option<Request<()>>,
-    /// Fields of it were dropped, because there are too many.
-    pub(super) long: bool,
-    /// It has no content.
-    pub(super) whole: bool,
 }
 
 impl Session {
@@ -238,185 +225,11 @@ impl Session {
         Ok(None)
     }
 
-    /// A block of fields is whole.
-    fn take_block(
-        &mut self,
-        number: u32,
-        block: &[u8],
-        end_stream: bool,
-        circular: bool,
-        now: Instant,
-    ) -> Result<Option<Asked>, Error> {
-        if number.is_multiple_of(2) {
-            return Err(protocol("a client begins a stream of ours"));
-        }
-        let bound = list_size(&self.limits) as usize;
-        let broken = |_| Error::Connection(Reason::COMPRESSION_ERROR, "a block of fields cannot be read");
-        if number <= self.newest {
-            let read = http2::head::trailers(&mut self.decoder, block, bound).map_err(broken)?;
-            self.meter.resizes(read.decoded.resizes);
-            let trailers = match read.message {
-                Ok(_) if read.decoded.long => Err(ContentFault::Malformed("its trailers are too long")),
-                Ok(fields) => Ok(fields),
-                Err(http2::Malformed(why)) => Err(ContentFault::Malformed(why)),
-            };
-            let trailers = trailers.and_then(|fields| match head::check_fields(&fields, &self.limits) {
-                Ok(()) => Ok(fields),
-                Err(_) => Err(ContentFault::Malformed("its trailers cannot be passed on")),
-            });
-            return self.take_trailers(number, trailers, end_stream).map(|()| None);
-        }
-        self.newest = number;
-        let read = http2::head::request(&mut self.decoder, block, bound).map_err(broken)?;
-        self.meter.resizes(read.decoded.resizes);
-        let long = read.decoded.long;
-        if self.leave == Leave::Told {
-            // RFC 9113, section 6.8: it knows that nobody will look at it.
-            self.streams.remember_reset(number, now);
-            return Ok(None);
-        }
-        if self.streams.open() >= usize::try_from(self.limits.streams).unwrap_or(usize::MAX) {
-            self.refuse(number, Reason::REFUSED_STREAM, now);
-            return Ok(None);
-        }
-        let request = match read.message {
-            Ok(request) if !circular => request,
-            Err(_) if long => return Ok(Some(self.open(number, None, None, end_stream))),
-            _ => {
-                self.refuse(number, Reason::PROTOCOL_ERROR, now);
-                return Ok(None);
-            }
-        };
-        // A length that is none is answered where all requests are looked at.
-        let length = content_length(request.headers()).ok().flatten();
-        if end_stream && length.unwrap_or(0) > 0 {
-            self.refuse(number, Reason::PROTOCOL_ERROR, now);
-            return Ok(None);
-        }
-        let asked = self.open(number, Some(request), length, end_stream);
-        Ok(Some(Asked { long, ..asked }))
-    }
-
-    fn open(
-        &mut self,
-        number: u32,
-        request: Option<Request<()>>,
-        length: Option<u64>,
-        end_stream: bool,
-    ) -> Asked {
-        let mut stream = Stream::new(STREAM_WINDOW, Outlet::new(self.initial_outlet));
-        if self.unsettled {
-            stream.intake.is_known_as(super::flow::INITIAL);
-        }
-        stream.left = length;
-        stream.received = end_stream;
-        self.streams.insert(number, stream);
-        Asked { stream: number, long: request.is_none(), request, whole: end_stream }
-    }
-
     /// A stream that is not even begun.
-    fn refuse(&mut self, number: u32, reason: Reason, now: Instant) {
+    pub(super) fn refuse(&mut self, number: u32, reason: Reason, now: Instant) {
         self.meter.resets(reason);
         self.streams.remember_reset(number, now);
         self.write(|text| write::reset(text, number, reason));
-    }
-
-    fn take_trailers(
-        &mut self,
-        number: u32,
-        trailers: Result<http::HeaderMap, ContentFault>,
-        end_stream: bool,
-    ) -> Result<(), Error> {
-        let wrong = |reason, why| Err(Error::Stream(number, reason, why));
-        let (streams, meter) = (&mut self.streams, &mut self.meter);
-        let taken = streams.with(number, |stream| {
-            if stream.is_over() {
-                return Ok(());
-            }
-            if stream.received {
-                return wrong(Reason::STREAM_CLOSED, "HEADERS on a stream that the client has ended");
-            }
-            if !end_stream {
-                return wrong(Reason::PROTOCOL_ERROR, "trailers that do not end their stream");
-            }
-            if stream.left.is_some_and(|left| left > 0) {
-                return wrong(Reason::PROTOCOL_ERROR, "less content than was announced");
-            }
-            if trailers.is_err() {
-                meter.resets(Reason::PROTOCOL_ERROR);
-            }
-            let is_empty = trailers.as_ref().is_ok_and(http::HeaderMap::is_empty);
-            stream.end((!is_empty).then_some(trailers));
-            Ok(())
-        });
-        match taken {
-            Some(taken) => taken,
-            None if self.streams.was_reset(number) => Ok(()),
-            None => Err(Error::Connection(Reason::STREAM_CLOSED, "HEADERS on a stream that is closed")),
-        }
-    }
-
-    fn take_data(&mut self, head: Head, content: &[u8], end_stream: bool) -> Result<(), Error> {
-        let number = head.stream;
-        self.began(number, "DATA on a stream that never began")?;
-        let whole = head.length as usize;
-        let flow = "more DATA than its window";
-        self.intake.arrive(head.length).map_err(|_| Error::Connection(Reason::FLOW_CONTROL_ERROR, flow))?;
-        let wrong = |reason, why| (whole, Err(Error::Stream(number, reason, why)));
-        let taken = self.streams.with(number, |stream| {
-            if stream.is_over() {
-                return (whole, Ok(()));
-            }
-            if stream.received {
-                return wrong(Reason::STREAM_CLOSED, "DATA on a stream that the client has ended");
-            }
-            if stream.intake.arrive(head.length).is_err() {
-                return wrong(Reason::FLOW_CONTROL_ERROR, flow);
-            }
-            if let Some(left) = &mut stream.left {
-                match left.checked_sub(content.len() as u64) {
-                    Some(less) if less == 0 || !end_stream => *left = less,
-                    _ => return wrong(Reason::PROTOCOL_ERROR, "not as much content as was announced"),
-                }
-            }
-            let discarded = stream.arrive(content);
-            if end_stream {
-                stream.end(None);
-            }
-            (whole - content.len() + discarded, Ok(()))
-        });
-        match taken {
-            Some((back, taken)) => {
-                self.give_back(number, back);
-                taken
-            }
-            None => {
-                self.give_back(number, whole);
-                match self.streams.was_reset(number) {
-                    true => Ok(()),
-                    false => {
-                        Err(Error::Stream(number, Reason::STREAM_CLOSED, "DATA on a stream that is closed"))
-                    }
-                }
-            }
-        }
-    }
-
-    /// So much content has been used: the client may send as much again.
-    fn give_back(&mut self, number: u32, bytes: usize) {
-        if bytes == 0 {
-            return;
-        }
-        let all = self.intake.take(bytes);
-        let one = self.streams.with(number, |stream| {
-            (!stream.received && !stream.is_over()).then(|| stream.intake.take(bytes)).flatten()
-        });
-        if let Some(increment) = all {
-            self.write(|text| write::window_update(text, 0, increment));
-        }
-        if let Some(increment) = one.flatten() {
-            self.write(|text| write::window_update(text, number, increment));
-        }
     }
 
     fn take_settings(&mut self, settings: &Settings) -> Result<(), Error> {
@@ -463,7 +276,7 @@ impl Session {
         }
     }
 
-    fn began(&self, number: u32, why: &'static str) -> Result<(), Error> {
+    pub(super) fn began(&self, number: u32, why: &'static str) -> Result<(), Error> {
         if number > self.newest || number.is_multiple_of(2) { Err(protocol(why)) } else { Ok(()) }
     }
 
@@ -516,26 +329,6 @@ impl Session {
         self.tell();
     }
 
-    /// Content that came, which the client may send again.
-    pub(super) fn poll_content(
-        &mut self,
-        number: u32,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, ContentFault>>> {
-        let polled = self.streams.with(number, |stream| stream.poll_content(cx));
-        let polled = polled.unwrap_or(Poll::Ready(Some(Err(ContentFault::Gone))));
-        if let Poll::Ready(Some(Ok(bytes))) = &polled {
-            self.give_back(number, bytes.len());
-        }
-        polled
-    }
-
-    /// Nobody reads its content any more.
-    pub(super) fn discard(&mut self, number: u32) {
-        let came = self.streams.with(number, Stream::discard).unwrap_or(0);
-        self.give_back(number, came);
-    }
-
     /// Everything taken is answered, and nothing new is taken.
     pub(super) fn leave(&mut self) {
         if self.leave == Leave::No && self.ended.is_none() {
@@ -570,8 +363,13 @@ impl Session {
         self.streams.each(|_, stream| stream.break_off(Over::Gone));
     }
 
+    /// Whether later streams than those that the client was told of are taken.
+    pub(super) fn takes_streams(&self) -> bool {
+        self.leave != Leave::Told
+    }
+
     /// Whether frames are acted upon.
-    fn is_listening(&self) -> bool {
+    pub(super) fn is_listening(&self) -> bool {
         self.ended.is_none() && self.meter.offence().is_none()
     }
 
@@ -650,6 +448,9 @@ impl Session {
     }
 }
 
-fn protocol(why: &'static str) -> Error {
+pub(super) fn protocol(why: &'static str) -> Error {
     Error::Connection(Reason::PROTOCOL_ERROR, why)
 }
+
+#[cfg(test)]
+mod tests;
