@@ -11,7 +11,7 @@ use http::uri::{self, Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Version};
 
 pub use super::hpack::Protocol;
-use super::hpack::{Broken, Decoded, Decoder, Field, Pseudo};
+use super::hpack::{Broken, Decoded, Decoder, Pseudo, Sink};
 
 /// A map of fields that grows costs more than one that is too large; a browser's request has no more.
 const EXPECTED: usize = 24;
@@ -32,14 +32,14 @@ pub struct Read<T> {
 /// `bound` is for the size of its list of fields (section 6.5.2).
 pub fn request(decoder: &mut Decoder, block: &[u8], bound: usize) -> Result<Read<Request<()>>, Broken> {
     let mut head = Assembler::with_capacity(block.len().min(EXPECTED));
-    let decoded = decoder.decode(block, bound, |field| head.push(field))?;
+    let decoded = decoder.decode(block, bound, &mut head)?;
     Ok(Read { message: head.request(), decoded })
 }
 
 /// The trailers that this block is (section 8.1).
 pub fn trailers(decoder: &mut Decoder, block: &[u8], bound: usize) -> Result<Read<HeaderMap>, Broken> {
     let mut head = Assembler::with_capacity(0);
-    let decoded = decoder.decode(block, bound, |field| head.push(field))?;
+    let decoded = decoder.decode(block, bound, &mut head)?;
     Ok(Read { message: head.trailers(), decoded })
 }
 
@@ -60,38 +60,6 @@ pub struct Assembler {
 impl Assembler {
     pub fn with_capacity(fields: usize) -> Assembler {
         Assembler { fields: HeaderMap::with_capacity(fields), ..Assembler::default() }
-    }
-
-    pub fn push(&mut self, field: Field) {
-        match field {
-            Field::Regular(name, value) => self.regular(name, value),
-            Field::Pseudo(pseudo) => self.pseudo(pseudo),
-            Field::Malformed(_, why) => self.refuse(why),
-        }
-    }
-
-    fn regular(&mut self, name: HeaderName, value: HeaderValue) {
-        if self.fields.try_append(name, value).is_err() {
-            self.refuse("there are too many fields");
-        }
-    }
-
-    fn pseudo(&mut self, pseudo: Pseudo) {
-        self.pseudo = true;
-        if !self.fields.is_empty() {
-            return self.refuse("a pseudo-field comes after another field");
-        }
-        let is_first = match pseudo {
-            Pseudo::Method(method) => self.method.replace(method).is_none(),
-            Pseudo::Scheme(scheme) => self.scheme.replace(scheme).is_none(),
-            Pseudo::Authority(authority) => self.authority.replace(authority).is_none(),
-            Pseudo::Path(path) => self.path.replace(path).is_none(),
-            Pseudo::Protocol(protocol) => self.protocol.replace(protocol).is_none(),
-            Pseudo::Status(_) => return self.refuse("a request has a status"),
-        };
-        if !is_first {
-            self.refuse("a pseudo-field is repeated");
-        }
     }
 
     fn refuse(&mut self, why: &'static str) {
@@ -138,5 +106,35 @@ impl Assembler {
             None if self.pseudo => Err(Malformed("trailers with a pseudo-field")),
             None => Ok(self.fields),
         }
+    }
+}
+
+impl Sink for Assembler {
+    fn regular(&mut self, name: HeaderName, value: HeaderValue) {
+        if self.fields.try_append(name, value).is_err() {
+            self.refuse("there are too many fields");
+        }
+    }
+
+    fn pseudo(&mut self, pseudo: Pseudo) {
+        self.pseudo = true;
+        if !self.fields.is_empty() {
+            return self.refuse("a pseudo-field comes after another field");
+        }
+        let is_first = match pseudo {
+            Pseudo::Method(method) => self.method.replace(method).is_none(),
+            Pseudo::Scheme(scheme) => self.scheme.replace(scheme).is_none(),
+            Pseudo::Authority(authority) => self.authority.replace(authority).is_none(),
+            Pseudo::Path(path) => self.path.replace(path).is_none(),
+            Pseudo::Protocol(protocol) => self.protocol.replace(protocol).is_none(),
+            Pseudo::Status(_) => return self.refuse("a request has a status"),
+        };
+        if !is_first {
+            self.refuse("a pseudo-field is repeated");
+        }
+    }
+
+    fn malformed(&mut self, why: &'static str) {
+        self.refuse(why);
     }
 }

@@ -21,6 +21,9 @@ pub mod write;
 
 mod reason;
 
+#[cfg(test)]
+mod tests;
+
 pub use frame::{Frame, Kind, Settings};
 pub use head::{Malformed, Protocol};
 pub use hpack::{Decoder, Encoder};

@@ -9,7 +9,7 @@ use std::fmt;
 
 use bytes::BytesMut;
 
-use super::field::{Field, Name, Value};
+use super::field::{Field, Name, Sink, Value};
 use super::table::Table;
 use super::{OVERHEAD, TABLE, fixed, huffman};
 
@@ -78,40 +78,50 @@ impl Decoder {
 
     /// The fields of one whole block, one after the other, as long as they are not more than `bound` in all by
     /// the count of [`Decoded::size`].
-    pub fn decode(
-        &mut self,
-        block: &[u8],
-        bound: usize,
-        mut sink: impl FnMut(Field),
-    ) -> Result<Decoded, Broken> {
-        let mut decoded = Decoded::default();
-        let mut input = Input { rest: block };
-        let mut begun = false;
-        let result = loop {
-            let Some(first) = input.next() else { break Ok(decoded) };
-            if first & 0xe0 == 0x20 {
-                decoded.resizes += 1;
-                match self.resize(first, &mut input, begun) {
-                    Ok(()) => continue,
-                    Err(broken) => break Err(broken),
-                }
-            }
-            begun = true;
-            let field = if first & 0x80 != 0 {
-                self.indexed(first, &mut input, &mut decoded, bound)
-            } else {
-                self.literal(first, &mut input, &mut decoded, bound)
-            };
-            match field {
-                Ok(Some(field)) => sink(field),
-                Ok(None) => {}
-                Err(broken) => break Err(broken),
-            }
-        };
+    pub fn decode(&mut self, block: &[u8], bound: usize, sink: &mut impl Sink) -> Result<Decoded, Broken> {
+        let result = self.fields(block, bound, sink);
         if self.text.capacity() > KEPT {
             self.text = BytesMut::new();
         }
         result
+    }
+
+    #[inline]
+    fn fields(&mut self, block: &[u8], bound: usize, sink: &mut impl Sink) -> Result<Decoded, Broken> {
+        let mut decoded = Decoded::default();
+        let mut input = Input { rest: block };
+        let mut begun = false;
+        while let Some(first) = input.next() {
+            if first & 0xe0 == 0x20 {
+                decoded.resizes += 1;
+                self.resize(first, &mut input, begun)?;
+                continue;
+            }
+            begun = true;
+            if first & 0x80 == 0 {
+                if let Some(field) = self.literal(first, &mut input, &mut decoded, bound)? {
+                    field.give(sink);
+                }
+                continue;
+            }
+            // Section 6.1.
+            let index = input.integer(first, 0x7f)?;
+            match index.checked_sub(fixed::COUNT + 1) {
+                Some(index) => {
+                    let (field, size) = self.table.get(index).ok_or(Broken::Index)?;
+                    if decoded.counts(size, bound) {
+                        field.lend(sink);
+                    }
+                }
+                None => {
+                    let size = fixed::size(index).ok_or(Broken::Index)?;
+                    if decoded.counts(size, bound) {
+                        fixed::give(index, sink);
+                    }
+                }
+            }
+        }
+        Ok(decoded)
     }
 
     /// Section 6.3.
@@ -127,26 +137,8 @@ impl Decoder {
         Ok(())
     }
 
-    /// Section 6.1.
-    fn indexed(
-        &self,
-        first: u8,
-        input: &mut Input<'_>,
-        decoded: &mut Decoded,
-        bound: usize,
-    ) -> Result<Option<Field>, Broken> {
-        let index = input.integer(first, 0x7f)?;
-        let (field, size) = match index.checked_sub(fixed::COUNT + 1) {
-            Some(index) => {
-                let (field, size) = self.table.get(index).ok_or(Broken::Index)?;
-                return Ok(decoded.counts(size, bound).then(|| field.clone()));
-            }
-            None => fixed::field(index).ok_or(Broken::Index)?,
-        };
-        Ok(decoded.counts(size, bound).then_some(field))
-    }
-
     /// Section 6.2.
+    #[inline(never)]
     fn literal(
         &mut self,
         first: u8,

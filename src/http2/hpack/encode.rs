@@ -12,9 +12,6 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{TABLE, fixed};
 
-/// The sizes of names and values are known before; what stands before them is never more.
-const LONGEST_PREFIX: usize = 16;
-
 /// What encodes the blocks of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Encoder {
@@ -73,29 +70,38 @@ fn put_fields(fields: &HeaderMap, out: &mut BytesMut) {
 }
 
 /// Without indexing; one that is sensitive says so to those behind (section 7.1.3).
+#[inline]
 fn put_field(name: &HeaderName, value: &HeaderValue, out: &mut BytesMut) {
-    let (text, value_text) = (name.as_str(), value.as_bytes());
-    out.reserve(text.len() + value_text.len() + LONGEST_PREFIX);
+    let (name, text) = (name.as_str(), value.as_bytes());
     let kind = if value.is_sensitive() { 0x10 } else { 0x00 };
-    match fixed::index(text) {
-        Some(index) => put_integer(kind, 0x0f, index.into(), out),
+    match fixed::index(name) {
+        // Nearly every field. No name but those of pseudo-fields has an index that needs less.
+        Some(index) if text.len() < 0x7f => {
+            out.extend_from_slice(&[kind | 0x0f, index - 0x0f, text.len() as u8]);
+        }
+        Some(index) => {
+            out.extend_from_slice(&[kind | 0x0f, index - 0x0f]);
+            put_length(text.len(), out);
+        }
         None => {
             out.put_u8(kind);
-            put_integer(0, 0x7f, text.len(), out);
-            out.extend_from_slice(text.as_bytes());
+            put_length(name.len(), out);
+            out.extend_from_slice(name.as_bytes());
+            put_length(text.len(), out);
         }
     }
-    put_integer(0, 0x7f, value_text.len(), out);
-    out.extend_from_slice(value_text);
+    out.extend_from_slice(text);
 }
 
-/// Section 5.1.
-fn put_integer(kind: u8, most: u8, value: usize, out: &mut BytesMut) {
-    if value < usize::from(most) {
-        return out.put_u8(kind | value as u8);
-    }
-    out.put_u8(kind | most);
-    let mut rest = value - usize::from(most);
+/// Of a text that is not in the Huffman code (sections 5.1 and 5.2).
+#[inline]
+fn put_length(length: usize, out: &mut BytesMut) {
+    if length < 0x7f { out.put_u8(length as u8) } else { put_long_length(length, out) }
+}
+
+fn put_long_length(length: usize, out: &mut BytesMut) {
+    out.put_u8(0x7f);
+    let mut rest = length - 0x7f;
     while rest >= 0x80 {
         out.put_u8(rest as u8 | 0x80);
         rest >>= 7;

@@ -30,6 +30,13 @@ pub enum Pseudo {
     Status(StatusCode),
 }
 
+/// Takes the fields of a block, in their order.
+pub trait Sink {
+    fn regular(&mut self, name: HeaderName, value: HeaderValue);
+    fn pseudo(&mut self, pseudo: Pseudo);
+    fn malformed(&mut self, why: &'static str);
+}
+
 /// The name of a field, for another one that shares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Name {
@@ -159,6 +166,24 @@ impl Field {
         }
     }
 
+    pub(super) fn give(self, sink: &mut impl Sink) {
+        match self {
+            Field::Regular(name, value) => sink.regular(name, value),
+            Field::Pseudo(pseudo) => sink.pseudo(pseudo),
+            Field::Malformed(_, why) => sink.malformed(why),
+        }
+    }
+
+    /// A copy.
+    #[inline]
+    pub(super) fn lend(&self, sink: &mut impl Sink) {
+        match self {
+            Field::Regular(name, value) => sink.regular(name.clone(), value.clone()),
+            Field::Pseudo(pseudo) => sink.pseudo(pseudo.clone()),
+            Field::Malformed(_, why) => sink.malformed(why),
+        }
+    }
+
     pub(super) fn name(&self) -> Name {
         match self {
             Field::Pseudo(Pseudo::Method(_)) => Name::Method,
@@ -193,15 +218,15 @@ fn method(text: &[u8]) -> Option<Pseudo> {
 }
 
 fn scheme(text: &[u8]) -> Option<Pseudo> {
-    Scheme::try_from(text).ok().map(Pseudo::Scheme)
+    let scheme = Scheme::try_from(text).ok().filter(|scheme| !scheme.as_str().is_empty());
+    scheme.map(Pseudo::Scheme)
 }
 
-/// `http` takes what follows a `#` off without a word.
+/// `http` takes what follows a `#` off without a word, and nothing for `/`.
 fn path(value: Value<'_>) -> Option<Pseudo> {
-    if value.bytes().is_empty() || value.bytes().contains(&b'#') {
-        return None;
-    }
-    PathAndQuery::from_maybe_shared(value.take()).ok().map(Pseudo::Path)
+    let length = value.bytes().len();
+    let path = PathAndQuery::from_maybe_shared(value.take()).ok()?;
+    (path.as_str().len() == length).then_some(Pseudo::Path(path))
 }
 
 fn protocol(text: &[u8]) -> Option<Pseudo> {

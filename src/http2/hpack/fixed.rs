@@ -5,12 +5,12 @@
 
 use std::sync::LazyLock;
 
-use http::header::*;
+use http::header::{self, ACCEPT_ENCODING, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Method, StatusCode};
 
 use super::OVERHEAD;
-use super::field::{Field, Name, Pseudo};
+use super::field::{Field, Name, Pseudo, Sink, Value};
 
 /// How many there are; the first one has index 1.
 pub(super) const COUNT: usize = 61;
@@ -25,53 +25,53 @@ pub(super) const STATUS_INDEX: u8 = 8;
 
 /// From [`FIRST`] on.
 static NAMES: [HeaderName; COUNT - FIRST + 1] = [
-    ACCEPT_CHARSET,
-    ACCEPT_ENCODING,
-    ACCEPT_LANGUAGE,
-    ACCEPT_RANGES,
-    ACCEPT,
-    ACCESS_CONTROL_ALLOW_ORIGIN,
-    AGE,
-    ALLOW,
-    AUTHORIZATION,
-    CACHE_CONTROL,
-    CONTENT_DISPOSITION,
-    CONTENT_ENCODING,
-    CONTENT_LANGUAGE,
-    CONTENT_LENGTH,
-    CONTENT_LOCATION,
-    CONTENT_RANGE,
-    CONTENT_TYPE,
-    COOKIE,
-    DATE,
-    ETAG,
-    EXPECT,
-    EXPIRES,
-    FROM,
-    HOST,
-    IF_MATCH,
-    IF_MODIFIED_SINCE,
-    IF_NONE_MATCH,
-    IF_RANGE,
-    IF_UNMODIFIED_SINCE,
-    LAST_MODIFIED,
-    LINK,
-    LOCATION,
-    MAX_FORWARDS,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    RANGE,
-    REFERER,
-    REFRESH,
-    RETRY_AFTER,
-    SERVER,
-    SET_COOKIE,
-    STRICT_TRANSPORT_SECURITY,
-    TRANSFER_ENCODING,
-    USER_AGENT,
-    VARY,
-    VIA,
-    WWW_AUTHENTICATE,
+    header::ACCEPT_CHARSET,
+    header::ACCEPT_ENCODING,
+    header::ACCEPT_LANGUAGE,
+    header::ACCEPT_RANGES,
+    header::ACCEPT,
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    header::AGE,
+    header::ALLOW,
+    header::AUTHORIZATION,
+    header::CACHE_CONTROL,
+    header::CONTENT_DISPOSITION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_LOCATION,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::DATE,
+    header::ETAG,
+    header::EXPECT,
+    header::EXPIRES,
+    header::FROM,
+    header::HOST,
+    header::IF_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_NONE_MATCH,
+    header::IF_RANGE,
+    header::IF_UNMODIFIED_SINCE,
+    header::LAST_MODIFIED,
+    header::LINK,
+    header::LOCATION,
+    header::MAX_FORWARDS,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::RANGE,
+    header::REFERER,
+    header::REFRESH,
+    header::RETRY_AFTER,
+    header::SERVER,
+    header::SET_COOKIE,
+    header::STRICT_TRANSPORT_SECURITY,
+    header::TRANSFER_ENCODING,
+    header::USER_AGENT,
+    header::VARY,
+    header::VIA,
+    header::WWW_AUTHENTICATE,
 ];
 
 /// The same as text, which a constant can look into.
@@ -130,40 +130,58 @@ const NAMES_COUNT: usize = COUNT - FIRST + 1;
 static ROOT: LazyLock<PathAndQuery> = LazyLock::new(|| PathAndQuery::from_static("/"));
 static INDEX: LazyLock<PathAndQuery> = LazyLock::new(|| PathAndQuery::from_static("/index.html"));
 
-/// A whole field, with its size.
-pub(super) fn field(index: usize) -> Option<(Field, usize)> {
-    let (pseudo, size) = match index {
-        2 => (Pseudo::Method(Method::GET), 10),
-        3 => (Pseudo::Method(Method::POST), 11),
-        4 => (Pseudo::Path(ROOT.clone()), 6),
-        5 => (Pseudo::Path(INDEX.clone()), 16),
-        6 => (Pseudo::Scheme(Scheme::HTTP), 11),
-        7 => (Pseudo::Scheme(Scheme::HTTPS), 12),
-        8 => (Pseudo::Status(StatusCode::OK), 10),
-        9 => (Pseudo::Status(StatusCode::NO_CONTENT), 10),
-        10 => (Pseudo::Status(StatusCode::PARTIAL_CONTENT), 10),
-        11 => (Pseudo::Status(StatusCode::NOT_MODIFIED), 10),
-        12 => (Pseudo::Status(StatusCode::BAD_REQUEST), 10),
-        13 => (Pseudo::Status(StatusCode::NOT_FOUND), 10),
-        14 => (Pseudo::Status(StatusCode::INTERNAL_SERVER_ERROR), 10),
-        _ => return regular(index),
-    };
-    Some((Field::Pseudo(pseudo), size + OVERHEAD))
+/// The names and values of the pseudo-fields, in bytes.
+const PSEUDO: [usize; FIRST - 1] = [10, 10, 11, 6, 16, 11, 12, 10, 10, 10, 10, 10, 10, 10];
+const GZIP: &str = "gzip, deflate";
+
+/// What each field counts for, by index.
+static SIZES: [u8; COUNT + 1] = sizes();
+
+const fn sizes() -> [u8; COUNT + 1] {
+    let mut table = [0; COUNT + 1];
+    let mut index = 1;
+    while index <= COUNT {
+        let size = if index < FIRST { PSEUDO[index - 1] } else { TEXTS[index - FIRST].len() };
+        let value = if index == ACCEPT_ENCODING_INDEX { GZIP.len() } else { 0 };
+        table[index] = (size + value + OVERHEAD) as u8;
+        index += 1;
+    }
+    table
 }
 
-fn regular(index: usize) -> Option<(Field, usize)> {
-    if index == ACCEPT_ENCODING_INDEX {
-        let value = HeaderValue::from_static("gzip, deflate");
-        return Some((Field::Regular(ACCEPT_ENCODING, value), 28 + OVERHEAD));
-    }
-    let name = name(index)?;
-    let size = name.len() + OVERHEAD;
-    let field = match name {
-        Name::Regular(name) => Field::Regular(name, HeaderValue::from_static("")),
-        Name::Authority => Field::Malformed(name, "the authority is none"),
-        name => Field::Malformed(name, "a field of the connection"),
+/// The size of a field.
+pub(super) fn size(index: usize) -> Option<usize> {
+    SIZES.get(index).filter(|size| **size > 0).map(|size| usize::from(*size))
+}
+
+/// A whole field.
+#[inline]
+pub(super) fn give(index: usize, sink: &mut impl Sink) {
+    let pseudo = match index {
+        2 => Pseudo::Method(Method::GET),
+        3 => Pseudo::Method(Method::POST),
+        4 => Pseudo::Path(ROOT.clone()),
+        5 => Pseudo::Path(INDEX.clone()),
+        6 => Pseudo::Scheme(Scheme::HTTP),
+        7 => Pseudo::Scheme(Scheme::HTTPS),
+        8 => Pseudo::Status(StatusCode::OK),
+        9 => Pseudo::Status(StatusCode::NO_CONTENT),
+        10 => Pseudo::Status(StatusCode::PARTIAL_CONTENT),
+        11 => Pseudo::Status(StatusCode::NOT_MODIFIED),
+        12 => Pseudo::Status(StatusCode::BAD_REQUEST),
+        13 => Pseudo::Status(StatusCode::NOT_FOUND),
+        14 => Pseudo::Status(StatusCode::INTERNAL_SERVER_ERROR),
+        ACCEPT_ENCODING_INDEX => return sink.regular(ACCEPT_ENCODING, HeaderValue::from_static(GZIP)),
+        _ => return give_empty(index, sink),
     };
-    Some((field, size))
+    sink.pseudo(pseudo);
+}
+
+fn give_empty(index: usize, sink: &mut impl Sink) {
+    match name(index) {
+        Some(name) => Field::new(name, Value::Own(b"")).give(sink),
+        None => {}
+    }
 }
 
 pub(super) fn name(index: usize) -> Option<Name> {
@@ -237,13 +255,11 @@ mod tests {
             let place = at + FIRST;
             assert_eq!(index(text), Some(place as u8), "{text}");
             assert_eq!(NAMES[at].as_str(), *text);
-            let (_, size) = field(place).unwrap();
-            let value = if place == ACCEPT_ENCODING_INDEX { "gzip, deflate" } else { "" };
-            assert_eq!(size, text.len() + value.len() + OVERHEAD, "{text}");
+            assert_eq!(name(place).unwrap().len(), text.len(), "{text}");
         }
         for unknown in ["", "x", "accepu", "accept-charseu", "x-request-id"] {
             assert_eq!(index(unknown), None, "{unknown}");
         }
-        assert!(field(0).is_none() && field(COUNT + 1).is_none() && name(0).is_none());
+        assert!(size(0).is_none() && size(COUNT + 1).is_none() && name(0).is_none());
     }
 }

@@ -17,6 +17,8 @@ const LONGEST: usize = 30;
 const SHORT: u32 = 10;
 /// No text has more bytes for each five bits.
 const SHORTEST: usize = 5;
+/// Short words that the least number of bits that are held has for certain.
+const RUN: usize = 5;
 
 /// Bits of each byte's word, and of EOS.
 #[rustfmt::skip]
@@ -75,9 +77,9 @@ const fn code() -> Code {
     code
 }
 
-/// How long the text of so many bytes of code can be.
+/// The room that the text of so many bytes of code needs.
 pub(super) const fn longest(length: usize) -> usize {
-    length * 8 / SHORTEST
+    length * 8 / SHORTEST + RUN
 }
 
 /// Bits that have been read and not been used: the first one is the highest.
@@ -152,27 +154,27 @@ impl Bits<'_> {
 /// The text of `code`, written to the front of `out`, which must have room for [`longest`].
 pub(super) fn decode(code: &[u8], out: &mut [u8]) -> Result<usize, Invalid> {
     let mut bits = Bits { held: 0, count: 0, rest: code };
-    let mut slots = out.iter_mut();
     let mut length = 0;
     loop {
         bits.fill();
         if bits.count < 56 {
             break;
         }
-        for _ in 0..5 {
+        let Some(slots) = out.get_mut(length..).and_then(<[u8]>::first_chunk_mut::<RUN>) else {
+            return Err(Invalid);
+        };
+        for slot in slots {
             let short = bits.short();
             if short == 0 {
                 break;
             }
-            let Some(slot) = slots.next() else { return Err(Invalid) };
             *slot = short as u8;
             length += 1;
             bits.skip(u32::from(short >> 8));
         }
         if bits.short() == 0 && bits.count >= LONGEST as u32 {
             let (byte, word) = bits.next()?;
-            let Some(slot) = slots.next() else { return Err(Invalid) };
-            *slot = byte;
+            *out.get_mut(length).ok_or(Invalid)? = byte;
             length += 1;
             bits.skip(word);
         }
@@ -180,8 +182,7 @@ pub(super) fn decode(code: &[u8], out: &mut [u8]) -> Result<usize, Invalid> {
     while bits.count > 0 {
         match bits.next() {
             Ok((byte, word)) if word <= bits.count => {
-                let Some(slot) = slots.next() else { return Err(Invalid) };
-                *slot = byte;
+                *out.get_mut(length).ok_or(Invalid)? = byte;
                 length += 1;
                 bits.skip(word);
             }

@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::field::{Field, Name};
 use super::*;
 
 const ALL: usize = 1 << 30;
@@ -30,10 +31,27 @@ fn text(field: &Field) -> (String, String) {
     (name.to_owned(), value)
 }
 
+#[derive(Default)]
+struct Fields(Vec<Field>);
+
+impl Sink for Fields {
+    fn regular(&mut self, name: HeaderName, value: HeaderValue) {
+        self.0.push(Field::Regular(name, value));
+    }
+
+    fn pseudo(&mut self, pseudo: Pseudo) {
+        self.0.push(Field::Pseudo(pseudo));
+    }
+
+    fn malformed(&mut self, why: &'static str) {
+        self.0.push(Field::Malformed(Name::of(b""), why));
+    }
+}
+
 fn fields(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<(String, String)>, Broken> {
-    let mut fields = Vec::new();
-    decoder.decode(block, ALL, |field| fields.push(text(&field)))?;
-    Ok(fields)
+    let mut fields = Fields::default();
+    decoder.decode(block, ALL, &mut fields)?;
+    Ok(fields.0.iter().map(text).collect())
 }
 
 /// Blocks that one decoder reads one after the other: hexadecimal, the fields a line each, and
@@ -162,8 +180,9 @@ fn what_is_encoded_is_read_as_the_same() {
         let mut block = BytesMut::new();
         Encoder::new().head(status, &map, &mut block);
         let mut decoder = Decoder::new(4096);
-        let mut read = Vec::new();
-        let decoded = decoder.decode(&block, ALL, |field| read.push(field)).unwrap();
+        let mut read = Fields::default();
+        let decoded = decoder.decode(&block, ALL, &mut read).unwrap();
+        let Fields(mut read) = read;
         assert_eq!(read.remove(0), Field::Pseudo(Pseudo::Status(status)));
         let wanted: Vec<Field> =
             map.iter().map(|(name, value)| Field::Regular(name.clone(), value.clone())).collect();
@@ -171,4 +190,116 @@ fn what_is_encoded_is_read_as_the_same() {
         assert!(!decoded.long && decoded.resizes == 0);
         assert_eq!(decoder.table(), (0, 0));
     }
+}
+
+#[test]
+fn what_is_no_block_is_refused() {
+    let long = |first: u8, rest: &[u8]| [&[first], rest].concat();
+    let table: Vec<(Vec<u8>, Broken)> = vec![
+        (vec![0x80], Broken::Index),
+        // 62 when the table is empty, as a field and as a name.
+        (vec![0xbe], Broken::Index),
+        (vec![0x7e, 0], Broken::Index),
+        (vec![0x0f, 0x2f, 0], Broken::Index),
+        (vec![0xff], Broken::Truncated),
+        (vec![0xff, 0x80, 0x80], Broken::Truncated),
+        (long(0xff, &[0x80; 5]), Broken::LongInteger),
+        (long(0xff, &[0x80; 1000]), Broken::LongInteger),
+        (long(0xff, &[0xff; 1000]), Broken::LongInteger),
+        (long(0xff, &[0xff, 0xff, 0xff, 0xff, 0x0f]), Broken::LongInteger),
+        (long(0xff, &[0x80, 0x80, 0x80, 0x80, 0x80, 0]), Broken::LongInteger),
+        (long(0xff, &[0xff, 0xff, 0xff, 0x7f]), Broken::LongInteger),
+        (long(0xff, &[0xff, 0xff, 0xff, 0x3f]), Broken::Index),
+        (vec![0x00], Broken::Truncated),
+        (vec![0x00, 1], Broken::Truncated),
+        (vec![0x00, 1, b'a'], Broken::Truncated),
+        (vec![0x00, 1, b'a', 1], Broken::Truncated),
+        (vec![0x44], Broken::Truncated),
+        (vec![0x44, 0x7f, 0xff, 0xff, 0xff, 0x3f], Broken::Truncated),
+        (vec![0x44, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], Broken::LongInteger),
+        // EOS, padding of a byte, and of zeros.
+        (vec![0x44, 0x84, 0xff, 0xff, 0xff, 0xff], Broken::Huffman),
+        (vec![0x44, 0x81, 0xff], Broken::Huffman),
+        (vec![0x44, 0x81, 0x00], Broken::Huffman),
+        (vec![0x00, 0x81, 0xff, 0], Broken::Huffman),
+        // 4097, and any size behind a field.
+        (vec![0x3f, 0xe2, 0x1f], Broken::TableSize),
+        (vec![0x82, 0x20], Broken::LateTableSize),
+        (vec![0x20, 0x82, 0x20], Broken::LateTableSize),
+    ];
+    for (block, broken) in table {
+        assert_eq!(fields(&mut Decoder::new(4096), &block), Err(broken), "{block:x?}");
+    }
+}
+
+#[test]
+fn the_size_of_the_table_is_the_clients_within_what_was_announced() {
+    let resizes = |most: usize, block: &[u8]| {
+        let read = Decoder::new(most).decode(block, ALL, &mut Fields::default());
+        read.map(|decoded| decoded.resizes)
+    };
+    assert_eq!(resizes(4096, &[0x3f, 0xe1, 0x1f]), Ok(1));
+    assert_eq!(resizes(0, &[0x3f, 0xe1, 0x1f]), Ok(1));
+    assert_eq!(resizes(65_536, &[0x3f, 0xe1, 0xff, 0x03, 0x82]), Ok(1));
+    assert_eq!(resizes(65_536, &[0x3f, 0xe2, 0xff, 0x03, 0x82]), Err(Broken::TableSize));
+    assert_eq!(resizes(4096, &[0x20; 50]), Ok(50));
+}
+
+#[test]
+fn entries_leave_in_the_order_in_which_they_came() {
+    let mut decoder = Decoder::new(4096);
+    let entry = |name: u8, length: u8| [&[0x40, 1, name, length][..], &vec![b'v'; length.into()]].concat();
+    // 100 bytes.
+    fields(&mut decoder, &[0x3f, 0x45]).unwrap();
+    fields(&mut decoder, &[entry(b'a', 0), entry(b'b', 0), entry(b'c', 1)].concat()).unwrap();
+    assert_eq!(decoder.table(), (3, 33 + 33 + 34));
+    assert_eq!(fields(&mut decoder, &[0xc0]).unwrap()[0].0, "a");
+    // One byte more.
+    fields(&mut decoder, &entry(b'd', 1)).unwrap();
+    assert_eq!(decoder.table(), (2, 68));
+    assert_eq!(
+        fields(&mut decoder, &[0xbe, 0xbf]).unwrap(),
+        [("d".into(), "v".into()), ("c".into(), "v".into())]
+    );
+    assert_eq!(fields(&mut decoder, &[0xc0]), Err(Broken::Index));
+    // A name of the entry that leaves for it (section 4.4).
+    let again = [&[0x7f, 0x00, 60][..], &[b'w'; 60]].concat();
+    assert_eq!(fields(&mut decoder, &again).unwrap()[0].0, "c");
+    assert_eq!(decoder.table(), (1, 93));
+    // One that is larger than the table is read, and empties it.
+    assert_eq!(fields(&mut decoder, &entry(b'e', 100)).unwrap()[0].1.len(), 100);
+    assert_eq!(decoder.table(), (0, 0));
+    fields(&mut decoder, &entry(b'f', 0)).unwrap();
+    fields(&mut decoder, &[0x20]).unwrap();
+    assert_eq!(decoder.table(), (0, 0));
+}
+
+/// A few bytes that stand for many: what is held does not grow with what they stand for.
+#[test]
+fn a_bomb_gives_no_more_than_the_bound() {
+    let mut decoder = Decoder::new(4096);
+    // 4000 bytes: 127 + 0x21 + (0x1e << 7).
+    let large = [&[0x40, 1, b'x', 0x7f, 0xa1, 0x1e][..], &[b'v'; 4000]].concat();
+    let mut read = Fields::default();
+    let decoded = decoder.decode(&[large, vec![0xbe; 16_000]].concat(), 65_536, &mut read).unwrap();
+    assert_eq!(decoded, Decoded { size: 16_001 * 4033, long: true, resizes: 0 });
+    assert_eq!(read.0.len(), 16);
+    assert_eq!(decoder.table(), (1, 4033));
+}
+
+#[test]
+fn values_of_one_block_share_and_those_of_the_table_do_not() {
+    let mut decoder = Decoder::new(4096);
+    let mut read = Fields::default();
+    decoder.decode(b"\x00\x01a\x04abcd\x00\x01b\x04efgh\x40\x01c\x04ijkl\xbe", ALL, &mut read).unwrap();
+    let places: Vec<usize> = read
+        .0
+        .iter()
+        .map(|field| match field {
+            Field::Regular(_, value) => value.as_bytes().as_ptr() as usize,
+            _ => panic!("{field:?}"),
+        })
+        .collect();
+    assert_eq!(places[1], places[0] + 4);
+    assert_eq!(places[2], places[3]);
 }
