@@ -22,9 +22,9 @@ pub(super) enum Arriving {
 
 impl Arriving {
     /// The stream that it comes in, of HTTP/2.
-    pub(super) fn into_stream(self) -> Option<h2::RecvStream> {
+    pub(super) fn into_arrival(self) -> Option<http2::Arrival> {
         match self {
-            Arriving::Http2(content) => content.into_stream(),
+            Arriving::Http2(content) => Some(content.into_arrival()),
             Arriving::Http1(_) | Arriving::Nothing => None,
         }
     }

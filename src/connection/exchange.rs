@@ -23,7 +23,6 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use h2::ext::Protocol;
 use http::header::{ACCEPT, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, STRICT_TRANSPORT_SECURITY};
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -38,6 +37,7 @@ use super::rate::Limited;
 use super::seat::Seat;
 use super::tunnel::Tunnel;
 use crate::config::settings::{Action, Clients};
+use crate::http2::Protocol;
 use crate::policy::fields::{self, Client};
 use crate::policy::hops::{self, Hop};
 use crate::policy::identity::{self, Identity};

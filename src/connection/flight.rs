@@ -266,11 +266,6 @@ impl Flight {
         &self.pace
     }
 
-    /// Whoever drives it shall look at it again.
-    pub(super) fn wake(&self) {
-        seat::wake(&self.waker);
-    }
-
     pub(super) fn has_begun_answer(&self) -> bool {
         self.status.get() != 0
     }

@@ -81,11 +81,11 @@ fn a_path_that_is_one_arrives_as_it_was_sent() {
                 .passes(&[&line, "host: a.test"])
         })
         .collect();
-    // No fragment belongs here, and `http` cuts it before anybody could refuse it: what is routed is what
-    // is passed on.
+    // No fragment belongs here: `:path` is path and query. To refuse it is best; what is routed must be what is passed on.
     rows.extend([("/a#b", "GET /a HTTP/1.1"), ("/a?b#c", "GET /a?b HTTP/1.1")].iter().map(|(bad, line)| {
-        row(format!("the path {bad:?}"), "RFC 3986, section 3.5")
+        row(format!("the path {bad:?}"), "RFC 9113, section 8.3.1; RFC 3986, section 3.5")
             .asks(&head("GET", bad, &[]))
+            .malformed()
             .passes(&[line, "host: a.test"])
     }));
     rows.extend([

@@ -1,9 +1,9 @@
 //! Which requests of HTTP/2 are refused before anything else is asked (RFC 9113, section 8).
 //!
-//! h2 itself resets streams with PROTOCOL_ERROR for pseudo-fields that are repeated, late, missing or out
-//! of place, for fields of one connection, for a length that is not what came; and ends connections whose
-//! fields cannot be read: unknown pseudo-fields, upper case, control characters. What is left is refused
-//! here with an answer, as section 8.1.1 allows, so that it has an id and is told.
+//! Streams are reset with PROTOCOL_ERROR for pseudo-fields that are unknown, repeated, late, missing or out
+//! of place, for fields of one connection or that cannot be read (upper case, control characters), for a length that is
+//! not what came: [`http2::head`](crate::http2::head). What is left is refused here with an answer, as section 8.1.1
+//! allows, so that it has an id and is told.
 //!
 //! Promises: what is passed on could have been a request of HTTP/1.1 by the rules of
 //! [`http1`](crate::http1); the limits are those of HTTP/1.1.
@@ -15,6 +15,7 @@ use http::{Method, Request, Uri};
 
 use crate::config::settings::Limits;
 use crate::http1::{head, syntax};
+use crate::http2::Protocol;
 use crate::response::Failure;
 
 /// What a field line of HTTP/1.1 has besides its name and value.
@@ -23,7 +24,7 @@ const COLON_AND_END: u64 = 4;
 /// The length that its content is said to have, or why it is refused.
 pub fn check<B>(request: &Request<B>, limits: &Limits) -> Result<Option<u64>, Failure> {
     check_line(request, limits)?;
-    check_target(request.method(), request.uri(), request.extensions().get::<h2::ext::Protocol>().is_some())?;
+    check_target(request.method(), request.uri(), request.extensions().get::<Protocol>().is_some())?;
     check_fields(request.headers(), limits)?;
     match head::content_length(request.headers()) {
         Ok(length) if length.unwrap_or(0) > 0 && *request.method() == Method::CONNECT => {
@@ -72,7 +73,7 @@ fn check_target(method: &Method, uri: &Uri, extended: bool) -> Result<(), Failur
     }
     let path = uri.path_and_query().filter(|target| !is_missing(target)).map_or("", PathAndQuery::as_str);
     let fits = match path {
-        // h2 has refused one that is not alone.
+        // One that is not alone has been refused.
         _ if *method == Method::CONNECT && !extended => uri.authority().is_some(),
         "*" => *method == Method::OPTIONS,
         _ => path.starts_with('/'),

@@ -8,50 +8,39 @@
 //! Promises: bounded by [`BYTES`] and [`TIME`], whatever the client does; holds nothing of what comes.
 //! Must not know: what it was answered.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use h2::RecvStream;
 use tokio::time::{Instant, Sleep};
 
+use super::lane::Lane;
 use crate::connection::seat::Seat;
 
 /// Four windows of a stream: what comes within four round trips.
 const BYTES: usize = 4 * super::STREAM_WINDOW as usize;
-/// What a frame costs however small it is.
-const FRAME: usize = 64;
+/// What a look costs however little came: frames that come together are one.
+const LOOK: usize = 64;
 /// A client that has seen its answer stops sending. What comes first must not hang on the load of a machine that tests.
 const SILENCE: Duration = if cfg!(test) { Duration::from_secs(600) } else { Duration::from_millis(500) };
 /// In all.
 const TIME: Duration = SILENCE.saturating_mul(10);
 
-/// Where content is put that nobody reads any more.
-pub(super) type Slot = Rc<Cell<Option<RecvStream>>>;
-
-/// Throws away what has come while the answer is on its way, since the windows that it fills are the connection's too.
-pub(super) fn discard(slot: &Slot, cx: &mut Context<'_>) {
-    let Some(mut stream) = slot.take() else { return };
-    if read(&mut stream, cx, |_| true).is_pending() {
-        slot.set(Some(stream));
+/// Begins when the answer is whole, if something still comes.
+pub(super) fn linger(lane: Lane, seat: &Rc<Seat>) {
+    if lane.has_leftover() {
+        let now = Instant::now();
+        let alarm = Box::pin(tokio::time::sleep_until(now + SILENCE));
+        let seat = Rc::clone(seat);
+        tokio::task::spawn_local(Leftover { lane, seat, left: BYTES, until: now + TIME, alarm });
     }
 }
 
-/// Begins when the answer is whole.
-pub(super) fn linger(slot: &Slot, seat: &Rc<Seat>) {
-    let Some(stream) = slot.take() else { return };
-    let now = Instant::now();
-    let alarm = Box::pin(tokio::time::sleep_until(now + SILENCE));
-    let seat = Rc::clone(seat);
-    tokio::task::spawn_local(Leftover { stream, seat, left: BYTES, until: now + TIME, alarm });
-}
-
-/// Throws away what still comes; h2 resets the stream when it is let go of.
+/// Waits while what still comes is thrown away; the stream is reset when it is let go of.
 struct Leftover {
-    stream: RecvStream,
+    lane: Lane,
     seat: Rc<Seat>,
     left: usize,
     until: Instant,
@@ -62,28 +51,19 @@ impl Future for Leftover {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Leftover { stream, seat, left, until, alarm } = &mut *self;
+        let Leftover { lane, seat, left, until, alarm } = &mut *self;
         // Neither a drain nor a handover waits for it.
         if !seat.local().is_serving() {
             return Poll::Ready(());
         }
-        let read = read(stream, cx, |length| {
+        while let Poll::Ready(came) = lane.poll_discarded(cx) {
+            let Some(bytes) = came else { return Poll::Ready(()) };
             alarm.as_mut().reset((Instant::now() + SILENCE).min(*until));
-            *left = left.saturating_sub(length.max(FRAME));
-            *left > 0
-        });
-        if read.is_ready() { Poll::Ready(()) } else { alarm.as_mut().poll(cx) }
-    }
-}
-
-/// Ready at the end of the content, and when `goes_on` says so of a frame.
-fn read(stream: &mut RecvStream, cx: &mut Context<'_>, mut goes_on: impl FnMut(usize) -> bool) -> Poll<()> {
-    while let Some(Ok(bytes)) = ready!(stream.poll_data(cx)) {
-        // Fails for a stream that is gone, whose window nobody needs.
-        let _ = stream.flow_control().release_capacity(bytes.len());
-        if !goes_on(bytes.len()) {
-            break;
+            *left = left.saturating_sub(bytes.max(LOOK));
+            if *left == 0 {
+                return Poll::Ready(());
+            }
         }
+        alarm.as_mut().poll(cx)
     }
-    Poll::Ready(())
 }
