@@ -202,6 +202,7 @@ impl Control {
         }
         self.watch_files();
         self.watch_certificates();
+        self.tend_endpoints();
         self.verdict(Verdict { accepted: true, generation, messages: warnings, stopping: false });
     }
 

@@ -61,6 +61,16 @@ impl Endpoint {
         outward: Option<&(Arc<ClientConfig>, Arc<Outward>)>,
     ) -> Rc<Endpoint> {
         let settings::Service { protocol, pool, .. } = **lineup.settings();
+        Endpoint::speaking(protocol, pool, row, lineup, outward)
+    }
+
+    pub(super) fn speaking(
+        protocol: Protocol,
+        pool: settings::Pool,
+        row: &Arc<Row>,
+        lineup: &Lineup,
+        outward: Option<&(Arc<ClientConfig>, Arc<Outward>)>,
+    ) -> Rc<Endpoint> {
         let number = Number::new(row.address(), row.written(), outward);
         Rc::new(Endpoint {
             row: Arc::clone(row),
@@ -100,6 +110,11 @@ impl Endpoint {
                 Err(Failure::Late(Deadline::Connect, deadline))
             }
         }
+    }
+
+    /// Connects, and lets go of the connection.
+    pub(super) async fn knock(&self) -> Result<(), Failure> {
+        self.number.dial(self.protocol, &[Inside::Http2, Inside::Http1]).await.map(drop)
     }
 
     fn kept(&self, wish: Wish) -> Option<Connection> {

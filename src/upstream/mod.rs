@@ -59,8 +59,10 @@ mod http2;
 mod incoming;
 mod line;
 mod preference;
+mod probe;
 mod roster;
 mod search;
+pub mod tending;
 mod upgraded;
 
 #[cfg(test)]

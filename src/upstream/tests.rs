@@ -3,6 +3,7 @@
 //! Servers run on the same thread as what they test unless a race is what is tested, so that their
 //! steps come in the order in which they are written.
 
+mod balance;
 mod exchanges;
 mod secure;
 mod streams;
