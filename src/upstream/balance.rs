@@ -97,7 +97,8 @@ impl Draw {
         let second = self.from(beside, |place| place == first || at(place).passed_over);
         let busy = |place: usize| {
             let Standing { in_flight, share, .. } = at(place);
-            (in_flight as f64 + 1.0) / (f64::from(self.weights[place]) * share)
+            // The first one was drawn by weight already: of two that are idle it is taken.
+            in_flight as f64 / (f64::from(self.weights[place]) * share)
         };
         let chosen = match second {
             Some(second) if busy(second) < busy(first) => second,
@@ -114,8 +115,13 @@ impl Draw {
     ) -> Option<usize> {
         let mut turns = self.turns.borrow_mut();
         if turns.is_empty() {
-            let half = |place: usize| Reverse((TURN / (2 * u64::from(self.weights[place])), place));
-            turns.extend((0..self.numbers.len()).map(half));
+            // Apart from each other, so that those of equal weight do not come all at once.
+            let all = 2 * self.numbers.len() as u64;
+            let first = |place: usize| {
+                let offset = TURN * (2 * place as u64 + 1) / (all * u64::from(self.weights[place]));
+                Reverse((offset, place))
+            };
+            turns.extend((0..self.numbers.len()).map(first));
         }
         let (mut skipped, mut passes, mut chosen) = (Vec::new(), 0, None);
         while let Some(Reverse((over, place))) = turns.pop() {

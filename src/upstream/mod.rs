@@ -327,7 +327,7 @@ impl Upstream {
                     let status = reply.response.status();
                     occupancy.judged(Some(is_failing(status)));
                     if search.wants_other(status, head, &state) {
-                        search.given_up.push(Rc::clone(&endpoint));
+                        search.given_up.insert(&endpoint);
                         let told = retry_after(reply.response.headers());
                         if self.roster().has_other_than(&search.given_up)
                             && let Some(wait) = search.granted(told, &self.purse, self.board().budget())
@@ -429,7 +429,8 @@ fn open(row: &Arc<Row>, lineup: &Lineup, outward: Option<&Arc<Outward>>) -> Rc<E
 
 /// What a failure says of the endpoint, if it does: it is not asked for what its client or hitless did.
 fn speaks_against(failure: &Failure) -> Option<bool> {
-    (failure.verdict().fault == Fault::Upstream).then_some(true)
+    let nobody_asked = matches!(failure, Failure::NoEndpoint | Failure::NobodyUp);
+    (failure.verdict().fault == Fault::Upstream && !nobody_asked).then_some(true)
 }
 
 /// Statuses by which an application, or a gateway before it, says that it cannot.

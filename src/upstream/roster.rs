@@ -24,6 +24,7 @@ use super::board::{Board, Lineup, Row};
 use super::breaker::{Hand, Pass, State};
 use super::endpoint::Endpoint;
 use super::health;
+use super::search::GivenUp;
 use crate::config::settings::{Balance, Way};
 
 /// How long a half-open breaker that lets nobody through is not asked again.
@@ -34,6 +35,8 @@ pub(super) struct Roster {
     endpoints: Box<[Rc<Endpoint>]>,
     /// Those that get requests.
     draw: Draw,
+    /// Those of them that are well, in a panic.
+    well: Option<Draw>,
     /// Those whose breakers may be tried, and when the first of them is due.
     trials: Box<[usize]>,
     due: Cell<Option<Instant>>,
@@ -78,6 +81,9 @@ impl Roster {
         let chosen = eligible(&rows, balance.panic);
         let weights = rows.iter().map(|row| row.weight()).enumerate();
         let draw = Draw::new(weights.filter(|(index, _)| chosen[*index]), fastrand::usize(..));
+        let panics = rows.iter().zip(&chosen).any(|(row, chosen)| *chosen && !is_well(row));
+        let weights = rows.iter().map(|row| if is_well(row) { row.weight() } else { 0 }).enumerate();
+        let well = panics.then(|| Draw::new(weights, fastrand::usize(..)));
         let due = |row: &Arc<Row>| row.fuse().due().filter(|_| can_be_tried(row));
         let due: Vec<(usize, Instant)> =
             rows.iter().enumerate().filter_map(|(index, row)| Some((index, due(row)?))).collect();
@@ -89,6 +95,7 @@ impl Roster {
             version,
             endpoints,
             draw,
+            well,
             trials: due.iter().map(|(index, _)| *index).collect(),
             due: Cell::new(due.iter().map(|(_, at)| *at).min()),
             marks,
@@ -104,8 +111,8 @@ impl Roster {
     }
 
     /// Whether some endpoint that gets requests is not one of these.
-    pub(super) fn has_other_than(&self, given_up: &[Rc<Endpoint>]) -> bool {
-        self.draw.numbers().iter().any(|number| !among(given_up, &self.endpoints[*number]))
+    pub(super) fn has_other_than(&self, given_up: &GivenUp) -> bool {
+        self.draw.numbers().iter().any(|number| !given_up.has(&self.endpoints[*number]))
     }
 
     /// Nobody, when all that get requests are among `given_up`.
@@ -114,7 +121,7 @@ impl Roster {
         board: &Board,
         balance: &Balance,
         wanted: Preference,
-        given_up: &[Rc<Endpoint>],
+        given_up: &GivenUp,
     ) -> Option<Chosen> {
         if let Some(chosen) = self.named(wanted, given_up) {
             return Some(chosen);
@@ -130,26 +137,28 @@ impl Roster {
                     None => 1.0,
                     over => balance::slow_start(endpoint.row().age(), over),
                 },
-                passed_over: among(given_up, endpoint),
+                passed_over: given_up.has(endpoint),
             }
         };
-        let random = || fastrand::u64(..);
-        let number = match (balance.way, wanted.key) {
-            (Way::Hash, Some(key)) => self.draw.hashed(
+        let from = |draw: &Draw| match (balance.way, wanted.key) {
+            (Way::Hash, Some(key)) => draw.hashed(
                 key,
                 |number| self.endpoints[number].row().mark(),
-                |number| among(given_up, &self.endpoints[number]),
+                |number| given_up.has(&self.endpoints[number]),
             ),
-            (Way::Turns, _) => self.draw.in_turn(standing, random),
-            (Way::Least | Way::Hash, _) => self.draw.least(standing, random),
+            (Way::Turns, _) => draw.in_turn(standing, || fastrand::u64(..)),
+            (Way::Least | Way::Hash, _) => draw.least(standing, || fastrand::u64(..)),
         };
+        // In a panic a request that was with one that is ill goes to one that is well.
+        let well = self.well.as_ref().filter(|_| !given_up.is_empty());
+        let number = well.and_then(from).or_else(|| from(&self.draw));
         Some(self.admitted(number?))
     }
 
     /// The one that the client's cookie names.
-    fn named(&self, wanted: Preference, given_up: &[Rc<Endpoint>]) -> Option<Chosen> {
+    fn named(&self, wanted: Preference, given_up: &GivenUp) -> Option<Chosen> {
         let number = *self.marks.get(&wanted.mark?)?;
-        (!among(given_up, &self.endpoints[number])).then(|| self.admitted(number))
+        (!given_up.has(&self.endpoints[number])).then(|| self.admitted(number))
     }
 
     fn admitted(&self, number: usize) -> Chosen {
@@ -162,7 +171,7 @@ impl Roster {
     }
 
     /// A breaker that is due gets this request as a trial.
-    fn trial(&self, board: &Board, given_up: &[Rc<Endpoint>]) -> Option<Chosen> {
+    fn trial(&self, board: &Board, given_up: &GivenUp) -> Option<Chosen> {
         let due = self.due.get()?;
         let now = Instant::now();
         if now < due {
@@ -170,7 +179,7 @@ impl Roster {
         }
         for number in &self.trials {
             let endpoint = &self.endpoints[*number];
-            if among(given_up, endpoint) {
+            if given_up.has(endpoint) {
                 continue;
             }
             if let Ok((pass, change)) = endpoint.row().fuse().admit(|| now) {
@@ -183,10 +192,6 @@ impl Roster {
         self.due.set(Some(now + PAUSE));
         None
     }
-}
-
-fn among(given_up: &[Rc<Endpoint>], endpoint: &Rc<Endpoint>) -> bool {
-    given_up.iter().any(|other| Rc::ptr_eq(other, endpoint))
 }
 
 /// Nobody has taken it out.

@@ -23,13 +23,41 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The attempts of one request.
 pub(super) struct Search<'a> {
     /// Not to be asked while there is another one.
-    pub(super) given_up: Vec<Rc<Endpoint>>,
+    pub(super) given_up: GivenUp,
     pub(super) last: Failure,
     /// A kept connection has failed this request: the next one is a fresh one.
     pub(super) stale: bool,
     terms: &'a settings::Retry,
     /// Attempts that were granted, the first one included.
     granted: u32,
+}
+
+/// Endpoints that a request has been with, by where they are in memory: there may be a thousand.
+#[derive(Default)]
+pub(super) struct GivenUp(Vec<Rc<Endpoint>>);
+
+impl GivenUp {
+    pub(super) fn insert(&mut self, endpoint: &Rc<Endpoint>) {
+        if let Err(place) = self.place(endpoint) {
+            self.0.insert(place, Rc::clone(endpoint));
+        }
+    }
+
+    pub(super) fn has(&self, endpoint: &Rc<Endpoint>) -> bool {
+        self.place(endpoint).is_ok()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    fn place(&self, endpoint: &Rc<Endpoint>) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&Rc::as_ptr(endpoint), Rc::as_ptr)
+    }
 }
 
 /// What comes after an attempt that failed.
@@ -44,7 +72,7 @@ pub(super) enum Next {
 impl<'a> Search<'a> {
     pub(super) fn new(content: &ContentState, terms: &'a settings::Retry) -> Search<'a> {
         debug_assert!(!content.touched(), "content is sent from its start");
-        Search { given_up: Vec::new(), last: Failure::NoEndpoint, stale: false, terms, granted: 1 }
+        Search { given_up: GivenUp::default(), last: Failure::NoEndpoint, stale: false, terms, granted: 1 }
     }
 
     pub(super) fn wish(&self, request: &Parts, content: &ContentState, upgrades: bool) -> Wish {
@@ -57,7 +85,7 @@ impl<'a> Search<'a> {
     }
 
     pub(super) fn gave_up(&mut self, endpoint: &Rc<Endpoint>, failure: Failure) {
-        self.given_up.push(Rc::clone(endpoint));
+        self.given_up.insert(endpoint);
         self.last = failure;
     }
 
@@ -87,7 +115,7 @@ impl<'a> Search<'a> {
         }
         let Some(content) = content.again() else { return Next::Over(lost.failure) };
         if !by_law {
-            self.given_up.push(Rc::clone(endpoint));
+            self.given_up.insert(endpoint);
             return Next::Perhaps(content, lost.failure);
         }
         if reused && !self.stale {

@@ -50,7 +50,8 @@ impl App {
 const BAD: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
 
 fn of(apps: &[&App]) -> settings::Service {
-    service(&apps.iter().map(|app| app.address.clone()).collect::<Vec<_>>())
+    let addresses: Vec<_> = apps.iter().map(|app| app.address.clone()).collect();
+    settings::Service { routes: vec![route(retrying())], ..service(&addresses) }
 }
 
 fn row(upstream: &Upstream, number: usize) -> Arc<Row> {
