@@ -22,6 +22,7 @@ mod certificates;
 mod changes;
 mod control;
 mod drain;
+mod endpoints;
 mod handover;
 mod office;
 mod reload;

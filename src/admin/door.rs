@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::Desk;
+use super::{Desk, Hand};
 
 /// Connections at the same time; others wait in the kernel.
 const MOST_CONNECTIONS: usize = 64;
@@ -195,12 +195,16 @@ impl Visitor {
             ("/status", &Method::GET | &Method::HEAD) => json(StatusCode::OK, &self.desk.status()),
             ("/ledger", &Method::GET | &Method::HEAD) => json(StatusCode::OK, &self.desk.ledger().told()),
             ("/reload", &Method::POST) => self.reload().await,
+            (path, method) if path.starts_with("/breaker/") => match *method {
+                Method::POST => self.breaker(path),
+                _ => not_allowed("POST"),
+            },
             ("/reload" | "/upgrade", _) => not_allowed("POST"),
             ("/healthz" | "/readyz" | "/status" | "/ledger", _) => not_allowed("GET, HEAD"),
             _ if head => text(StatusCode::NOT_FOUND, String::new()),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "here are: /healthz, /readyz, /status, /ledger, /reload, /upgrade\n".into(),
+                "here are: /healthz, /readyz, /status, /ledger, /reload, /upgrade, /breaker\n".into(),
             ),
         }
     }
@@ -226,6 +230,30 @@ impl Visitor {
         Err(PassedOn)
     }
 
+    fn breaker(&self, path: &str) -> Response<Full<Bytes>> {
+        if self.access == Access::ReadOnly {
+            let why = "cannot set a breaker through this socket: it is read-only; use the Unix socket (hitless breaker)\n";
+            return text(StatusCode::FORBIDDEN, why.into());
+        }
+        let mut parts = path.trim_start_matches("/breaker/").splitn(3, '/');
+        let hand = match parts.next() {
+            Some("open") => Hand::Open,
+            Some("close") => Hand::Close,
+            Some("auto") => Hand::Auto,
+            _ => {
+                return text(
+                    StatusCode::NOT_FOUND,
+                    "allowed: /breaker/open, close or auto/SERVICE[/ENDPOINT]\n".into(),
+                );
+            }
+        };
+        let (service, endpoint) = (parts.next().map(decoded), parts.next().map(decoded));
+        match self.desk.breaker(hand, &service.unwrap_or_default(), endpoint.as_deref()) {
+            Ok(told) => text(StatusCode::OK, told + "\n"),
+            Err(why) => text(StatusCode::NOT_FOUND, why + "\n"),
+        }
+    }
+
     async fn reload(&self) -> Response<Full<Bytes>> {
         if self.access == Access::ReadOnly {
             let why =
@@ -238,6 +266,25 @@ impl Visitor {
             Err(_) => text(StatusCode::GATEWAY_TIMEOUT, "no verdict yet\n".into()),
         }
     }
+}
+
+/// RFC 3986, section 2.1; what is broken stays as it is.
+fn decoded(part: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::with_capacity(part.len()), part.as_bytes());
+    while let [first, tail @ ..] = rest {
+        let pair = tail.get(..2).filter(|_| *first == b'%').and_then(|pair| std::str::from_utf8(pair).ok());
+        match pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
@@ -295,6 +342,13 @@ mod tests {
             std::fs::File::from(asker).write_all(b"later").unwrap();
         }
 
+        fn breaker(&self, hand: Hand, service: &str, endpoint: Option<&str>) -> Result<String, String> {
+            match service {
+                "shop" => Ok(format!("{hand:?} {service} {endpoint:?}")),
+                other => Err(format!("no service is called '{other}'")),
+            }
+        }
+
         fn ledger(&self) -> Ledger {
             let page = Page { gateway: 3, ..Page::default() };
             Ledger { gateways: vec![page] }
@@ -345,6 +399,15 @@ mod tests {
             let ledger = get("GET /ledger").await;
             assert!(ledger.contains("\"gateway\":3") && ledger.contains("\"residue\":{"), "{ledger}");
             assert!(get("POST /ledger").await.starts_with("HTTP/1.1 405 "));
+            let set = get("POST /breaker/open/shop/unix:/run/a%20b.sock").await;
+            assert!(
+                set.starts_with("HTTP/1.1 200 ") && set.ends_with("Open shop Some(\"unix:/run/a b.sock\")\n"),
+                "{set}"
+            );
+            assert!(get("POST /breaker/auto/shop").await.ends_with("Auto shop None\n"));
+            assert!(get("POST /breaker/auto/%zz%").await.starts_with("HTTP/1.1 404 "));
+            assert!(get("POST /breaker/ajar/shop").await.starts_with("HTTP/1.1 404 "));
+            assert!(get("GET /breaker/open/shop").await.starts_with("HTTP/1.1 405 "));
             let verdict = get("POST /reload").await;
             assert!(verdict.starts_with("HTTP/1.1 422 "), "{verdict}");
             let body = verdict.split("\r\n\r\n").nth(1).unwrap();
@@ -392,6 +455,7 @@ mod tests {
             let get = async |request: &str| ask(TcpStream::connect(address).await.unwrap(), request).await;
             assert!(get("POST /reload").await.starts_with("HTTP/1.1 403 "));
             assert!(get("POST /upgrade").await.starts_with("HTTP/1.1 403 "));
+            assert!(get("POST /breaker/open/shop").await.starts_with("HTTP/1.1 403 "));
             assert!(get("GET /readyz").await.ends_with("\r\n\r\nready\n"));
         });
     }

@@ -7,6 +7,7 @@
 //! | `GET /status` | everything, as JSON ([`Status`]) |
 //! | `POST /upgrade` | when it is decided, as JSON (`handover::control::Upgrade`), by the keeper; Unix socket only |
 //! | `GET /ledger` | what became of every request, as JSON ([`Ledger`], with its sums) |
+//! | `POST /breaker/open/SERVICE[/ENDPOINT]`, `close`, `auto` | 200 or 404, in words; Unix socket only |
 //! | `POST /reload` | 200 or 422 after the verdict, as JSON ([`Verdict`]); Unix socket only |
 //!
 //! Promises: bounded in connections, time and size; one request per connection; a slow or hostile
@@ -18,13 +19,21 @@ mod door;
 mod status;
 
 pub use door::{Access, Doors};
-pub use status::{Certificate, Listener, Reload, Service, Status, Verdict};
+pub use status::{Certificate, Endpoint, Listener, Reload, Service, Status, Verdict};
 
 use std::os::fd::OwnedFd;
 
 use futures_util::future::LocalBoxFuture;
 
 use crate::telemetry::ledger::Ledger;
+
+/// What an operator wants of a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hand {
+    Open,
+    Close,
+    Auto,
+}
 
 /// Who answers.
 pub trait Desk {
@@ -36,6 +45,8 @@ pub trait Desk {
     fn upgrade(&self, asker: OwnedFd);
     /// Of this gateway and those before it.
     fn ledger(&self) -> Ledger;
+    /// What was done, or why not; of the service as a whole without an endpoint.
+    fn breaker(&self, hand: Hand, service: &str, endpoint: Option<&str>) -> Result<String, String>;
     /// Ready when there is a verdict.
     fn reload(&self) -> LocalBoxFuture<'static, Verdict>;
 }

@@ -62,6 +62,35 @@ pub struct Service {
     pub endpoints: Vec<String>,
     pub protocol: String,
     pub routes: usize,
+    /// How each endpoint is; more than `endpoints` where a name has several addresses.
+    pub states: Vec<Endpoint>,
+    /// Of the service as a whole: `closed`, `open`, `half-open`.
+    pub breaker: String,
+    /// Why its requests are held: `operator`, `unit`.
+    pub held_by: Option<String>,
+    /// Requests that are held now.
+    pub held: usize,
+    /// What is left of the budget of retries.
+    pub retries_left: u64,
+}
+
+/// An endpoint of a service, as all data threads know it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Endpoint {
+    pub endpoint: String,
+    /// `unknown`, `healthy`, `unhealthy`, `draining`, `held`.
+    pub state: String,
+    /// `closed`, `open`, `half-open`.
+    pub breaker: String,
+    /// An operator holds the breaker as it is.
+    pub by_hand: bool,
+    pub weight: u32,
+    pub in_flight: usize,
+    /// How often its health has changed.
+    pub changes: u64,
+    /// How often its breaker has opened.
+    pub opened: u64,
 }
 
 /// A certificate that is shown to clients.

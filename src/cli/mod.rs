@@ -6,6 +6,7 @@
 //! `prove` has codes of its own.
 //! Must not know: how anything is done.
 
+mod breaker;
 mod check;
 mod client;
 mod completions;
@@ -87,6 +88,8 @@ enum Verb {
     Status(status::Options),
     /// Say what became of every request, and whether any is unaccounted for
     Ledger(ledger::Options),
+    /// Set the breaker of a service, or of one of its endpoints, by hand
+    Breaker(breaker::Options),
     /// Check a configuration without touching what is running
     Check(check::Options),
     /// Change what is running, under load, and say what clients noticed
@@ -126,6 +129,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Fatal> {
         Verb::Reload(place) => reload::reload(&place, &directory),
         Verb::Status(options) => status::status(&options, &directory),
         Verb::Ledger(options) => ledger::ledger(&options, &directory),
+        Verb::Breaker(options) => breaker::breaker(&options, &directory),
         Verb::Check(options) => check::check(&options, &directory),
         Verb::Prove(options) => prove::prove(&options, &directory),
         Verb::Doctor(options) => doctor::doctor(&options, &directory),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::client::{self, Where};
 use super::{Fatal, code, print};
-use crate::admin::{Certificate, Status};
+use crate::admin::{Certificate, Endpoint, Service, Status};
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -18,6 +18,8 @@ pub struct Options {
     place: Where,
 }
 
+/// More endpoints than these are not shown one by one while they are well.
+const MANY: usize = 20;
 /// The gateway itself gives up before.
 const LIMIT: Duration = Duration::from_secs(15);
 
@@ -99,6 +101,37 @@ fn services(text: &mut String, status: &Status) -> std::fmt::Result {
             "  {:width$}  {hosts}  →  {endpoints}  ({}, {routes})",
             service.name, service.protocol
         )?;
+        states(text, service)?;
+    }
+    Ok(())
+}
+
+/// Each endpoint; of many, those of which there is something to say.
+fn states(text: &mut String, service: &Service) -> std::fmt::Result {
+    let shown = |endpoint: &&Endpoint| {
+        service.states.len() <= MANY || endpoint.state != "healthy" || endpoint.breaker != "closed"
+    };
+    let width =
+        service.states.iter().filter(shown).map(|endpoint| endpoint.endpoint.len()).max().unwrap_or(0);
+    let mut left = service.states.len();
+    for Endpoint { endpoint, state, breaker, by_hand, weight, in_flight, .. } in
+        service.states.iter().filter(shown)
+    {
+        let hand = if *by_hand { " by hand" } else { "" };
+        writeln!(
+            text,
+            "      {endpoint:width$}  {state}, breaker {breaker}{hand}, weight {weight}, {in_flight} in flight"
+        )?;
+        left -= 1;
+    }
+    if left > 0 {
+        writeln!(text, "      and {left} more, healthy; --json has all")?;
+    }
+    if !matches!(service.breaker.as_str(), "" | "closed") {
+        writeln!(text, "      the breaker of the service is {}; see hitless breaker", service.breaker)?;
+    }
+    if let Some(reason) = &service.held_by {
+        writeln!(text, "      held by {reason}, {} requests wait", service.held)?;
     }
     Ok(())
 }
@@ -198,7 +231,7 @@ fn age(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{Listener, Reload, Service, Verdict};
+    use crate::admin::{Listener, Reload, Verdict};
 
     fn status(services: Vec<Service>) -> Status {
         Status {
@@ -217,6 +250,44 @@ mod tests {
             services,
             ..Status::default()
         }
+    }
+
+    fn endpoint(endpoint: &str, state: &str) -> Endpoint {
+        Endpoint {
+            endpoint: endpoint.into(),
+            state: state.into(),
+            breaker: "closed".into(),
+            weight: 1,
+            ..Endpoint::default()
+        }
+    }
+
+    #[test]
+    fn of_many_endpoints_those_are_shown_that_are_not_well() {
+        let mut states: Vec<Endpoint> =
+            (0..1000).map(|port| endpoint(&format!("10.0.0.1:{port}"), "healthy")).collect();
+        states[3].state = "unhealthy".into();
+        states[7] = Endpoint {
+            breaker: "open".into(),
+            by_hand: true,
+            in_flight: 2,
+            ..endpoint("10.0.0.1:7", "healthy")
+        };
+        let service = Service {
+            name: "shop".into(),
+            states,
+            breaker: "half-open".into(),
+            held_by: Some("unit".into()),
+            held: 4,
+            ..Service::default()
+        };
+        let text = describe(&status(vec![service]));
+        let told = "      10.0.0.1:3  unhealthy, breaker closed, weight 1, 0 in flight\n      \
+                    10.0.0.1:7  healthy, breaker open by hand, weight 1, 2 in flight\n      \
+                    and 998 more, healthy; --json has all\n      \
+                    the breaker of the service is half-open; see hitless breaker\n      \
+                    held by unit, 4 requests wait\n";
+        assert!(text.contains(told), "{text}");
     }
 
     #[test]
@@ -262,6 +333,8 @@ mod tests {
             endpoints: vec!["127.0.0.1:3000".into()],
             protocol: "http1".into(),
             routes: 2,
+            states: vec![endpoint("127.0.0.1:3000", "unhealthy")],
+            ..Service::default()
         };
         let mut status = status(vec![service]);
         let verdict =

@@ -34,12 +34,12 @@ pub fn explain(key: &str) -> Result<String, Unknown> {
     let key = key.trim_matches(['[', ']', '.', ' ']);
     let wanted: Vec<&str> = key.split('.').map(plain).collect();
     let whole: Vec<&Key> = KEYS.iter().filter(|row| row.at.iter().any(|path| fits(path, &wanted))).collect();
-    let rows = if whole.is_empty() && !key.is_empty() { ending(&wanted) } else { whole };
+    let below: Vec<&Key> =
+        KEYS.iter().filter(|row| row.at.iter().any(|path| begins(path, &wanted))).collect();
+    let rows = if whole.is_empty() && below.is_empty() { ending(&wanted) } else { whole };
     if !rows.is_empty() {
         return Ok(rows.into_iter().map(about).collect::<Vec<_>>().join("\n"));
     }
-    let below: Vec<&Key> =
-        KEYS.iter().filter(|row| row.at.iter().any(|path| begins(path, &wanted))).collect();
     if !below.is_empty() {
         return Ok(below.into_iter().map(|row| format!("{}\n    {}\n", row.at[0], row.summary)).collect());
     }

@@ -4,12 +4,16 @@
 //! `PartialEq`, `Send`, `Sync`), so that two generations can be compared service by service.
 //! Must not know: files, TOML, or who reads it.
 
+mod endpoints;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use endpoints::{Balance, Breaker, Endpoint, HashKey, Health, HealthKind, Retry, RetryOn, RetryWay, Way};
 
 /// The whole configuration of one generation.
 #[derive(Clone, Debug, PartialEq)]
@@ -341,7 +345,13 @@ impl ErrorPage {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     pub name: String,
-    pub endpoints: Vec<Address>,
+    pub endpoints: Vec<Endpoint>,
+    /// How often the addresses of names are looked up.
+    pub resolve: Duration,
+    pub balance: Balance,
+    /// `None`: nobody asks them.
+    pub health: Option<Health>,
+    pub breaker: Breaker,
     pub protocol: Protocol,
     /// Of [`Protocol::Https`] only.
     pub endpoint_tls: EndpointTls,
@@ -408,6 +418,7 @@ pub struct Route {
     /// Whether `CONNECT` may open a tunnel to the endpoint.
     pub connect: bool,
     pub timeout: Timeout,
+    pub retry: Retry,
     pub limits: ContentLimits,
 }
 

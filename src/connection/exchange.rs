@@ -46,7 +46,7 @@ use crate::policy::{expect, https};
 use crate::response::{Deadline, Failure, answer, head, hygiene};
 use crate::route::{Lookup, Route, check_authority, host_of, target_of};
 use crate::telemetry::counters::Ending;
-use crate::upstream::{Answer, Content, End, Lease, Upgraded};
+use crate::upstream::{Answer, Content, End, Lease, Terms, Upgraded};
 
 /// RFC 9110, section 15.4.9.
 const PERMANENT: u16 = 308;
@@ -260,7 +260,8 @@ async fn forward(
     flight.receives(content.state());
     let upstream = &flight.generation().upstreams[route.service];
     let request = Request::from_parts(parts, content);
-    let mut answer = Box::new(upstream.send(request, &route.settings.timeout, flight).await?);
+    let terms = Terms { timeout: &route.settings.timeout, retry: &route.settings.retry };
+    let mut answer = Box::new(upstream.send(request, terms, flight).await?);
     if hygiene::is_coded(answer.response.headers()) {
         return Err(Failure::BadAnswer("it has a transfer coding that was not asked for".to_owned()));
     }

@@ -40,7 +40,7 @@ pub(crate) fn adopt(local: &Rc<Local>, parcel: Parcel, listener: Arc<str>, kept:
     match parcel.record {
         Record::Connection(client) => adopt_connection(local, client, parcel.fds, listener, kept),
         Record::Tunnel(tunnel) => adopt_tunnel(local, *tunnel, parcel.fds, listener, kept),
-        Record::Ledger(_) | Record::Tickets(_) | Record::Unknown => {
+        Record::Ledger(_) | Record::Tickets(_) | Record::Health(_) | Record::Unknown => {
             tracing::error!("cannot adopt what another version gave away, closing it");
             drop(kept);
             local.depart_in_vain();

@@ -9,6 +9,7 @@
 use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -28,6 +29,7 @@ use crate::handover::mailbox::Mailbox;
 use crate::lifecycle::{Blocker, Effect, Event, Phase};
 use crate::listener::threads::Threads;
 use crate::telemetry::event;
+use crate::upstream::tending;
 
 /// Everything that can happen to a gateway.
 pub enum Input {
@@ -90,6 +92,8 @@ pub struct Control {
     pub(super) tasks: JoinSet<()>,
     changes: Option<Changes>,
     pub(super) certificates: Certificates,
+    /// What looks after the endpoints of this generation.
+    tending: JoinSet<()>,
     beat: u64,
     /// It ends because a data thread has died, and is to be replaced.
     pub(super) broken: bool,
@@ -127,6 +131,7 @@ impl Control {
             tasks: JoinSet::new(),
             changes: None,
             certificates: Certificates::default(),
+            tending: JoinSet::new(),
             beat: 0,
             broken: false,
             alone: Alone::default(),
@@ -163,6 +168,7 @@ impl Control {
     pub async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) -> Result<(), Fatal> {
         self.watch_files();
         self.watch_certificates();
+        self.tend_endpoints();
         self.count_days();
         let one_died = self.threads.one_died();
         self.then(async move {
@@ -302,6 +308,17 @@ impl Control {
         self.tasks.spawn_local(async move {
             let _ = queue.send(task.await);
         })
+    }
+
+    /// Looks names up, and asks endpoints how they are. What was found before is on their boards.
+    pub(super) fn tend_endpoints(&mut self) {
+        self.tending = JoinSet::new();
+        let blueprint = Arc::clone(&self.office.blueprint.borrow());
+        for (lineup, outward) in blueprint.lineups.iter().zip(&blueprint.outward) {
+            if tending::is_needed(lineup) {
+                self.tending.spawn_local(tending::tend(Arc::clone(lineup), outward.clone()));
+            }
+        }
     }
 
     /// As the configuration of this generation wants it.

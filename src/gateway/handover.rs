@@ -28,6 +28,7 @@ use tokio::task::AbortHandle;
 
 use super::control::{Control, Input};
 use super::drain::{self, Drain};
+use super::endpoints;
 use super::office::Office;
 use crate::handover::control::{Destination, Moved, ToKeeper};
 use crate::handover::mailbox::Mailbox;
@@ -375,6 +376,10 @@ async fn adopt(
                         office.inherit(*ledger);
                         continue;
                     }
+                    if let Record::Health(health) = &parcel.record {
+                        endpoints::adopt(&office.blueprint.borrow().lineups, health);
+                    }
+                    let health = matches!(parcel.record, Record::Health(_));
                     let tickets = match &parcel.record {
                         Record::Tickets(tickets) => Some(tickets.clone()),
                         _ => None,
@@ -386,6 +391,9 @@ async fn adopt(
                     };
                     if let Some(tickets) = tickets {
                         office.tickets.adopt(*tickets);
+                        continue;
+                    }
+                    if health {
                         continue;
                     }
                     if to_serve.is_some_and(|parcel| threads.adopt(parcel).is_err()) {
@@ -462,15 +470,24 @@ impl Departing {
         }
     }
 
-    /// What clients resume their sessions with: they come back to whoever accepts.
+    /// How endpoints are, and what clients resume their sessions with: they come back to whoever accepts.
     async fn first_word(&mut self) {
         let tickets = self.office.tickets.record();
-        if tickets.keys.is_empty() || *self.orders.borrow() != Order::Send {
+        let health = endpoints::record(&self.office.blueprint.borrow().lineups);
+        let mut words = vec![];
+        if !health.endpoints.is_empty() {
+            words.push(Record::Health(Box::new(health)));
+        }
+        if !tickets.keys.is_empty() {
+            words.push(Record::Tickets(Box::new(tickets)));
+        }
+        if words.is_empty() || *self.orders.borrow() != Order::Send {
             return;
         }
-        let parcel = Parcel { record: Record::Tickets(Box::new(tickets)), fds: vec![] };
-        // A gateway from before there were tickets refuses it, and its clients make whole handshakes.
-        if let Err(Undelivered { error, .. }) = self.send(vec![parcel]).await {
+        let parcels = words.into_iter().map(|record| Parcel { record, fds: vec![] }).collect();
+        // A gateway from before there were tickets refuses them, and its clients make whole handshakes; one from
+        // before there was health asks by itself.
+        if let Err(Undelivered { error, .. }) = self.send(parcels).await {
             self.undeliverable = true;
             self.tell(&error);
         }
@@ -574,6 +591,6 @@ fn count(moved: &mut Moved, record: &Record) {
         Record::Connection(_) => moved.connections += 1,
         Record::Tunnel(_) => moved.tunnels += 1,
         // Not ours, and never adopted.
-        Record::Ledger(_) | Record::Tickets(_) | Record::Unknown => {}
+        Record::Ledger(_) | Record::Tickets(_) | Record::Health(_) | Record::Unknown => {}
     }
 }

@@ -15,8 +15,9 @@ use futures_util::future::LocalBoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use super::control::Input;
+use super::endpoints;
 use crate::admin::{self, Desk, Reload, Status, Verdict};
-use crate::config::settings::{Protocol, Service};
+use crate::config::settings::Protocol;
 use crate::connection::blueprint::Blueprint;
 use crate::handover::control::{Purpose, Start, Summary};
 use crate::lifecycle::Phase;
@@ -24,6 +25,7 @@ use crate::listener::threads::Threads;
 use crate::telemetry::ledger::{Fate, Ledger, Lineage};
 use crate::telemetry::log;
 use crate::tls::{Shown, Tickets};
+use crate::upstream::board::Lineup;
 
 /// What control loop and admin sockets share, on one thread.
 pub struct Office {
@@ -150,13 +152,17 @@ impl Desk for Office {
             threads: self.start.threads,
             configuration: self.start.directory.clone(),
             listeners: self.start.listeners.clone(),
-            services: blueprint.settings.services.iter().map(|service| describe(service)).collect(),
+            services: blueprint.lineups.iter().map(|lineup| describe(lineup)).collect(),
             certificates: blueprint.tls.shown(SystemTime::now()).into_iter().map(certificate).collect(),
             last_reload: self.last_reload.borrow().clone(),
             residue: totals.residue(),
             totals,
             dropped_log_lines: self.log.dropped(),
         }
+    }
+
+    fn breaker(&self, hand: admin::Hand, service: &str, endpoint: Option<&str>) -> Result<String, String> {
+        endpoints::set_breaker(&self.blueprint.borrow(), hand, service, endpoint)
     }
 
     fn upgrade(&self, asker: OwnedFd) {
@@ -215,7 +221,8 @@ fn certificate(shown: Shown) -> admin::Certificate {
     }
 }
 
-fn describe(service: &Service) -> admin::Service {
+fn describe(lineup: &Lineup) -> admin::Service {
+    let (service, board) = (lineup.settings(), lineup.board());
     let mut hosts: Vec<String> =
         service.routes.iter().flat_map(|route| &route.hosts).map(ToString::to_string).collect();
     hosts.sort();
@@ -228,8 +235,13 @@ fn describe(service: &Service) -> admin::Service {
     admin::Service {
         name: service.name.clone(),
         hosts,
-        endpoints: service.endpoints.iter().map(ToString::to_string).collect(),
+        endpoints: service.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect(),
         protocol: protocol.into(),
         routes: service.routes.len(),
+        states: endpoints::shown(lineup),
+        breaker: board.fuse().state().word().into(),
+        held_by: endpoints::held_by(board),
+        held: board.held().count(),
+        retries_left: board.budget().left(),
     }
 }

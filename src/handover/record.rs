@@ -37,6 +37,8 @@ pub enum Record {
     Ledger(Box<Ledger>),
     /// So that whoever comes next resumes its session: the first word of the outgoing gateway. No descriptors.
     Tickets(Box<Tickets>),
+    /// How endpoints are, so that none has to be asked first. No descriptors.
+    Health(Box<Health>),
     /// Of a later version.
     #[serde(other)]
     Unknown,
@@ -48,7 +50,7 @@ impl Record {
         match self {
             Record::Connection(_) => Some(1),
             Record::Tunnel(_) => Some(2),
-            Record::Ledger(_) | Record::Tickets(_) => Some(0),
+            Record::Ledger(_) | Record::Tickets(_) | Record::Health(_) => Some(0),
             Record::Unknown => None,
         }
     }
@@ -58,7 +60,7 @@ impl Record {
         match self {
             Record::Connection(client) => Some(client),
             Record::Tunnel(tunnel) => Some(&tunnel.client),
-            Record::Ledger(_) | Record::Tickets(_) | Record::Unknown => None,
+            Record::Ledger(_) | Record::Tickets(_) | Record::Health(_) | Record::Unknown => None,
         }
     }
 }
@@ -132,6 +134,26 @@ pub struct Half {
     pub iv: Secret,
     /// Of the next record.
     pub number: u64,
+}
+
+/// What another gateway knows of endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    pub endpoints: Vec<EndpointHealth>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EndpointHealth {
+    pub service: String,
+    /// By its name in logs and status.
+    pub endpoint: String,
+    /// By an active check; one that nobody has asked yet is not told.
+    pub healthy: Option<bool>,
+    #[serde(default)]
+    pub drained: bool,
+    /// `open` or `close` when an operator holds its breaker so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<String>,
 }
 
 /// The keys of session tickets.
@@ -241,6 +263,7 @@ mod tests {
             Record::Tunnel(Box::new(tunnel)),
             Record::Ledger(Box::new(ledger)),
             Record::Tickets(Box::new(Tickets { keys: vec![key] })),
+            Record::Health(Box::new(Health { endpoints: vec![EndpointHealth::default()] })),
         ] {
             let text = serde_json::to_string(&record).unwrap();
             assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record, "{text}");

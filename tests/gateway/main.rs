@@ -12,6 +12,7 @@ mod check;
 mod daemon;
 mod deadlines;
 mod death;
+mod endpoints;
 mod errors;
 mod fields;
 mod http2;

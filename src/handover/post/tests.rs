@@ -120,7 +120,9 @@ fn requests(parcel: &Parcel) -> u64 {
     match &parcel.record {
         Record::Connection(connection) => connection.requests,
         Record::Tunnel(tunnel) => tunnel.client.requests,
-        Record::Ledger(_) | Record::Tickets(_) | Record::Unknown => panic!("not of a client"),
+        Record::Ledger(_) | Record::Tickets(_) | Record::Health(_) | Record::Unknown => {
+            panic!("not of a client")
+        }
     }
 }
 
