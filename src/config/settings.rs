@@ -4,6 +4,10 @@
 //! `PartialEq`, `Send`, `Sync`), so that two generations can be compared service by service.
 //! Must not know: files, TOML, or who reads it.
 
+mod hold;
+
+pub use hold::{Hold, Unit};
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -346,6 +350,8 @@ pub struct Service {
     /// Of [`Protocol::Https`] only.
     pub endpoint_tls: EndpointTls,
     pub pool: Pool,
+    pub hold: Hold,
+    pub unit: Unit,
     pub errors: Arc<ErrorPages>,
     pub tls: ServiceTls,
     pub https: Https,
