@@ -45,6 +45,7 @@ mod attempt;
 pub mod content;
 mod dial;
 mod endpoint;
+pub mod held;
 mod hold;
 mod http1;
 mod http2;
