@@ -121,7 +121,11 @@ impl Build<'_, '_> {
         let unit = self.unit(&section);
         let service = Service {
             name: self.name.to_owned(),
-            endpoints: section.all("endpoints", address),
+            endpoints: section.all("endpoints", address).into_iter().map(Into::into).collect(),
+            resolve: std::time::Duration::from_secs(30),
+            balance: Default::default(),
+            health: None,
+            breaker: Default::default(),
             protocol: match word(&section, "protocol") {
                 "h2c" => Protocol::H2c,
                 "https" => Protocol::Https,
@@ -212,6 +216,7 @@ impl Build<'_, '_> {
             rewrite: rewrite(section),
             connect: flag(section, "connect"),
             timeout: deadlines(&timeout),
+            retry: Default::default(),
             limits: ContentLimits {
                 content: size(&limits, "content"),
                 content_rate: size(&limits, "content-rate"),

@@ -4,9 +4,8 @@
 //! `PartialEq`, `Send`, `Sync`), so that two generations can be compared service by service.
 //! Must not know: files, TOML, or who reads it.
 
+mod endpoints;
 mod hold;
-
-pub use hold::{Hold, Unit};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +13,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use endpoints::{Balance, Breaker, Endpoint, HashKey, Health, HealthKind, Retry, RetryOn, RetryWay, Way};
+pub use hold::{Hold, Unit};
 
 /// The whole configuration of one generation.
 #[derive(Clone, Debug, PartialEq)]
@@ -345,7 +347,13 @@ impl ErrorPage {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     pub name: String,
-    pub endpoints: Vec<Address>,
+    pub endpoints: Vec<Endpoint>,
+    /// How often the addresses of names are looked up.
+    pub resolve: Duration,
+    pub balance: Balance,
+    /// `None`: nobody asks them.
+    pub health: Option<Health>,
+    pub breaker: Breaker,
     pub protocol: Protocol,
     /// Of [`Protocol::Https`] only.
     pub endpoint_tls: EndpointTls,
@@ -414,6 +422,7 @@ pub struct Route {
     /// Whether `CONNECT` may open a tunnel to the endpoint.
     pub connect: bool,
     pub timeout: Timeout,
+    pub retry: Retry,
     pub limits: ContentLimits,
 }
 

@@ -26,6 +26,7 @@ use crate::route::Table;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::{event, log};
 use crate::tls::{self, Around, Directory, Kept, Tickets};
+use crate::upstream::board::Lineup;
 
 /// What came of reading the files.
 pub struct Loaded {
@@ -168,8 +169,10 @@ impl Control {
     pub(super) fn install(&mut self, number: u64) {
         let Step::Drafted(draft) = std::mem::replace(&mut self.reloads.step, Step::None) else { return };
         let Draft { settings, routes, outward, access, tls, warnings } = draft;
-        let via = self.office.blueprint.borrow().via.clone();
-        let blueprint = Arc::new(Blueprint { number, settings, routes, outward, access, via, tls });
+        let before = Arc::clone(&self.office.blueprint.borrow());
+        let lineups = Lineup::all(&settings.services, &before.lineups);
+        let via = before.via.clone();
+        let blueprint = Arc::new(Blueprint { number, settings, routes, outward, lineups, access, via, tls });
         let next = Arc::clone(&blueprint);
         self.reloads.step = Step::Installing { blueprint, warnings };
         let threads = Rc::clone(&self.threads);

@@ -33,6 +33,7 @@ use crate::route::Table;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::{event, log};
 use crate::tls::{self, Around, Directory, Tickets};
+use crate::upstream::board::Lineup;
 
 const LOG_LIMIT: Duration = Duration::from_secs(1);
 const OUTBOX_LIMIT: Duration = Duration::from_millis(500);
@@ -121,6 +122,7 @@ async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resourc
         number: start.generation,
         tls: Arc::new(directory),
         outward,
+        lineups: Lineup::all(&settings.services, &[]),
         routes: Arc::new(Table::new(&settings)),
         access: AccessLog::new(&settings.log, &log),
         via: Via::new(&start.pseudonym),

@@ -42,9 +42,14 @@
 //! is taken to speak what is configured.
 
 mod attempt;
+pub mod board;
+pub mod breaker;
+pub mod budget;
 pub mod content;
 mod dial;
 mod endpoint;
+pub mod fuse;
+pub mod health;
 pub mod held;
 mod hold;
 mod http1;
@@ -74,11 +79,12 @@ use crate::http1::syntax::is_target;
 use crate::response::{Failure, Retry};
 use crate::tls::Outward;
 use attempt::{Lost, Reply, attempt};
+use board::Lineup;
 use endpoint::{Connection, Endpoint, Occupancy, Wish};
 
 /// The endpoints of one service, as one data thread sees them.
 pub struct Upstream {
-    settings: Arc<settings::Service>,
+    lineup: Arc<Lineup>,
     /// With TLS to the endpoints.
     outward: Option<Arc<Outward>>,
     endpoints: Box<[Rc<Endpoint>]>,
@@ -123,21 +129,24 @@ pub struct Survey {
 
 impl Upstream {
     /// `outward` is what a service with TLS to its endpoints needs.
-    pub fn new(settings: Arc<settings::Service>, outward: Option<Arc<Outward>>) -> Rc<Upstream> {
+    pub fn new(lineup: Arc<Lineup>, outward: Option<Arc<Outward>>) -> Rc<Upstream> {
+        let settings = lineup.settings();
         let secure = outward.as_ref().map(|outward| (outward.config(), Arc::clone(outward)));
         let endpoints = settings
             .endpoints
             .iter()
-            .map(|address| Endpoint::new(address, settings.protocol, settings.pool, secure.as_ref()))
+            .map(|endpoint| {
+                Endpoint::new(&endpoint.address, settings.protocol, settings.pool, secure.as_ref())
+            })
             .collect();
-        Rc::new(Upstream { settings, outward, endpoints, next: Cell::new(0) })
+        Rc::new(Upstream { lineup, outward, endpoints, next: Cell::new(0) })
     }
 
     /// Whether it can go on serving after a reload to `settings`.
     pub fn serves(&self, settings: &settings::Service, outward: Option<&Outward>) -> bool {
-        self.settings.endpoints == settings.endpoints
-            && self.settings.protocol == settings.protocol
-            && self.settings.pool == settings.pool
+        self.lineup.settings().endpoints == settings.endpoints
+            && self.lineup.settings().protocol == settings.protocol
+            && self.lineup.settings().pool == settings.pool
             && self.outward.as_deref() == outward
     }
 
@@ -188,7 +197,7 @@ impl Upstream {
             head.headers.remove(header::EXPECT);
         }
         // Said here already, so that it costs no kept connection.
-        match self.settings.protocol {
+        match self.lineup.settings().protocol {
             Protocol::Http1 | Protocol::Https => shape_http1(&mut head)?,
             Protocol::H2c => shape_http2(&mut head, &state, Scheme::HTTP)?,
         }
@@ -209,7 +218,7 @@ impl Upstream {
             };
             occupancy.on(&connection);
             let reused = connection.reused();
-            let head = match (self.settings.protocol, &connection) {
+            let head = match (self.lineup.settings().protocol, &connection) {
                 (Protocol::Https, Connection::Http2(..)) => match &mut for_http2 {
                     Some(shaped) => shaped,
                     none => {

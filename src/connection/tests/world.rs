@@ -194,7 +194,8 @@ pub(super) fn blueprint(number: u64, settings: Settings) -> Arc<Blueprint> {
     let tls = super::tls::directory(&settings);
     let (outward, wrong) = crate::tls::outward(&settings);
     assert!(wrong.is_empty(), "{wrong:?}");
-    Arc::new(Blueprint { number, settings, routes, outward, access, via, tls })
+    let lineups = crate::upstream::board::Lineup::all(&settings.services, &[]);
+    Arc::new(Blueprint { number, settings, routes, outward, lineups, access, via, tls })
 }
 
 /// These services on one listener.
@@ -246,7 +247,11 @@ pub(super) fn answering(text: &str) -> Settings {
 pub(super) fn service(name: &str, endpoint: &Origin) -> settings::Service {
     settings::Service {
         name: name.into(),
-        endpoints: vec![Address::Ip(endpoint.address)],
+        endpoints: vec![Address::Ip(endpoint.address).into()],
+        resolve: Duration::from_secs(30),
+        balance: Default::default(),
+        health: None,
+        breaker: Default::default(),
         protocol: Protocol::Http1,
         endpoint_tls: Default::default(),
         pool: Pool { idle: Duration::from_secs(60), max_idle: 8 },
@@ -277,6 +282,7 @@ pub(super) fn route(service: &str) -> settings::Route {
             request: None,
             tunnel_idle: None,
         },
+        retry: settings::Retry::NEVER,
         limits: crate::config::settings::ContentLimits::default(),
     }
 }
