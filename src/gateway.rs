@@ -21,11 +21,14 @@ mod certificates;
 mod changes;
 mod control;
 mod drain;
+mod gates;
 mod handover;
+mod marks;
 mod office;
 mod reload;
 mod resources;
 mod start;
+mod units;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;

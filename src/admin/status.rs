@@ -62,6 +62,34 @@ pub struct Service {
     pub endpoints: Vec<String>,
     pub protocol: String,
     pub routes: usize,
+    pub held: Held,
+    pub unit: Option<Unit>,
+}
+
+/// Requests that wait for their application.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Held {
+    pub now: u64,
+    /// Of content that is kept for them.
+    pub bytes: u64,
+    pub oldest_ms: u64,
+    /// Why.
+    pub reasons: Vec<String>,
+    /// Since the gateway began.
+    pub total: u64,
+    pub released: u64,
+    /// Waited too long, or were too many.
+    pub shed: u64,
+}
+
+/// The systemd unit of a service.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Unit {
+    pub name: String,
+    /// `running`, `starting`, `stopping`, `stopped`, `unknown`.
+    pub state: String,
 }
 
 /// A certificate that is shown to clients.

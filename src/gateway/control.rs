@@ -19,13 +19,17 @@ use super::certificates::{Certificates, Seen};
 use super::changes::Changes;
 use super::drain::Drain;
 use super::handover::Handovers;
+use super::marks::Marks;
 use super::office::Office;
 use super::reload::{Loaded, Reloads};
-use crate::admin::{Doors, Verdict};
+use super::units::Units;
+use crate::admin::{Doors, Gated, Verdict, Wish};
 use crate::handover::control::{self, Moved, Start, ToGateway, ToKeeper};
 use crate::handover::mailbox::Mailbox;
 use crate::lifecycle::{Blocker, Effect, Event, Phase};
 use crate::listener::threads::Threads;
+use crate::systemd::order;
+use crate::systemd::watch::News;
 use crate::telemetry::event;
 
 /// Everything that can happen to a gateway.
@@ -44,6 +48,15 @@ pub enum Input {
     /// With the connection on which the keeper answers.
     UpgradeAsked(OwnedFd),
     FilesChanged,
+    UnitNews(News),
+    /// Requests to this service begin to wait.
+    SomebodyWaits(String),
+    /// An order about this unit was given, or not.
+    Ordered(String, Result<(), order::Undone>),
+    /// What is held by hand has changed.
+    MarksTouched,
+    /// With whoever waits for the answer.
+    GateAsked(Wish, oneshot::Sender<Gated>),
     /// Files of certificates, or it is time to look at them.
     CertificatesTouched,
     CertificatesSeen(Option<Seen>),
@@ -69,6 +82,8 @@ pub enum Due {
     Beat,
     /// To count the days that certificates have left.
     Certificates,
+    /// To see which units nobody uses.
+    Idle,
 }
 
 pub struct Control {
@@ -87,6 +102,8 @@ pub struct Control {
     pub(super) tasks: JoinSet<()>,
     changes: Option<Changes>,
     pub(super) certificates: Certificates,
+    pub(super) units: Units,
+    pub(super) marks: Marks,
     beat: u64,
     /// It ends because a data thread has died, and is to be replaced.
     pub(super) broken: bool,
@@ -107,6 +124,7 @@ impl Control {
         doors: Rc<RefCell<Option<Doors>>>,
         outbox: Outbox,
         reloads: Reloads,
+        marks: Marks,
         queue: mpsc::UnboundedSender<Input>,
     ) -> Control {
         Control {
@@ -123,6 +141,8 @@ impl Control {
             tasks: JoinSet::new(),
             changes: None,
             certificates: Certificates::default(),
+            units: Units::default(),
+            marks,
             beat: 0,
             broken: false,
         }
@@ -159,6 +179,8 @@ impl Control {
         self.watch_files();
         self.watch_certificates();
         self.count_days();
+        self.marks_touched();
+        self.watch_units();
         let one_died = self.threads.one_died();
         self.then(async move {
             one_died.await;
@@ -191,6 +213,11 @@ impl Control {
             Input::ReloadAsked(waiting) => self.reload_asked(waiting),
             Input::UpgradeAsked(asker) => self.outbox.send_with(ToKeeper::UpgradeAsked, vec![asker]),
             Input::FilesChanged => self.files_changed(),
+            Input::UnitNews(news) => self.unit_news(news),
+            Input::SomebodyWaits(service) => self.somebody_waits(&service),
+            Input::Ordered(unit, result) => self.ordered(&unit, result),
+            Input::MarksTouched => self.marks_touched(),
+            Input::GateAsked(wish, answer) => self.gate_asked(&wish, answer),
             Input::CertificatesTouched => self.certificates_touched(),
             Input::CertificatesSeen(seen) => self.certificates_seen(seen),
             Input::Loaded(loaded) => self.loaded(*loaded),
@@ -223,6 +250,7 @@ impl Control {
             Due::Deadline(_) | Due::Progress(_) => {}
             Due::Beat => self.beat(),
             Due::Certificates => self.count_days(),
+            Due::Idle => self.stop_the_idle(),
         }
     }
 

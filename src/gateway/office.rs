@@ -5,6 +5,7 @@
 //! Must not know: how a reload is done, or HTTP.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
@@ -15,7 +16,7 @@ use futures_util::future::LocalBoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use super::control::Input;
-use crate::admin::{self, Desk, Reload, Status, Verdict};
+use crate::admin::{self, Desk, Gated, Reload, Status, Verdict, Wish};
 use crate::config::settings::{Protocol, Service};
 use crate::connection::blueprint::Blueprint;
 use crate::handover::control::{Purpose, Start, Summary};
@@ -24,6 +25,7 @@ use crate::listener::threads::Threads;
 use crate::telemetry::ledger::{Fate, Ledger, Lineage};
 use crate::telemetry::log;
 use crate::tls::{Shown, Tickets};
+use crate::upstream::board::Lineup;
 
 /// What control loop and admin sockets share, on one thread.
 pub struct Office {
@@ -32,6 +34,8 @@ pub struct Office {
     pub last_reload: RefCell<Option<Reload>>,
     pub log: log::Handle,
     pub tickets: Arc<Tickets>,
+    /// In words, by the units' names.
+    pub unit_states: RefCell<HashMap<String, &'static str>>,
     /// What those before this gateway have left.
     lineage: RefCell<Lineage>,
     start: StartedWith,
@@ -72,6 +76,7 @@ impl Office {
             last_reload: RefCell::new(None),
             log,
             tickets,
+            unit_states: RefCell::default(),
             lineage: RefCell::new(Lineage::begin(
                 start.gateway,
                 start.lost,
@@ -121,6 +126,26 @@ impl Office {
         }
     }
 
+    fn describe(&self, lineup: &Lineup) -> admin::Service {
+        let service = lineup.settings();
+        let survey = lineup.board().held().survey();
+        let held = admin::Held {
+            now: survey.now as u64,
+            bytes: survey.bytes,
+            oldest_ms: survey.oldest.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            reasons: survey.reasons.into_iter().map(|reason| reason.word().to_owned()).collect(),
+            total: survey.totals.held,
+            released: survey.totals.released,
+            shed: survey.totals.shed,
+        };
+        let states = self.unit_states.borrow();
+        let unit = service.unit.name.as_ref().map(|name| admin::Unit {
+            name: name.clone(),
+            state: states.get(name).copied().unwrap_or("unknown").to_owned(),
+        });
+        admin::Service { held, unit, ..describe(service) }
+    }
+
     /// Data threads are started once; a reload cannot change their number.
     pub fn running_threads(&self) -> usize {
         self.start.threads
@@ -150,7 +175,7 @@ impl Desk for Office {
             threads: self.start.threads,
             configuration: self.start.directory.clone(),
             listeners: self.start.listeners.clone(),
-            services: blueprint.settings.services.iter().map(|service| describe(service)).collect(),
+            services: blueprint.lineups.iter().map(|lineup| self.describe(lineup)).collect(),
             certificates: blueprint.tls.shown(SystemTime::now()).into_iter().map(certificate).collect(),
             last_reload: self.last_reload.borrow().clone(),
             residue: totals.residue(),
@@ -165,6 +190,14 @@ impl Desk for Office {
 
     fn ledger(&self) -> Ledger {
         self.lineage.borrow().ledger(self.threads.page())
+    }
+
+    fn gate(&self, wish: Wish) -> LocalBoxFuture<'static, Gated> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.queue.send(Input::GateAsked(wish, answer));
+        Box::pin(
+            async move { answered.await.unwrap_or_else(|_| Gated::refused("hitless is stopping".into())) },
+        )
     }
 
     fn reload(&self) -> LocalBoxFuture<'static, Verdict> {
@@ -231,5 +264,6 @@ fn describe(service: &Service) -> admin::Service {
         endpoints: service.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect(),
         protocol: protocol.into(),
         routes: service.routes.len(),
+        ..admin::Service::default()
     }
 }

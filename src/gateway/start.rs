@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::Fatal;
 use super::certificates;
 use super::control::{Control, Input, Outbox};
+use super::marks::Marks;
 use super::office::Office;
 use super::reload::Reloads;
 use super::resources::Resources;
@@ -148,7 +149,11 @@ async fn serve(keeper: &Rc<Mailbox>, received: Received, resources: &mut Resourc
         }
     });
 
-    let control = Control::new(start, office, threads, doors, outbox, Reloads::new(sources), queue);
+    let touched = queue.clone();
+    let marks = Marks::open(&settings.admin.socket, start.gateway <= 1, move || {
+        let _ = touched.send(Input::MarksTouched);
+    });
+    let control = Control::new(start, office, threads, doors, outbox, Reloads::new(sources), marks, queue);
     for blocker in [Blocker::Configuration, Blocker::Listeners, Blocker::Admin] {
         control.tell(Input::BlockerGone(blocker));
     }

@@ -199,6 +199,13 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Whether the application was away, and has seen nothing of the request.
+    pub fn is_of_one_away(&self) -> bool {
+        matches!(self, Failure::Unreachable(_) | Failure::Unsent(_))
+    }
+}
+
 impl Fault {
     /// The word for it in logs and metrics.
     pub fn word(self) -> &'static str {

@@ -13,6 +13,9 @@
 //! | nobody knows, the connection was a kept one, no byte of an answer came (`Failure::NoAnswer`) | idempotent ones (RFC 9110, section 9.2.2) |
 //! | anything else | none |
 //!
+//! Where every endpoint has failed it in one of the first two ways, it waits as long as `hold` says (see [`held`]) and is sent
+//! again when the application is back.
+//!
 //! In each case only while its content can be sent from its start ([`ContentState::replayable`]).
 //! This is `response::Retry` applied to stale connections; further attempts are a matter of policy.
 //!
@@ -62,6 +65,7 @@ mod upgraded;
 mod tests;
 
 pub use content::{Content, ContentError, ContentFault, ContentState, End};
+pub use held::Stay;
 pub use incoming::Incoming;
 pub use line::{Line, Socket};
 pub use upgraded::{GivenUp, Upgraded};
@@ -81,6 +85,7 @@ use crate::tls::Outward;
 use attempt::{Lost, Reply, attempt};
 use board::Lineup;
 use endpoint::{Connection, Endpoint, Occupancy, Wish};
+use held::{Held, Out, Turn};
 
 /// The endpoints of one service, as one data thread sees them.
 pub struct Upstream {
@@ -99,6 +104,13 @@ pub trait Asker {
 
     /// An interim answer of it came (RFC 9110, section 15.2), as the endpoint sent it; never 101.
     fn interim(&self, head: Response<()>);
+}
+
+/// Why there is no answer.
+pub enum Undone {
+    Failed(Failure),
+    /// While it was held the configuration has changed: it is to be routed again. Its head is as it shall arrive.
+    Reroute(Request<Content>),
 }
 
 /// The head of an answer, its body still to be read.
@@ -167,20 +179,37 @@ impl Upstream {
     /// the attempt at once. `timeout.connect` holds for each endpoint, `timeout.first_byte` from the
     /// end of the content, `timeout.idle` for an endpoint that does not take the content;
     /// `timeout.request` is the caller's. `asker` is told each endpoint before it is asked, so that
-    /// whoever gives up in the middle knows whom the request was with.
-    pub async fn send(
+    /// whoever gives up in the middle knows whom the request was with. `stay` is the request's waiting over all
+    /// calls of this.
+    pub async fn forward(
+        self: &Rc<Self>,
+        request: Request<Content>,
+        timeout: &Timeout,
+        asker: &dyn Asker,
+        stay: &mut Stay,
+    ) -> Result<Answer, Undone> {
+        let content = request.body().state();
+        let answer = self.ask(request, timeout, asker, stay).await;
+        if let Err(Undone::Failed(_)) = answer {
+            // Nobody reads it any more, also when somebody still knows of it.
+            content.abandon();
+        }
+        answer
+    }
+
+    /// The same for one that is not routed again.
+    #[cfg(test)]
+    pub(crate) async fn send(
         self: &Rc<Self>,
         request: Request<Content>,
         timeout: &Timeout,
         asker: &dyn Asker,
     ) -> Result<Answer, Failure> {
-        let content = request.body().state();
-        let answer = self.ask(request, timeout, asker).await;
-        if answer.is_err() {
-            // Nobody reads it any more, also when somebody still knows of it.
-            content.abandon();
-        }
-        answer
+        let answer = self.forward(request, timeout, asker, &mut Stay::default()).await;
+        answer.map_err(|undone| match undone {
+            Undone::Failed(failure) => failure,
+            Undone::Reroute(_) => panic!("another generation"),
+        })
     }
 
     async fn ask(
@@ -188,7 +217,8 @@ impl Upstream {
         request: Request<Content>,
         timeout: &Timeout,
         asker: &dyn Asker,
-    ) -> Result<Answer, Failure> {
+        stay: &mut Stay,
+    ) -> Result<Answer, Undone> {
         let (mut head, mut content) = request.into_parts();
         let state = content.state();
         let upgrades = head.headers.contains_key(header::UPGRADE) || head.method == Method::CONNECT;
@@ -203,9 +233,25 @@ impl Upstream {
         }
         // What is agreed on with the endpoint decides.
         let mut for_http2 = None;
-        let mut search = Search::new(&state);
+        let mut search = Search::new();
+        let held = self.lineup.board().held();
+        let mut turn = None;
         loop {
-            let Some((index, endpoint)) = self.choose(&search) else { return Err(search.last) };
+            if turn.is_none() && !held.is_open() {
+                match held.pass(stay, state.kept()).await {
+                    Ok(given) => turn = given,
+                    Err(Out::Failed(failure)) => return Err(failure.into()),
+                    Err(Out::Reroute) => return Err(Undone::Reroute(Request::from_parts(head, content))),
+                }
+            }
+            let Some((index, endpoint)) = self.choose(&search) else {
+                if !search.last.is_of_one_away() || !self.holds(held) {
+                    return Err(search.last.into());
+                }
+                turn = None;
+                search = Search::new();
+                continue;
+            };
             asker.asks(&endpoint.label);
             let mut occupancy = Occupancy::new(endpoint);
             let wish = search.wish(&head, &state, upgrades);
@@ -216,6 +262,9 @@ impl Upstream {
                     continue;
                 }
             };
+            if held.is_tired() {
+                held.back();
+            }
             occupancy.on(&connection);
             let reused = connection.reused();
             let head = match (self.lineup.settings().protocol, &connection) {
@@ -234,6 +283,7 @@ impl Upstream {
                     let Reply { response, upgraded } = reply;
                     let lease = Lease { content: state, _occupancy: occupancy };
                     let endpoint = Rc::clone(&endpoint.label);
+                    turn.into_iter().for_each(Turn::answered);
                     return Ok(Answer { response, upgraded, endpoint, lease });
                 }
                 Ok(_) => {
@@ -246,6 +296,16 @@ impl Upstream {
                 }
             }
         }
+    }
+
+    /// Whether a request is held that no endpoint has taken; then somebody looks for the moment when one takes it.
+    fn holds(&self, held: &Arc<Held>) -> bool {
+        let Some(looks) = held.away() else { return false };
+        if looks {
+            let endpoints = self.lineup.rows().iter().map(|row| row.address().clone()).collect();
+            tokio::task::spawn_local(held::prober::probe(Arc::clone(held), endpoints));
+        }
+        true
     }
 
     /// Counts a tunnel that another process began as one with this endpoint, if it is still one of these.
@@ -278,6 +338,12 @@ impl Upstream {
     }
 }
 
+impl From<Failure> for Undone {
+    fn from(failure: Failure) -> Undone {
+        Undone::Failed(failure)
+    }
+}
+
 impl Lease {
     /// The content of the request, which may still be on its way.
     pub fn content(&self) -> &Rc<ContentState> {
@@ -300,8 +366,7 @@ struct Search {
 }
 
 impl Search {
-    fn new(content: &ContentState) -> Search {
-        debug_assert!(!content.touched(), "content is sent from its start");
+    fn new() -> Search {
         Search { given_up: Vec::new(), last: Failure::NoEndpoint, stale: false }
     }
 

@@ -64,7 +64,7 @@ fn service(endpoints: &[Address]) -> settings::Service {
         protocol: Protocol::Http1,
         endpoint_tls: Default::default(),
         pool: settings::Pool { idle: LONG, max_idle: 8 },
-        hold: Default::default(),
+        hold: settings::Hold { age: None, ..Default::default() },
         unit: Default::default(),
         errors: Default::default(),
         tls: Default::default(),

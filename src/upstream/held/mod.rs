@@ -19,11 +19,12 @@ mod wave;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use crate::config::settings::Hold;
@@ -77,15 +78,17 @@ const BY_HAND: u32 = Reason::Operator.bit() | Reason::Drain.bit();
 pub struct Held {
     /// Why it is closed, and whether somebody waits; what `inside` says, to be read without its lock.
     gate: AtomicU32,
+    /// What is known of the endpoints has changed so many times.
+    epoch: AtomicU64,
     inside: Mutex<Inside>,
+    /// Somebody begins to wait.
+    came: Notify,
 }
 
 #[derive(Default)]
 struct Inside {
     hold: Hold,
     reasons: u32,
-    /// What is known of the endpoints has changed so many times.
-    epoch: u64,
     /// Since when no endpoint takes connections.
     away: Option<Instant>,
     /// Since when the unit has been stopped, with nobody starting it.
@@ -172,6 +175,12 @@ impl Held {
         });
     }
 
+    /// Why it is closed, the first of several.
+    pub fn reason(&self) -> Option<Reason> {
+        let gate = self.gate.load(Ordering::Relaxed);
+        REASONS.into_iter().find(|reason| gate & reason.bit() != 0)
+    }
+
     pub fn is_closed_for(&self, reason: Reason) -> bool {
         self.gate.load(Ordering::Relaxed) & reason.bit() != 0
     }
@@ -185,13 +194,13 @@ impl Held {
 
     /// How many times [`Held::stir`] was called: what is found out after this is not older.
     pub fn epoch(&self) -> u64 {
-        self.inside().epoch
+        self.epoch.load(Ordering::Acquire)
     }
 
     /// Something is known of an endpoint that may let a request go to it.
     pub fn stir(&self) {
         self.change(|inside| {
-            inside.epoch += 1;
+            self.epoch.fetch_add(1, Ordering::Release);
             inside.reasons &= !Reason::Endpoints.bit();
         });
     }
@@ -199,7 +208,7 @@ impl Held {
     /// No endpoint was of use, as far as was known at `epoch`. Not held: nothing is held, or something is known since then.
     pub fn none_of_use(&self, epoch: u64) {
         self.change(|inside| {
-            if inside.epoch == epoch && inside.hold.age.is_some() {
+            if self.epoch() == epoch && inside.hold.age.is_some() {
                 inside.reasons |= Reason::Endpoints.bit();
             }
         });
@@ -256,6 +265,11 @@ impl Held {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// Resolves when somebody has begun to wait.
+    pub async fn somebody(&self) {
+        self.came.notified().await;
+    }
+
     pub fn survey(&self) -> Survey {
         let inside = self.inside();
         Survey {
@@ -307,6 +321,7 @@ impl Held {
         })?;
         let Some((ticket, until, age)) = joined else { return Ok(None) };
         stay.ticket = Some(ticket);
+        self.came.notify_one();
         // Nothing is registered before it is polled.
         let timer = Box::pin(tokio::time::sleep_until(until.into()));
         Ok(Some(Wait { held: Arc::clone(self), ticket, until, age, timer, over: false }))
@@ -319,7 +334,8 @@ impl Held {
     fn publish(&self, inside: &Inside) {
         let queued = if inside.queue.is_empty() { 0 } else { QUEUED };
         let tired = if inside.away.is_some() { TIRED } else { 0 };
-        self.gate.store(inside.reasons | queued | tired, Ordering::Relaxed);
+        // Before a look at what is in flight, see `board::Row::enter`.
+        self.gate.store(inside.reasons | queued | tired, Ordering::SeqCst);
     }
 
     /// Changes something, and lets go whoever may go then.
