@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::client::{self, Where};
 use super::{Fatal, code, print};
-use crate::admin::{Certificate, Status};
+use crate::admin::{Certificate, Held, Service, Status};
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -99,6 +99,22 @@ fn services(text: &mut String, status: &Status) -> std::fmt::Result {
             "  {:width$}  {hosts}  →  {endpoints}  ({}, {routes})",
             service.name, service.protocol
         )?;
+        waiting(text, service)?;
+    }
+    Ok(())
+}
+
+/// Who waits for it, and why.
+fn waiting(text: &mut String, service: &Service) -> std::fmt::Result {
+    if let Some(unit) = &service.unit {
+        writeln!(text, "    unit {} is {}", unit.name, unit.state)?;
+    }
+    let Held { now, oldest_ms, reasons, .. } = &service.held;
+    if *now > 0 || !reasons.is_empty() {
+        let why = if reasons.is_empty() { "being let go".into() } else { reasons.join(", ") };
+        let oldest = Duration::from_millis(*oldest_ms);
+        let oldest = if *now > 0 { format!(", the oldest for {oldest:?}") } else { String::new() };
+        writeln!(text, "    held: {now} requests wait{oldest}: {why}")?;
     }
     Ok(())
 }
@@ -198,7 +214,7 @@ fn age(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{Listener, Reload, Service, Verdict};
+    use crate::admin::{Listener, Reload, Verdict};
 
     fn status(services: Vec<Service>) -> Status {
         Status {
@@ -262,6 +278,7 @@ mod tests {
             endpoints: vec!["127.0.0.1:3000".into()],
             protocol: "http1".into(),
             routes: 2,
+            ..Service::default()
         };
         let mut status = status(vec![service]);
         let verdict =

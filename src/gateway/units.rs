@@ -11,7 +11,7 @@
 //! A unit is given orders only where `idle-stop` says so.
 //! Must not know: D-Bus, how requests wait.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,8 @@ pub struct Units {
     listening: JoinSet<()>,
     states: HashMap<String, State>,
     blind: bool,
+    /// Since nothing could be seen they have not been.
+    unseen: HashSet<String>,
     /// Of services that are stopped when idle: how many requests they had, and since when no more.
     uses: HashMap<String, (u64, Instant)>,
     counting: bool,
@@ -93,6 +95,10 @@ impl Control {
                     tracing::info!("systemd can be asked again: units are watched");
                 }
                 self.unit_seen(&unit, state);
+                // What ended them may have happened unseen.
+                if self.units.unseen.remove(&unit) && state == State::Running {
+                    self.end_drains_of(&unit);
+                }
                 self.office.unit_states.borrow_mut().insert(unit.clone(), state.word());
                 let before = self.units.states.insert(unit.clone(), state);
                 if before == Some(state) {
@@ -112,6 +118,7 @@ impl Control {
                     );
                 }
                 self.units.states.clear();
+                self.units.unseen = self.units.names.iter().cloned().collect();
                 self.office.unit_states.borrow_mut().clear();
                 for lineup in &self.office.blueprint.borrow().lineups {
                     lineup.board().held().stopped(false);

@@ -5,6 +5,7 @@
 //! Must not know: what the answers are used for.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::watch::State;
@@ -188,6 +189,8 @@ pub struct Stops {
     pub loaded: bool,
     pub kind: String,
     pub timeout: Option<Duration>,
+    /// Its file and its drop-ins, in their order.
+    pub files: Vec<PathBuf>,
 }
 
 /// Of a unit by its name.
@@ -197,7 +200,9 @@ pub async fn stops(name: &str) -> Result<Stops, Unseen> {
         let unit = properties(&bus, name, "Unit").await?;
         let service = properties(&bus, name, "Service").await?;
         let loaded = unit.text("LoadState") == "loaded";
-        Ok(Stops { loaded, kind: service.text("Type"), timeout: service.time("TimeoutStopUSec") })
+        let file = std::iter::once(unit.text("FragmentPath")).filter(|path| !path.is_empty());
+        let files = file.chain(unit.list("DropInPaths")).map(PathBuf::from).collect();
+        Ok(Stops { loaded, kind: service.text("Type"), timeout: service.time("TimeoutStopUSec"), files })
     };
     let late = |_| Unseen::Bus(format!("no answer within {PATIENCE:?}"));
     tokio::time::timeout(PATIENCE, answer).await.map_err(late)?
