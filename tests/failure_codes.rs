@@ -32,6 +32,8 @@ fn every_failure() -> Vec<Failure> {
         Failure::ClientGone,
         Failure::ClientSilent,
         Failure::NoEndpoint,
+        Failure::NobodyUp,
+        Failure::BreakerOpen,
         Failure::Unreachable(text()),
         Failure::Untrusted(text()),
         Failure::Handshake(text()),
@@ -58,7 +60,7 @@ fn every_failure() -> Vec<Failure> {
             Failure::UnsupportedVersion | Failure::UnknownCoding | Failure::UnknownExpectation => {}
             Failure::Loop | Failure::ManyTunnels(_) | Failure::SlowHead(_) | Failure::SlowContent(_) => {}
             Failure::LongRequestLine(_) | Failure::LongFields(_) | Failure::ManyFields(_) => {}
-            Failure::LongContent(_) | Failure::SlowReader(_) => {}
+            Failure::LongContent(_) | Failure::SlowReader(_) | Failure::NobodyUp | Failure::BreakerOpen => {}
             Failure::HeldTooLong(_) | Failure::HoldFull(_) => {}
             Failure::Late(
                 Deadline::Connect | Deadline::FirstByte | Deadline::Idle | Deadline::Request,

@@ -10,6 +10,7 @@
 
 mod build;
 mod check;
+mod endpoints;
 mod example;
 mod explain;
 mod files;

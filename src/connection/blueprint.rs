@@ -58,10 +58,7 @@ impl Generation {
         let upstreams = services.iter().zip(&blueprint.lineups).zip(&blueprint.outward);
         let upstreams = upstreams.map(|((service, lineup), outward)| {
             let kept = before.and_then(|before| before.upstream_of(&service.name));
-            match kept.filter(|upstream| upstream.serves(service, outward.as_deref())) {
-                Some(upstream) => Rc::clone(upstream),
-                None => Upstream::new(Arc::clone(lineup), outward.clone()),
-            }
+            Upstream::new(Arc::clone(lineup), outward.clone(), kept.map(|upstream| &**upstream))
         });
         let upstreams = upstreams.collect();
         let pens = services.iter().map(|service| counters.service(&service.name)).collect();

@@ -46,7 +46,7 @@ use crate::policy::{expect, https};
 use crate::response::{Deadline, Failure, answer, head, hygiene};
 use crate::route::{Lookup, Route, check_authority, host_of, target_of};
 use crate::telemetry::counters::Ending;
-use crate::upstream::{Answer, Content, End, Lease, Stay, Undone, Upgraded};
+use crate::upstream::{Answer, Content, End, Lease, Stay, Terms, Undone, Upgraded};
 
 /// RFC 9110, section 15.4.9.
 const PERMANENT: u16 = 308;
@@ -281,7 +281,8 @@ async fn forward(
     let mut answer = loop {
         let route = again.as_deref().unwrap_or(route);
         let upstream = &flight.generation().upstreams[route.service];
-        match upstream.forward(request, &route.settings.timeout, flight, &mut stay).await {
+        let terms = Terms { timeout: &route.settings.timeout, retry: &route.settings.retry };
+        match upstream.forward(request, terms, flight, &mut stay).await {
             Ok(answer) => break Box::new(answer),
             Err(Undone::Failed(failure)) => return Err(failure),
             Err(Undone::Reroute(held)) => {
@@ -484,6 +485,7 @@ fn branch(guard: Guard, answer: Answer, endpoint: Upgraded, stream: Arriving) ->
 
 fn tunnel(guard: Guard, endpoint: Upgraded, websocket: bool, lease: Lease) -> Tunnel {
     let idle = guard.flight().route().and_then(|route| route.settings.timeout.tunnel_idle);
+    lease.becomes_tunnel();
     Tunnel { endpoint, websocket, idle, lease, guard }
 }
 

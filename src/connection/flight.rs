@@ -6,6 +6,7 @@
 //! Must not know: how a request is answered.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -62,6 +63,8 @@ pub(super) struct Flight {
     host: Option<HeaderValue>,
     identity: OnceCell<Identity>,
     endpoint: RefCell<Option<Rc<str>>>,
+    /// How often an endpoint was asked.
+    attempts: Cell<u32>,
     /// Interim answers on their way to the client.
     interim: RefCell<Vec<Response<()>>>,
     received: RefCell<Option<Rc<ContentState>>>,
@@ -151,6 +154,7 @@ impl Flight {
             host,
             identity: OnceCell::new(),
             endpoint: RefCell::new(None),
+            attempts: Cell::new(0),
             interim: RefCell::new(Vec::new()),
             received: RefCell::new(None),
             rate: RefCell::new(None),
@@ -498,6 +502,7 @@ impl Flight {
             service: self.service(),
             route: self.route().map(|route| route.settings.id.as_str()),
             endpoint: endpoint.as_deref(),
+            attempts: self.attempts.get(),
             method: self.method.as_str(),
             authority: self.authority().unwrap_or(""),
             path: self.path_told(),
@@ -530,8 +535,17 @@ impl Flight {
 }
 
 impl Asker for Flight {
+    fn retries(&self) {
+        self.local().counters.retried();
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        self.seat.address()
+    }
+
     fn asks(&self, endpoint: &Rc<str>) {
         self.local().counters.attempted();
+        self.attempts.set(self.attempts.get().saturating_add(1));
         *self.endpoint.borrow_mut() = Some(Rc::clone(endpoint));
     }
 

@@ -132,10 +132,10 @@ impl Board {
     /// The application is a new one: what its breakers have learnt is forgotten.
     pub fn renewed(&self) {
         for row in self.rows().iter().filter_map(Weak::upgrade) {
-            row.fuse.set(Hand::Auto, Instant::now());
+            row.fuse.forget();
             row.began_now();
         }
-        self.fuse.set(Hand::Auto, Instant::now());
+        self.fuse.forget();
         self.changed();
     }
 

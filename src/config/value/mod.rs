@@ -5,6 +5,7 @@
 //! Must not know: keys, files, positions.
 
 pub mod address;
+pub mod balance;
 pub mod name;
 pub mod path;
 pub mod quantity;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::settings::{AccessSink, Address, HostPattern, Network};
+use super::settings::{AccessSink, Address, Endpoint, HostPattern, Network};
 
 /// A checked value of one key.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,10 @@ pub enum Value {
     Flag(bool),
     Count(u64),
     Share(f64),
+    /// In thousandths.
+    Percent(u32),
+    /// From and to, both included.
+    Statuses(u16, u16),
     Duration(Duration),
     Size(u64),
     /// One of the words that a key knows, such as `auto` or `off`.
@@ -31,6 +36,7 @@ pub enum Value {
         key: String,
     },
     Address(Address),
+    Endpoint(Endpoint),
     Host(HostPattern),
     Network(Network),
     Sink(AccessSink),
@@ -58,6 +64,13 @@ impl fmt::Display for Value {
             Value::Flag(flag) => write!(f, "{flag}"),
             Value::Count(count) => write!(f, "{count}"),
             Value::Share(share) => write!(f, "{share:?}"),
+            Value::Percent(thousandths) => match thousandths % 10 {
+                0 => write!(f, "\"{}%\"", thousandths / 10),
+                tenth => write!(f, "\"{}.{tenth}%\"", thousandths / 10),
+            },
+            Value::Statuses(from, to) if from == to => write!(f, "\"{from}\""),
+            Value::Statuses(from, to) => write!(f, "\"{from}-{to}\""),
+            Value::Endpoint(endpoint) => f.write_str(&literal(&endpoint.to_string())),
             Value::Duration(duration) => write!(f, "\"{}\"", quantity::in_words(*duration)),
             Value::Size(size) => write!(f, "\"{}\"", quantity::size_in_words(*size)),
             Value::Word(word) => write!(f, "\"{word}\""),

@@ -205,13 +205,15 @@ impl Held {
         });
     }
 
-    /// No endpoint was of use, as far as was known at `epoch`. Not held: nothing is held, or something is known since then.
-    pub fn none_of_use(&self, epoch: u64) {
+    /// No endpoint was of use, as far as was known at `epoch`. False where nothing is held; otherwise it waits, or
+    /// something else is known by now.
+    pub fn none_of_use(&self, epoch: u64) -> bool {
         self.change(|inside| {
             if self.epoch() == epoch && inside.hold.age.is_some() {
                 inside.reasons |= Reason::Endpoints.bit();
             }
-        });
+            inside.hold.age.is_some()
+        })
     }
 
     /// No endpoint takes a connection. `Some(true)`: whoever asks is to look for the moment when one does
