@@ -4,6 +4,7 @@
 //! steps come in the order in which they are written.
 
 mod exchanges;
+mod holding;
 mod secure;
 mod streams;
 
