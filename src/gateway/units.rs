@@ -152,7 +152,7 @@ impl Control {
                 }
             }
         }
-        if state == State::Running && matches!(before, Some(State::Starting | State::Stopped)) {
+        if state == State::Running && before.is_some_and(|before| before != State::Running) {
             self.end_drains_of(unit);
         }
     }

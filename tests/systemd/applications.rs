@@ -9,10 +9,7 @@ const UNIT: &str = "sample@3001.service";
 /// The shop knows its unit, which is away for two seconds when it is restarted.
 fn with_unit(host: &Host) {
     scene::shop(host);
-    host.write(
-        "/etc/systemd/system/sample@.service.d/away.conf",
-        "[Service]\nExecStartPre=/bin/sleep 2\n",
-    );
+    host.write("/etc/systemd/system/sample@.service.d/away.conf", "[Service]\nExecStartPre=/bin/sleep 2\n");
     host.write(
         SHOP_FILE,
         "[service.shop]\nhosts = [\"shop.example\"]\nendpoints = [\"127.0.0.1:3001\"]\nunit = \"sample@3001.service\"\n",
