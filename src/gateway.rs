@@ -23,11 +23,14 @@ mod changes;
 mod control;
 mod drain;
 mod endpoints;
+mod gates;
 mod handover;
+mod marks;
 mod office;
 mod reload;
 mod resources;
 mod start;
+mod units;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;

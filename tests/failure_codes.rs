@@ -27,6 +27,8 @@ fn every_failure() -> Vec<Failure> {
         Failure::SlowContent(7),
         Failure::SlowReader(7),
         Failure::ManyTunnels(7),
+        Failure::HeldTooLong(Duration::from_secs(3)),
+        Failure::HoldFull("hold.count"),
         Failure::ClientGone,
         Failure::ClientSilent,
         Failure::NoEndpoint,
@@ -59,6 +61,7 @@ fn every_failure() -> Vec<Failure> {
             Failure::Loop | Failure::ManyTunnels(_) | Failure::SlowHead(_) | Failure::SlowContent(_) => {}
             Failure::LongRequestLine(_) | Failure::LongFields(_) | Failure::ManyFields(_) => {}
             Failure::LongContent(_) | Failure::SlowReader(_) | Failure::NobodyUp | Failure::BreakerOpen => {}
+            Failure::HeldTooLong(_) | Failure::HoldFull(_) => {}
             Failure::Late(
                 Deadline::Connect | Deadline::FirstByte | Deadline::Idle | Deadline::Request,
                 _,

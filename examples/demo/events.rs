@@ -8,7 +8,7 @@ use anyhow::Context;
 use crate::lab::Output;
 use crate::rows::{self, Row};
 use crate::stage::{BLOG, BROKEN, NEWER, SHOP, Stage};
-use hitless::prove::{Load, Options, Tls};
+use hitless::prove::{Address, Load, Options, Tls};
 
 /// Longer, and an event has failed.
 const BOUND: Duration = Duration::from_secs(60);
@@ -24,6 +24,8 @@ pub struct Event {
     only_named: bool,
     over_tls: bool,
     load: fn(Options) -> Options,
+    /// Before there is any load.
+    prepare: fn(&Stage) -> anyhow::Result<()>,
 }
 
 /// What came of it.
@@ -45,7 +47,7 @@ const fn event(
     title: &'static str,
     deed: fn(&Stage, &Load) -> anyhow::Result<Deed>,
 ) -> Event {
-    Event { name, title, deed, only_named: false, over_tls: false, load: usual }
+    Event { name, title, deed, only_named: false, over_tls: false, load: usual, prepare: nothing }
 }
 
 const fn over_tls(event: Event) -> Event {
@@ -56,7 +58,7 @@ const fn over_http2(event: Event) -> Event {
     Event { load: http2, ..over_tls(event) }
 }
 
-pub const EVENTS: [Event; 19] = [
+pub const EVENTS: [Event; 23] = [
     event("calm", "nothing; a package is only unpacked", calm),
     event("reload", "systemctl reload, own service changed", reload),
     event("reload-broken", "systemctl reload, a broken file", reload_broken),
@@ -78,6 +80,26 @@ pub const EVENTS: [Event; 19] = [
     over_http2(event("tls-h2-upgrade", "TLS, HTTP/2: hitless upgrade", upgrade_to_the_other)),
     over_http2(event("tls-h2-restart", "TLS, HTTP/2: systemctl restart hitless", restart)),
     Event {
+        load: of_the_shop,
+        prepare: attach,
+        ..event("app-restart-attached", "systemctl restart of the attached application", restart_application)
+    },
+    Event {
+        load: of_the_shop,
+        prepare: kill_on_restart,
+        ..event("app-restart-unattached", "the same, not attached and killed at once", restart_application)
+    },
+    Event {
+        load: of_the_shop,
+        prepare: leave_slowly,
+        ..event("app-drain", "the application takes 6 s to leave, restarts", restart_application)
+    },
+    Event {
+        load: of_the_shop,
+        prepare: two_endpoints,
+        ..event("endpoint-kill", "kill -9 of one of two endpoints", kill_endpoint)
+    },
+    Event {
         only_named: true,
         load: thousands,
         ..event("tunnels-4000-restart", "systemctl restart, 4,000 tunnels", restart)
@@ -88,6 +110,67 @@ pub const EVENTS: [Event; 19] = [
         ..event("tunnels-4000-upgrade", "hitless upgrade, 4,000 tunnels", upgrade_by_hand)
     },
 ];
+
+fn nothing(_: &Stage) -> anyhow::Result<()> {
+    Ok(())
+}
+
+/// The blog is left alone.
+fn of_the_shop(options: Options) -> Options {
+    let hosts = vec!["shop.example.com".to_owned()];
+    let posts_from = options.posts_from.into_iter().filter(|from| matches!(from, Address::Tcp(_))).collect();
+    Options { hosts, posts_from, ..options }
+}
+
+/// The shop as a single instance whose unit is known, away for two seconds in a restart; `more` stands in its unit.
+fn single(stage: &Stage, more: &str) -> anyhow::Result<()> {
+    let away = format!("[Service]\nExecStartPre=/bin/sleep 2\n{more}");
+    stage.host.write("/etc/systemd/system/sample@3001.service.d/away.conf", &away);
+    stage.host.write(SHOP, SINGLE);
+    prepared(
+        stage,
+        "hitless detach sample@3001.service >&2; systemctl daemon-reload && systemctl reload hitless",
+    )
+}
+
+const SINGLE: &str = "[service.shop]\nhosts = [\"shop.example.com\"]\nendpoints = [\"127.0.0.1:3001\"]\n\
+                      unit = \"sample@3001.service\"\n";
+
+fn prepared(stage: &Stage, script: &str) -> anyhow::Result<()> {
+    let output = stage.host.shell(script);
+    anyhow::ensure!(output.status == 0, "cannot prepare the application: {}", output.stderr.trim());
+    Ok(())
+}
+
+fn attach(stage: &Stage) -> anyhow::Result<()> {
+    single(stage, "")?;
+    prepared(stage, "hitless attach sample@3001.service")
+}
+
+fn kill_on_restart(stage: &Stage) -> anyhow::Result<()> {
+    single(stage, "KillSignal=SIGKILL\n")
+}
+
+fn leave_slowly(stage: &Stage) -> anyhow::Result<()> {
+    single(stage, "ExecStopPost=/bin/sleep 6\n")?;
+    prepared(stage, "hitless attach sample@3001.service")
+}
+
+fn two_endpoints(stage: &Stage) -> anyhow::Result<()> {
+    let text = SINGLE.replace("3001\"]", "3001\", \"127.0.0.1:3002\"]").replace("unit =", "# unit =");
+    stage.host.write(SHOP, &text);
+    let script = "hitless detach sample@3001.service >&2; rm -rf /etc/systemd/system/sample@3001.service.d\n\
+                  systemctl daemon-reload && systemctl reload hitless";
+    prepared(stage, script)
+}
+
+fn restart_application(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
+    Ok(stage.host.run(["systemctl", "restart", "sample@3001"]).into())
+}
+
+fn kill_endpoint(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
+    Ok(stage.host.run(["systemctl", "kill", "--signal=KILL", "sample@3001"]).into())
+}
 
 fn usual(options: Options) -> Options {
     options
@@ -143,6 +226,7 @@ pub fn named(names: &[String]) -> anyhow::Result<Vec<Event>> {
 /// Load, the event, more load; then every request ends, and the row says what was lost. `before` are the rows so far.
 pub fn perform(event: &Event, stage: &Stage, pauses: Pauses, before: &[Row]) -> anyhow::Result<Row> {
     let options = (event.load)(if event.over_tls { stage.usual_over_tls()? } else { stage.usual() });
+    (event.prepare)(stage)?;
     tell(&format!("  {:<42}load ", event.title));
     let (tunnels, longest) = (options.tunnels as u64, options.longest_request());
     let load = stage.load(options)?;

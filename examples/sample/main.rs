@@ -18,6 +18,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use futures_util::StreamExt;
 use sd_notify::NotifyState;
+use service::posts::Posts;
 use service::sockets::{self, Address};
 use service::{App, Identity};
 
@@ -56,7 +57,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         bail!("no address to listen on: name one, such as 127.0.0.1:3000 or unix:/run/sample.sock");
     }
     let name = arguments.instance.unwrap_or_else(|| "sample".to_owned());
-    let app = App::new(Identity { name, version: arguments.version_name });
+    let posts = match std::env::var_os("STATE_DIRECTORY") {
+        Some(folder) => {
+            Posts::remembered(&PathBuf::from(folder).join("posts")).context("cannot remember POSTs")?
+        }
+        None => Posts::default(),
+    };
+    let app = App::remembering(Identity { name, version: arguments.version_name }, posts);
     let serving = service::serve(listening, app, async move {
         signals.next().await;
         tell(NotifyState::Stopping);

@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{Desk, Hand};
+use super::{Desk, Hand, Wish};
 
 /// Connections at the same time; others wait in the kernel.
 const MOST_CONNECTIONS: usize = 64;
@@ -199,12 +199,13 @@ impl Visitor {
                 Method::POST => self.breaker(path),
                 _ => not_allowed("POST"),
             },
-            ("/reload" | "/upgrade", _) => not_allowed("POST"),
+            ("/gate", &Method::POST) => self.gate(request.uri().query().unwrap_or("")).await,
+            ("/reload" | "/upgrade" | "/gate", _) => not_allowed("POST"),
             ("/healthz" | "/readyz" | "/status" | "/ledger", _) => not_allowed("GET, HEAD"),
             _ if head => text(StatusCode::NOT_FOUND, String::new()),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "here are: /healthz, /readyz, /status, /ledger, /reload, /upgrade, /breaker\n".into(),
+                "here are: /healthz, /readyz, /status, /ledger, /breaker, /gate, /reload, /upgrade\n".into(),
             ),
         }
     }
@@ -251,6 +252,24 @@ impl Visitor {
         match self.desk.breaker(hand, &service.unwrap_or_default(), endpoint.as_deref()) {
             Ok(told) => text(StatusCode::OK, told + "\n"),
             Err(why) => text(StatusCode::NOT_FOUND, why + "\n"),
+        }
+    }
+
+    async fn gate(&self, query: &str) -> Response<Full<Bytes>> {
+        if self.access == Access::ReadOnly {
+            let why = "cannot hold or release through this socket: it is read-only; use the Unix socket\n";
+            return text(StatusCode::FORBIDDEN, why.into());
+        }
+        let Some(wish) = Wish::read(query) else {
+            return text(
+                StatusCode::BAD_REQUEST,
+                "there are gate=hold, release, drain and started, with service=NAME\n".into(),
+            );
+        };
+        match tokio::time::timeout(RELOAD_LIMIT, self.desk.gate(wish)).await {
+            Ok(gated) if gated.refused.is_none() => json(StatusCode::OK, &gated),
+            Ok(gated) => json(StatusCode::UNPROCESSABLE_ENTITY, &gated),
+            Err(_) => text(StatusCode::GATEWAY_TIMEOUT, "no answer yet\n".into()),
         }
     }
 
@@ -315,7 +334,7 @@ fn response(status: StatusCode, content_type: &'static str, body: Bytes) -> Resp
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Status, Verdict};
+    use super::super::{Gated, Status, Verdict};
     use super::*;
     use crate::telemetry::ledger::{Ledger, Page};
     use futures_util::future::LocalBoxFuture;
@@ -352,6 +371,10 @@ mod tests {
         fn ledger(&self) -> Ledger {
             let page = Page { gateway: 3, ..Page::default() };
             Ledger { gateways: vec![page] }
+        }
+
+        fn gate(&self, wish: Wish) -> LocalBoxFuture<'static, Gated> {
+            Box::pin(async move { Gated { done: wish.service == "shop", ..Gated::default() } })
         }
 
         fn reload(&self) -> LocalBoxFuture<'static, Verdict> {

@@ -8,6 +8,7 @@
 //! | `POST /upgrade` | when it is decided, as JSON (`handover::control::Upgrade`), by the keeper; Unix socket only |
 //! | `GET /ledger` | what became of every request, as JSON ([`Ledger`], with its sums) |
 //! | `POST /breaker/open/SERVICE[/ENDPOINT]`, `close`, `auto` | 200 or 404, in words; Unix socket only |
+//! | `POST /gate` | hold, release, drain ([`Wish`]), as JSON ([`Gated`]); Unix socket only |
 //! | `POST /reload` | 200 or 422 after the verdict, as JSON ([`Verdict`]); Unix socket only |
 //!
 //! Promises: bounded in connections, time and size; one request per connection; a slow or hostile
@@ -16,10 +17,12 @@
 //! Must not know: how the gateway does what the [`Desk`] is asked for.
 
 mod door;
+mod gate;
 mod status;
 
 pub use door::{Access, Doors};
-pub use status::{Certificate, Endpoint, Listener, Reload, Service, Status, Verdict};
+pub use gate::{Gate, Gated, Wish};
+pub use status::{Certificate, Endpoint, Held, Listener, Reload, Service, Status, Unit, Verdict};
 
 use std::os::fd::OwnedFd;
 
@@ -47,6 +50,8 @@ pub trait Desk {
     fn ledger(&self) -> Ledger;
     /// What was done, or why not; of the service as a whole without an endpoint.
     fn breaker(&self, hand: Hand, service: &str, endpoint: Option<&str>) -> Result<String, String>;
+    /// Ready when it is as it was asked for, or when its time is over.
+    fn gate(&self, wish: Wish) -> LocalBoxFuture<'static, Gated>;
     /// Ready when there is a verdict.
     fn reload(&self) -> LocalBoxFuture<'static, Verdict>;
 }

@@ -66,12 +66,10 @@ pub struct Service {
     pub states: Vec<Endpoint>,
     /// Of the service as a whole: `closed`, `open`, `half-open`.
     pub breaker: String,
-    /// Why its requests are held: `operator`, `unit`.
-    pub held_by: Option<String>,
-    /// Requests that are held now.
-    pub held: usize,
     /// What is left of the budget of retries.
     pub retries_left: u64,
+    pub held: Held,
+    pub unit: Option<Unit>,
 }
 
 /// An endpoint of a service, as all data threads know it.
@@ -91,6 +89,32 @@ pub struct Endpoint {
     pub changes: u64,
     /// How often its breaker has opened.
     pub opened: u64,
+}
+
+/// Requests that wait for their application.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Held {
+    pub now: u64,
+    /// Of content that is kept for them.
+    pub bytes: u64,
+    pub oldest_ms: u64,
+    /// Why.
+    pub reasons: Vec<String>,
+    /// Since the gateway began.
+    pub total: u64,
+    pub released: u64,
+    /// Waited too long, or were too many.
+    pub shed: u64,
+}
+
+/// The systemd unit of a service.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Unit {
+    pub name: String,
+    /// `running`, `starting`, `stopping`, `stopped`, `unknown`.
+    pub state: String,
 }
 
 /// A certificate that is shown to clients.

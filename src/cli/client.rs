@@ -20,7 +20,7 @@ use super::{DIRECTORY, Fatal, code};
 const SOCKET: &str = "/run/hitless/admin.sock";
 
 /// Which hitless to ask.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct Where {
     /// The admin socket [default: admin.socket of the configuration]
     #[arg(long, value_name = "PATH")]
@@ -76,7 +76,28 @@ pub fn ask(
     verb: &'static str,
     limit: Duration,
 ) -> Result<Answer, Error> {
-    let keeper = Keeper::of_the_unit(verb, limit)?;
+    exchange(Keeper::of_the_unit(verb, limit)?, place, directory, request, verb)
+}
+
+/// The same, where `$MAINPID` is of another unit.
+pub fn ask_of_another_unit(
+    place: &Where,
+    directory: &Path,
+    request: &str,
+    verb: &'static str,
+    limit: Duration,
+) -> Result<Answer, Error> {
+    let keeper = Keeper { watched: None, verb, limit, began: Instant::now() };
+    exchange(keeper, place, directory, request, verb)
+}
+
+fn exchange(
+    keeper: Keeper,
+    place: &Where,
+    directory: &Path,
+    request: &str,
+    verb: &'static str,
+) -> Result<Answer, Error> {
     let mut stream = match &place.socket {
         Some(path) => UnixStream::connect(path).map_err(|error| unreachable(path, &error))?,
         None => connect(directory)?,

@@ -219,6 +219,12 @@ Cut at the deadline of a drain before a byte was sent.
 .B 503 many\-tunnels
 There are as many tunnels as \fBlimits.tunnels\fR allows.
 .TP
+.B 503 held\-too\-long
+The application was away for longer than \fBhold.age\fR.
+.TP
+.B 503 hold\-full
+The application is away, and as many requests wait for it as \fBhold.count\fR and \fBhold.bytes\fR allow.
+.TP
 .BR "505 unsupported\-version" " (closes)"
 A major version of HTTP that is not spoken here.
 .TP

@@ -7,14 +7,18 @@
 //! Must not know: how anything is done.
 
 mod breaker;
+mod attach;
 mod check;
 mod client;
 mod completions;
 mod doctor;
+mod gate;
 mod generate;
 mod ledger;
+mod polkit;
 mod prove;
 mod reload;
+mod restart;
 mod rights;
 mod run;
 mod status;
@@ -90,6 +94,23 @@ enum Verb {
     Ledger(ledger::Options),
     /// Set the breaker of a service, or of one of its endpoints, by hand
     Breaker(breaker::Options),
+    /// Let the requests of a service wait, until they are released
+    Hold(gate::Options),
+    /// Let the requests of a service go on, also after a drain
+    Release(gate::Options),
+    /// Send no more requests to a service, or to one endpoint, and wait until none is in flight
+    Drain(gate::Drain),
+    /// Say that what was drained has started again
+    #[command(hide = true)]
+    Started(gate::Drain),
+    /// Restart the unit of a service: requests wait meanwhile
+    Restart(restart::Options),
+    /// Have systemd drain an application through hitless before it stops it
+    Attach(attach::Attach),
+    /// Undo attach
+    Detach(attach::Detach),
+    /// Print the polkit rule that idle-stop needs
+    Polkit,
     /// Check a configuration without touching what is running
     Check(check::Options),
     /// Change what is running, under load, and say what clients noticed
@@ -130,6 +151,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Fatal> {
         Verb::Status(options) => status::status(&options, &directory),
         Verb::Ledger(options) => ledger::ledger(&options, &directory),
         Verb::Breaker(options) => breaker::breaker(&options, &directory),
+        Verb::Hold(options) => gate::hold(&options, &directory),
+        Verb::Release(options) => gate::release(&options, &directory),
+        Verb::Drain(options) => gate::drain(&options, &directory),
+        Verb::Started(options) => gate::started(&options, &directory),
+        Verb::Restart(options) => restart::restart(&options, &directory),
+        Verb::Attach(options) => attach::attach(&options, arguments.config.as_deref()),
+        Verb::Detach(options) => attach::detach(&options),
+        Verb::Polkit => polkit::polkit(&directory),
         Verb::Check(options) => check::check(&options, &directory),
         Verb::Prove(options) => prove::prove(&options, &directory),
         Verb::Doctor(options) => doctor::doctor(&options, &directory),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::client::{self, Where};
 use super::{Fatal, code, print};
-use crate::admin::{Certificate, Endpoint, Service, Status};
+use crate::admin::{Certificate, Endpoint, Held, Service, Status};
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -102,6 +102,7 @@ fn services(text: &mut String, status: &Status) -> std::fmt::Result {
             service.name, service.protocol
         )?;
         states(text, service)?;
+        waiting(text, service)?;
     }
     Ok(())
 }
@@ -130,8 +131,20 @@ fn states(text: &mut String, service: &Service) -> std::fmt::Result {
     if !matches!(service.breaker.as_str(), "" | "closed") {
         writeln!(text, "      the breaker of the service is {}; see hitless breaker", service.breaker)?;
     }
-    if let Some(reason) = &service.held_by {
-        writeln!(text, "      held by {reason}, {} requests wait", service.held)?;
+    Ok(())
+}
+
+/// Who waits for it, and why.
+fn waiting(text: &mut String, service: &Service) -> std::fmt::Result {
+    if let Some(unit) = &service.unit {
+        writeln!(text, "      unit {} is {}", unit.name, unit.state)?;
+    }
+    let Held { now, oldest_ms, reasons, .. } = &service.held;
+    if *now > 0 || !reasons.is_empty() {
+        let why = if reasons.is_empty() { "being let go".into() } else { reasons.join(", ") };
+        let oldest = Duration::from_millis(*oldest_ms);
+        let oldest = if *now > 0 { format!(", the oldest for {oldest:?}") } else { String::new() };
+        writeln!(text, "      held: {now} requests wait{oldest}: {why}")?;
     }
     Ok(())
 }
@@ -277,8 +290,7 @@ mod tests {
             name: "shop".into(),
             states,
             breaker: "half-open".into(),
-            held_by: Some("unit".into()),
-            held: 4,
+            held: Held { now: 4, oldest_ms: 1500, reasons: vec!["unit".into()], ..Held::default() },
             ..Service::default()
         };
         let text = describe(&status(vec![service]));
@@ -286,7 +298,7 @@ mod tests {
                     10.0.0.1:7  healthy, breaker open by hand, weight 1, 2 in flight\n      \
                     and 998 more, healthy; --json has all\n      \
                     the breaker of the service is half-open; see hitless breaker\n      \
-                    held by unit, 4 requests wait\n";
+                    held: 4 requests wait, the oldest for 1.5s: unit\n";
         assert!(text.contains(told), "{text}");
     }
 

@@ -65,6 +65,8 @@ pub enum Kind {
     Sink,
     Host,
     ListenerName,
+    /// A service unit of systemd.
+    Unit,
     Method,
     Pattern,
     Prefix,
@@ -139,6 +141,7 @@ impl Kind {
                 "a name such as \"example.com\", \"*.example.com\" for all names below it, or \"*\"".into()
             }
             Kind::ListenerName => "the name of a listener".into(),
+            Kind::Unit => "the name of a service unit, such as \"shop.service\" or \"shop@1.service\"".into(),
             Kind::Method => "a method in upper case, such as \"GET\"".into(),
             Kind::Pattern => "\"/exact/path\", \"/with/{parameter}\" or \"/prefix/*\"".into(),
             Kind::Prefix => "a path of whole segments such as \"/api\"".into(),
@@ -224,6 +227,7 @@ impl Kind {
             Kind::Sink => address::sink(text).map(Value::Sink),
             Kind::Host => name::host(text).map(Value::Host),
             Kind::ListenerName => Ok(Value::Text(text.to_owned())),
+            Kind::Unit => name::unit(text).map(Value::Text),
             Kind::Method => name::method(text).map(Value::Text),
             Kind::Pattern => path::pattern(text).map(Value::Text),
             Kind::Prefix => path::prefix(text).map(Value::Text),
@@ -268,6 +272,7 @@ impl Kind {
             Kind::Word(words) => json!({ "enum": words }),
             Kind::SocketFile => json!({ "type": "string", "pattern": "^/", "maxLength": 107 }),
             Kind::Sink => json!({ "type": "string", "pattern": "^(journal|journal:.+|file:/.+)$" }),
+            Kind::Unit => json!({ "type": "string", "pattern": "^[A-Za-z0-9:_.@\\\\-]+\\.service$" }),
             Kind::Method => json!({ "type": "string", "pattern": "^[^a-z\\s]+$" }),
             Kind::Pattern | Kind::Prefix => json!({ "type": "string", "pattern": "^/[^\\s?#]*$" }),
             Kind::Location => json!({ "type": "string", "pattern": "^(https?://|/)[^\\s]*$" }),

@@ -12,7 +12,7 @@ use super::keys::last;
 use super::message::{Mark, Report, closest, either, quote};
 use super::pages;
 use super::settings::{
-    Action, ContentLimits, HostPattern, PathPattern, Pool, Protocol, Route, Service, Timeout,
+    Action, ContentLimits, Hold, HostPattern, PathPattern, Pool, Protocol, Route, Service, Timeout, Unit,
 };
 use super::shape::{ROOT, Shape};
 use super::tls;
@@ -122,6 +122,8 @@ impl Build<'_, '_> {
         }
         self.complete(&routes);
         let pool = section.below("pool", None);
+        let hold = section.below("hold", None);
+        let unit = self.unit(&section);
         let service = Service {
             name: self.name.to_owned(),
             endpoints: endpoints::endpoints(&section),
@@ -139,12 +141,36 @@ impl Build<'_, '_> {
                 idle: time(&pool, "idle"),
                 max_idle: count(&pool, "max-idle").and_then(|n| n.try_into().ok()).unwrap_or_default(),
             },
+            hold: Hold {
+                count: count(&hold, "count"),
+                bytes: size(&hold, "bytes"),
+                age: limit(&hold, "age"),
+                rate: count(&hold, "rate"),
+                on_breaker: flag(&hold, "on-breaker"),
+                on_connect: flag(&hold, "on-connect"),
+            },
+            unit,
             errors: pages::of(&own.errors, self.around.places, self.around.pages),
             tls: tls::of_service(&section, self.around.places),
             https: tls::https(&section),
             routes,
         };
         (service, origins)
+    }
+
+    /// What is stopped when nobody asks has to be a unit.
+    fn unit(&mut self, section: &Section<'_>) -> Unit {
+        let unit = Unit { name: section.one("unit", text), idle_stop: limit(section, "idle-stop") };
+        if let (Some(written), Some(_), None) = (section.own("idle-stop"), unit.idle_stop, &unit.name) {
+            self.report.error(
+                written.mark,
+                format!("service.{}.idle-stop", self.name),
+                "found without 'unit'",
+                "allowed: beside the unit that is to be stopped and started",
+                "add unit = \"NAME.service\", or remove it",
+            );
+        }
+        unit
     }
 
     fn parts<'s>(&self, service: &'s Section<'s>) -> Vec<Part<'s>> {

@@ -5,6 +5,7 @@
 //! Must not know: files, TOML, or who reads it.
 
 mod endpoints;
+mod hold;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use endpoints::{Balance, Breaker, Endpoint, HashKey, Health, HealthKind, Retry, RetryOn, RetryWay, Way};
+pub use hold::{Hold, Unit};
 
 /// The whole configuration of one generation.
 #[derive(Clone, Debug, PartialEq)]
@@ -356,6 +358,8 @@ pub struct Service {
     /// Of [`Protocol::Https`] only.
     pub endpoint_tls: EndpointTls,
     pub pool: Pool,
+    pub hold: Hold,
+    pub unit: Unit,
     pub errors: Arc<ErrorPages>,
     pub tls: ServiceTls,
     pub https: Https,

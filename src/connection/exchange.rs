@@ -46,7 +46,7 @@ use crate::policy::{expect, https};
 use crate::response::{Deadline, Failure, answer, head, hygiene};
 use crate::route::{Lookup, Route, check_authority, host_of, target_of};
 use crate::telemetry::counters::Ending;
-use crate::upstream::{Answer, Content, End, Lease, Terms, Upgraded};
+use crate::upstream::{Answer, Content, End, Lease, Stay, Terms, Undone, Upgraded};
 
 /// RFC 9110, section 15.4.9.
 const PERMANENT: u16 = 308;
@@ -132,17 +132,9 @@ async fn answer(flight: &Rc<Flight>, mut request: Request<Arriving>) -> Result<O
     if let Some(location) = securely(flight, authority, &route, &request)? {
         return Ok(Outcome::Own(answer::redirect(PERMANENT, location)));
     }
-    match &route.settings.action {
-        Action::Redirect { status, .. } => {
-            // A port of this listener says nothing about where the redirect leads.
-            let host = host_of(authority).unwrap_or(authority);
-            let location = route.location(flight.seat().scheme(), host, &path_of(flight.uri()));
-            Ok(Outcome::Own(answer::redirect(*status, location)))
-        }
-        Action::Answer { status, content_type, body } => {
-            Ok(Outcome::Own(answer::fixed(*status, content_type, body)))
-        }
-        Action::Forward => {
+    match configured(flight, authority, &route) {
+        Some(outcome) => Ok(outcome),
+        None => {
             flight.generation().blueprint.via.check(request.headers())?;
             let content = !request.body().is_end_stream();
             match hops::count(flight.method(), request.headers_mut(), content)? {
@@ -150,6 +142,22 @@ async fn answer(flight: &Rc<Flight>, mut request: Request<Arriving>) -> Result<O
                 Hop::On => in_time(flight, forward(flight, identity, authority, &route, request)).await,
             }
         }
+    }
+}
+
+/// The answer of a route that asks nobody.
+fn configured(flight: &Flight, authority: &str, route: &Route) -> Option<Outcome> {
+    match &route.settings.action {
+        Action::Redirect { status, .. } => {
+            // A port of this listener says nothing about where the redirect leads.
+            let host = host_of(authority).unwrap_or(authority);
+            let location = route.location(flight.seat().scheme(), host, &path_of(flight.uri()));
+            Some(Outcome::Own(answer::redirect(*status, location)))
+        }
+        Action::Answer { status, content_type, body } => {
+            Some(Outcome::Own(answer::fixed(*status, content_type, body)))
+        }
+        Action::Forward => None,
     }
 }
 
@@ -194,22 +202,31 @@ fn securely(
 }
 
 fn find(flight: &Flight, authority: &str, request: &Request<Arriving>) -> Result<Arc<Route>, Failure> {
-    let host = if authority.is_empty() { Some("") } else { host_of(authority) };
     // With a `:protocol` it is what a GET with an upgrade is on HTTP/1.1 (RFC 8441, section 5).
     let method = if extended(request.extensions()).is_some() { &Method::GET } else { request.method() };
-    let lookup = Lookup {
-        listener: flight.seat().listener(),
-        host: host.ok_or(Failure::BadRequest("the authority is not a host"))?,
-        method,
-        path: if method == Method::CONNECT { "" } else { request.uri().path() },
-        fields: request.headers(),
-    };
-    let route = flight.generation().blueprint.routes.find(&lookup)?;
+    let route = look_up(flight, authority, method, request.headers())?;
     // HTTP/1.0 has no CONNECT.
     if method == Method::CONNECT && request.version() < Version::HTTP_11 {
         return Err(Failure::ConnectRefused);
     }
-    Ok(Arc::clone(route))
+    Ok(route)
+}
+
+fn look_up(
+    flight: &Flight,
+    authority: &str,
+    method: &Method,
+    fields: &HeaderMap,
+) -> Result<Arc<Route>, Failure> {
+    let host = if authority.is_empty() { Some("") } else { host_of(authority) };
+    let lookup = Lookup {
+        listener: flight.seat().listener(),
+        host: host.ok_or(Failure::BadRequest("the authority is not a host"))?,
+        method,
+        path: if method == Method::CONNECT { "" } else { flight.uri().path() },
+        fields,
+    };
+    flight.generation().blueprint.routes.find(&lookup).map(Arc::clone)
 }
 
 /// The `:protocol` of an extended CONNECT.
@@ -258,10 +275,26 @@ async fn forward(
         (content(flight, route, incoming)?, None)
     };
     flight.receives(content.state());
-    let upstream = &flight.generation().upstreams[route.service];
-    let request = Request::from_parts(parts, content);
-    let terms = Terms { timeout: &route.settings.timeout, retry: &route.settings.retry };
-    let mut answer = Box::new(upstream.send(request, terms, flight).await?);
+    let mut request = Request::from_parts(parts, content);
+    let mut stay = Stay::default();
+    let mut again: Option<Arc<Route>> = None;
+    let mut answer = loop {
+        let route = again.as_deref().unwrap_or(route);
+        let upstream = &flight.generation().upstreams[route.service];
+        let terms = Terms { timeout: &route.settings.timeout, retry: &route.settings.retry };
+        match upstream.forward(request, terms, flight, &mut stay).await {
+            Ok(answer) => break Box::new(answer),
+            Err(Undone::Failed(failure)) => return Err(failure),
+            Err(Undone::Reroute(held)) => {
+                request = held;
+                let route = reroute(flight, authority, &mut request)?;
+                if let Some(outcome) = configured(flight, authority, &route) {
+                    return Ok(outcome);
+                }
+                again = Some(route);
+            }
+        }
+    };
     if hygiene::is_coded(answer.response.headers()) {
         return Err(Failure::BadAnswer("it has a transfer coding that was not asked for".to_owned()));
     }
@@ -282,6 +315,25 @@ async fn forward(
     } else {
         Ok(Outcome::Endpoint(answer))
     }
+}
+
+/// By the configuration that serves now. The fields stay as they were made ready, but for what says who the client is.
+fn reroute(flight: &Flight, authority: &str, request: &mut Request<Content>) -> Result<Arc<Route>, Failure> {
+    flight.look_again();
+    let route = look_up(flight, authority, request.method(), request.headers())?;
+    flight.routed(&route);
+    agree(flight, authority)?;
+    let service = &flight.generation().blueprint.settings.services[route.service];
+    if service.tls.clients == Clients::Required && flight.seat().identity().is_none() {
+        return Err(Failure::WrongName);
+    }
+    if let Some(name) = &service.tls.client_field {
+        fields::set_proof(request.headers_mut(), name, flight.seat().identity());
+    }
+    if request.method() != Method::CONNECT {
+        *request.uri_mut() = Uri::from(route.target(&path_of(flight.uri())));
+    }
+    Ok(route)
 }
 
 /// Before an endpoint is asked for a tunnel.
@@ -433,6 +485,7 @@ fn branch(guard: Guard, answer: Answer, endpoint: Upgraded, stream: Arriving) ->
 
 fn tunnel(guard: Guard, endpoint: Upgraded, websocket: bool, lease: Lease) -> Tunnel {
     let idle = guard.flight().route().and_then(|route| route.settings.timeout.tunnel_idle);
+    lease.becomes_tunnel();
     Tunnel { endpoint, websocket, idle, lease, guard }
 }
 

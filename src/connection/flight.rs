@@ -56,13 +56,12 @@ pub(super) struct Flight {
     key: Cell<usize>,
     ticket: RefCell<Option<Ticket>>,
     began: Instant,
-    generation: Rc<Generation>,
+    view: View,
     method: Method,
     uri: Uri,
     version: Version,
     host: Option<HeaderValue>,
     identity: OnceCell<Identity>,
-    route: OnceCell<Arc<Route>>,
     endpoint: RefCell<Option<Rc<str>>>,
     /// How often an endpoint was asked.
     attempts: Cell<u32>,
@@ -86,6 +85,28 @@ pub(super) struct Flight {
     stop: Cell<Option<Stop>>,
     stopped_in_answer: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+}
+
+/// The generation by which a request is served, and its route there. One that was held while the configuration changed has
+/// another one behind it; what was borrowed from the first one stays.
+struct View {
+    generation: Rc<Generation>,
+    route: OnceCell<Arc<Route>>,
+    next: OnceCell<Box<View>>,
+}
+
+impl View {
+    fn of(generation: Rc<Generation>) -> View {
+        View { generation, route: OnceCell::new(), next: OnceCell::new() }
+    }
+
+    fn last(&self) -> &View {
+        let mut view = self;
+        while let Some(next) = view.next.get() {
+            view = next;
+        }
+        view
+    }
 }
 
 impl Flight {
@@ -126,13 +147,12 @@ impl Flight {
             key: Cell::new(0),
             ticket: RefCell::new(Some(local.unrouted.admit())),
             began: now,
-            generation: local.generation(),
+            view: View::of(local.generation()),
             method,
             uri,
             version,
             host,
             identity: OnceCell::new(),
-            route: OnceCell::new(),
             endpoint: RefCell::new(None),
             attempts: Cell::new(0),
             interim: RefCell::new(Vec::new()),
@@ -171,7 +191,12 @@ impl Flight {
     }
 
     pub(super) fn generation(&self) -> &Rc<Generation> {
-        &self.generation
+        &self.view.last().generation
+    }
+
+    /// It was held while the configuration changed, and is looked at by what serves now.
+    pub(super) fn look_again(&self) {
+        let _ = self.view.last().next.set(Box::new(View::of(self.local().generation())));
     }
 
     pub(super) fn version(&self) -> Version {
@@ -209,7 +234,7 @@ impl Flight {
     }
 
     pub(super) fn routed(&self, route: &Arc<Route>) {
-        if self.route.set(Arc::clone(route)).is_ok()
+        if self.view.last().route.set(Arc::clone(route)).is_ok()
             && let Some(ticket) = &mut *self.ticket.borrow_mut()
         {
             ticket.turn_to(self.pen());
@@ -217,12 +242,12 @@ impl Flight {
     }
 
     pub(super) fn route(&self) -> Option<&Arc<Route>> {
-        self.route.get()
+        self.view.last().route.get()
     }
 
     /// Where what becomes of it is counted.
     pub(super) fn pen(&self) -> &Pen {
-        let service = self.route().and_then(|route| self.generation.pens.get(route.service));
+        let service = self.route().and_then(|route| self.generation().pens.get(route.service));
         service.unwrap_or(&self.local().unrouted)
     }
 
@@ -422,7 +447,7 @@ impl Flight {
     }
 
     fn service_settings(&self) -> Option<&Service> {
-        let service = self.generation.blueprint.settings.services.get(self.route()?.service)?;
+        let service = self.generation().blueprint.settings.services.get(self.route()?.service)?;
         Some(service)
     }
 
@@ -430,7 +455,7 @@ impl Flight {
     pub(super) fn error_pages(&self) -> &ErrorPages {
         match self.service_settings() {
             Some(service) => &service.errors,
-            None => &self.generation.blueprint.settings.errors,
+            None => &self.generation().blueprint.settings.errors,
         }
     }
 
@@ -457,7 +482,7 @@ impl Flight {
 
     /// Writes the access log.
     fn tell(&self, failure: Option<&Failure>) {
-        let access = &self.generation.blueprint.access;
+        let access = &self.generation().blueprint.access;
         let verdict = failure.map(Failure::verdict);
         if !access.wants(verdict.is_some_and(|verdict| verdict.fault != Fault::Client)) {
             return;

@@ -160,6 +160,8 @@ mod tests {
             protocol: Protocol::Http1,
             endpoint_tls: Default::default(),
             pool: Pool { idle, max_idle: 1 },
+            hold: Default::default(),
+            unit: Default::default(),
             errors: Arc::new(ErrorPages::default()),
             tls: Default::default(),
             https: Default::default(),

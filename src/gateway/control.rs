@@ -21,13 +21,17 @@ use super::certificates::{Certificates, Seen};
 use super::changes::Changes;
 use super::drain::Drain;
 use super::handover::Handovers;
+use super::marks::Marks;
 use super::office::Office;
 use super::reload::{Loaded, Reloads};
-use crate::admin::{Doors, Verdict};
+use super::units::Units;
+use crate::admin::{Doors, Gated, Verdict, Wish};
 use crate::handover::control::{self, Moved, Start, ToGateway, ToKeeper};
 use crate::handover::mailbox::Mailbox;
 use crate::lifecycle::{Blocker, Effect, Event, Phase};
 use crate::listener::threads::Threads;
+use crate::systemd::order;
+use crate::systemd::watch::News;
 use crate::telemetry::event;
 use crate::upstream::tending;
 
@@ -47,6 +51,15 @@ pub enum Input {
     /// With the connection on which the keeper answers.
     UpgradeAsked(OwnedFd),
     FilesChanged,
+    UnitNews(News),
+    /// Requests to this service begin to wait.
+    SomebodyWaits(String),
+    /// An order about this unit was given, or not.
+    Ordered(String, Result<(), order::Undone>),
+    /// What is held by hand has changed.
+    MarksTouched,
+    /// With whoever waits for the answer.
+    GateAsked(Wish, oneshot::Sender<Gated>),
     /// Files of certificates, or it is time to look at them.
     CertificatesTouched,
     CertificatesSeen(Option<Seen>),
@@ -74,6 +87,8 @@ pub enum Due {
     Beat,
     /// To count the days that certificates have left.
     Certificates,
+    /// To see which units nobody uses.
+    Idle,
 }
 
 pub struct Control {
@@ -94,6 +109,8 @@ pub struct Control {
     pub(super) certificates: Certificates,
     /// What looks after the endpoints of this generation.
     tending: JoinSet<()>,
+    pub(super) units: Units,
+    pub(super) marks: Marks,
     beat: u64,
     /// It ends because a data thread has died, and is to be replaced.
     pub(super) broken: bool,
@@ -115,6 +132,7 @@ impl Control {
         doors: Rc<RefCell<Option<Doors>>>,
         outbox: Outbox,
         reloads: Reloads,
+        marks: Marks,
         queue: mpsc::UnboundedSender<Input>,
     ) -> Control {
         Control {
@@ -132,6 +150,8 @@ impl Control {
             changes: None,
             certificates: Certificates::default(),
             tending: JoinSet::new(),
+            units: Units::default(),
+            marks,
             beat: 0,
             broken: false,
             alone: Alone::default(),
@@ -170,6 +190,8 @@ impl Control {
         self.watch_certificates();
         self.tend_endpoints();
         self.count_days();
+        self.marks_touched();
+        self.watch_units();
         let one_died = self.threads.one_died();
         self.then(async move {
             one_died.await;
@@ -198,6 +220,11 @@ impl Control {
             Input::ReloadAsked(waiting) => self.reload_asked(waiting),
             Input::UpgradeAsked(asker) => self.outbox.send_with(ToKeeper::UpgradeAsked, vec![asker]),
             Input::FilesChanged => self.files_changed(),
+            Input::UnitNews(news) => self.unit_news(news),
+            Input::SomebodyWaits(service) => self.somebody_waits(&service),
+            Input::Ordered(unit, result) => self.ordered(&unit, result),
+            Input::MarksTouched => self.marks_touched(),
+            Input::GateAsked(wish, answer) => self.gate_asked(&wish, answer),
             Input::CertificatesTouched => self.certificates_touched(),
             Input::CertificatesSeen(seen) => self.certificates_seen(seen),
             Input::Loaded(loaded) => self.loaded(*loaded),
@@ -231,6 +258,7 @@ impl Control {
             Due::Deadline(_) | Due::Progress(_) => {}
             Due::Beat => self.beat(),
             Due::Certificates => self.count_days(),
+            Due::Idle => self.stop_the_idle(),
         }
     }
 

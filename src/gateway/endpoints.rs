@@ -29,14 +29,6 @@ pub fn shown(lineup: &Lineup) -> Vec<admin::Endpoint> {
     lineup.rows().iter().map(shown).collect()
 }
 
-/// Why requests of the service are held, if they are.
-pub fn held_by(board: &Board) -> Option<String> {
-    match board.gate() {
-        Gate::Open => None,
-        Gate::Held(reason) => Some(reason.word().into()),
-    }
-}
-
 /// By an operator's hand; what was done, or why not.
 pub fn set_breaker(
     blueprint: &Blueprint,

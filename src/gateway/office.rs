@@ -5,6 +5,7 @@
 //! Must not know: how a reload is done, or HTTP.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
@@ -16,8 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::control::Input;
 use super::endpoints;
-use crate::admin::{self, Desk, Reload, Status, Verdict};
-use crate::config::settings::Protocol;
+use crate::admin::{self, Desk, Gated, Reload, Status, Verdict, Wish};
+use crate::config::settings::{Protocol, Service};
 use crate::connection::blueprint::Blueprint;
 use crate::handover::control::{Purpose, Start, Summary};
 use crate::lifecycle::Phase;
@@ -34,6 +35,8 @@ pub struct Office {
     pub last_reload: RefCell<Option<Reload>>,
     pub log: log::Handle,
     pub tickets: Arc<Tickets>,
+    /// In words, by the units' names.
+    pub unit_states: RefCell<HashMap<String, &'static str>>,
     /// What those before this gateway have left.
     lineage: RefCell<Lineage>,
     start: StartedWith,
@@ -74,6 +77,7 @@ impl Office {
             last_reload: RefCell::new(None),
             log,
             tickets,
+            unit_states: RefCell::default(),
             lineage: RefCell::new(Lineage::begin(
                 start.gateway,
                 start.lost,
@@ -123,6 +127,26 @@ impl Office {
         }
     }
 
+    fn describe(&self, lineup: &Lineup) -> admin::Service {
+        let service = lineup.settings();
+        let survey = lineup.board().held().survey();
+        let held = admin::Held {
+            now: survey.now as u64,
+            bytes: survey.bytes,
+            oldest_ms: survey.oldest.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            reasons: survey.reasons.into_iter().map(|reason| reason.word().to_owned()).collect(),
+            total: survey.totals.held,
+            released: survey.totals.released,
+            shed: survey.totals.shed,
+        };
+        let states = self.unit_states.borrow();
+        let unit = service.unit.name.as_ref().map(|name| admin::Unit {
+            name: name.clone(),
+            state: states.get(name).copied().unwrap_or("unknown").to_owned(),
+        });
+        admin::Service { held, unit, ..describe(lineup) }
+    }
+
     /// Data threads are started once; a reload cannot change their number.
     pub fn running_threads(&self) -> usize {
         self.start.threads
@@ -152,7 +176,7 @@ impl Desk for Office {
             threads: self.start.threads,
             configuration: self.start.directory.clone(),
             listeners: self.start.listeners.clone(),
-            services: blueprint.lineups.iter().map(|lineup| describe(lineup)).collect(),
+            services: blueprint.lineups.iter().map(|lineup| self.describe(lineup)).collect(),
             certificates: blueprint.tls.shown(SystemTime::now()).into_iter().map(certificate).collect(),
             last_reload: self.last_reload.borrow().clone(),
             residue: totals.residue(),
@@ -171,6 +195,14 @@ impl Desk for Office {
 
     fn ledger(&self) -> Ledger {
         self.lineage.borrow().ledger(self.threads.page())
+    }
+
+    fn gate(&self, wish: Wish) -> LocalBoxFuture<'static, Gated> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.queue.send(Input::GateAsked(wish, answer));
+        Box::pin(
+            async move { answered.await.unwrap_or_else(|_| Gated::refused("hitless is stopping".into())) },
+        )
     }
 
     fn reload(&self) -> LocalBoxFuture<'static, Verdict> {
@@ -240,8 +272,7 @@ fn describe(lineup: &Lineup) -> admin::Service {
         routes: service.routes.len(),
         states: endpoints::shown(lineup),
         breaker: board.fuse().state().word().into(),
-        held_by: endpoints::held_by(board),
-        held: board.held().count(),
         retries_left: board.budget().left(),
+        ..admin::Service::default()
     }
 }

@@ -188,7 +188,13 @@ impl Control {
             return;
         };
         self.office.log.set_level(blueprint.settings.log.level);
-        self.office.blueprint.replace(blueprint);
+        let before = self.office.blueprint.replace(Arc::clone(&blueprint));
+        self.marks_touched();
+        self.watch_units();
+        // Whoever is held is looked at by what serves now, also when its service is gone.
+        for lineup in before.lineups.iter().chain(&blueprint.lineups) {
+            lineup.board().held().reroute();
+        }
         let summary = self.office.summary();
         let line = summary.line(&self.start.directory);
         tracing::info!(message_id = event::RELOADED, generation, "configuration reloaded: {line}");

@@ -139,6 +139,8 @@ fn detail(failure: &Failure) -> Cow<'static, str> {
         Failure::SlowContent(_) => "The content of the request arrives too slowly.",
         Failure::SlowReader(_) => "The answer was read too slowly.",
         Failure::ManyTunnels(_) => "There are too many tunnels at the moment.",
+        Failure::HeldTooLong(_) => "The application is away, and was waited for in vain.",
+        Failure::HoldFull(_) => "The application is away, and too many requests wait for it.",
         Failure::ClientGone => "The client closed the request.",
         Failure::ClientSilent => "The rest of the request did not arrive in time.",
         Failure::NoEndpoint => "The application is not running.",

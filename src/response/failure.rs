@@ -87,6 +87,10 @@ pub enum Failure {
     SlowReader(u64),
     /// There are as many tunnels as there may be.
     ManyTunnels(u64),
+    /// The application was away, and the request waited for it as long as it may.
+    HeldTooLong(Duration),
+    /// The application is away, and no more may wait for it; the key of the limit.
+    HoldFull(&'static str),
     /// The client closed or reset before it had the whole answer.
     ClientGone,
     /// The client stopped sending its content in the middle.
@@ -173,6 +177,8 @@ impl Failure {
             // It is never told: the answer has begun.
             Failure::SlowReader(_) => last(Client, Body, 408, "slow-reader"),
             Failure::ManyTunnels(_) => row(Policy, Route, Retry::Never, 503, "many-tunnels"),
+            Failure::HeldTooLong(_) => row(Upstream, Hold, Retry::Never, 503, "held-too-long"),
+            Failure::HoldFull(_) => row(Policy, Hold, Retry::Never, 503, "hold-full"),
             Failure::ClientGone => last(Client, Body, 499, "client-gone"),
             Failure::ClientSilent => last(Client, Body, 408, "client-silent"),
             Failure::NoEndpoint => row(Upstream, Connect, Retry::Never, 503, "no-endpoint"),
@@ -196,6 +202,13 @@ impl Failure {
             Failure::Drained => row(Hitless, Await, Retry::Never, 503, "drained"),
             Failure::Panicked => row(Hitless, Headers, Retry::Never, 500, "panicked"),
         }
+    }
+}
+
+impl Failure {
+    /// Whether the application was away, and has seen nothing of the request.
+    pub fn is_of_one_away(&self) -> bool {
+        matches!(self, Failure::Unreachable(_) | Failure::Unsent(_))
     }
 }
 
@@ -265,6 +278,12 @@ impl fmt::Display for Failure {
             Failure::ManyTunnels(limit) => {
                 write!(f, "there are as many tunnels as limits.tunnels allows, {limit}")
             }
+            Failure::HeldTooLong(limit) => {
+                write!(f, "the application was away for longer than hold.age, {limit:?}")
+            }
+            Failure::HoldFull(limit) => {
+                write!(f, "the application is away, and as many requests wait for it as {limit} allows")
+            }
             Failure::ClientGone => f.write_str("the client went away"),
             Failure::ClientSilent => f.write_str("the client stopped sending its content"),
             Failure::NoEndpoint => f.write_str("the service has no endpoint"),
@@ -327,6 +346,8 @@ pub(crate) fn every_failure() -> Vec<Failure> {
         SlowContent(7),
         SlowReader(7),
         ManyTunnels(7),
+        HeldTooLong(Duration::from_secs(3)),
+        HoldFull("hold.count"),
         ClientGone,
         ClientSilent,
         NoEndpoint,
@@ -354,7 +375,7 @@ pub(crate) fn every_failure() -> Vec<Failure> {
             BadRequest(_) | NoRoute | Misdirected | ConnectRefused | ClientGone | ClientSilent => {}
             UnsupportedVersion | UnknownCoding | UnknownExpectation | Loop | ManyTunnels(_) => {}
             LongRequestLine(_) | LongFields(_) | ManyFields(_) | LongContent(_) => {}
-            SlowHead(_) | SlowContent(_) | SlowReader(_) => {}
+            SlowHead(_) | SlowContent(_) | SlowReader(_) | HeldTooLong(_) | HoldFull(_) => {}
             Untrusted(_) | Handshake(_) | WrongName | PlainHttp => {}
             NobodyUp | BreakerOpen => {}
             NoEndpoint | Unreachable(_) | Unsent(_) | NoAnswer(_) | BadAnswer(_) | Truncated(_) => {}

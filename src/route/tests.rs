@@ -72,6 +72,8 @@ fn settings(routes: Vec<settings::Route>) -> Settings {
         protocol: Protocol::Http1,
         endpoint_tls: Default::default(),
         pool: Pool { idle: Duration::from_secs(60), max_idle: 64 },
+        hold: Default::default(),
+        unit: Default::default(),
         errors: Default::default(),
         tls: Default::default(),
         https: Default::default(),

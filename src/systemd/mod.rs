@@ -6,6 +6,8 @@
 pub mod activation;
 pub mod machine;
 pub mod notify;
+pub mod order;
 pub mod store;
 pub mod unit;
+pub mod watch;
 pub mod watchdog;

@@ -5,14 +5,16 @@
 //! Must not know: what the answers are used for.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::watch::State;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant};
 
 /// `self` is resolved by systemd to the unit of the caller.
 const OWN_UNIT: &str = "/org/freedesktop/systemd1/unit/self";
-const MANAGER: &str = "/org/freedesktop/systemd1";
-const SYSTEMD: &str = "org.freedesktop.systemd1";
+pub(super) const MANAGER: &str = "/org/freedesktop/systemd1";
+pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the unit is being started or stopped.
@@ -169,6 +171,43 @@ async fn properties(bus: &Connection, unit: &str, interface: &str) -> Result<Pro
     reply.body().deserialize().map(Properties).map_err(|error| Unseen::Bus(error.to_string()))
 }
 
+/// What it does, and is about to do.
+pub(super) async fn state(bus: &Connection, name: &str) -> zbus::Result<State> {
+    let unit = match properties(bus, name, "Unit").await {
+        Ok(unit) => unit,
+        Err(Unseen::Bus(told)) => return Err(zbus::Error::Failure(told)),
+        Err(_) => return Ok(State::Missing),
+    };
+    let queued = unit.value::<(u32, OwnedObjectPath)>("Job").is_some_and(|(id, _)| id != 0);
+    let job = if queued { job_of(bus, &unit_path(name)).await } else { None };
+    Ok(State::of(&unit.text("LoadState"), &unit.text("ActiveState"), job))
+}
+
+/// What its unit says about a stop: its type, and the commands of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stops {
+    pub loaded: bool,
+    pub kind: String,
+    pub timeout: Option<Duration>,
+    /// Its file and its drop-ins, in their order.
+    pub files: Vec<PathBuf>,
+}
+
+/// Of a unit by its name.
+pub async fn stops(name: &str) -> Result<Stops, Unseen> {
+    let answer = async {
+        let bus = Connection::system().await.map_err(|error| Unseen::Bus(error.to_string()))?;
+        let unit = properties(&bus, name, "Unit").await?;
+        let service = properties(&bus, name, "Service").await?;
+        let loaded = unit.text("LoadState") == "loaded";
+        let file = std::iter::once(unit.text("FragmentPath")).filter(|path| !path.is_empty());
+        let files = file.chain(unit.list("DropInPaths")).map(PathBuf::from).collect();
+        Ok(Stops { loaded, kind: service.text("Type"), timeout: service.time("TimeoutStopUSec"), files })
+    };
+    let late = |_| Unseen::Bus(format!("no answer within {PATIENCE:?}"));
+    tokio::time::timeout(PATIENCE, answer).await.map_err(late)?
+}
+
 /// The unit's `TimeoutStopSec=`; `None` when unknown or infinite.
 pub async fn timeout_stop() -> Option<Duration> {
     let answer = ask(async |bus| property::<u64>(bus, OWN_UNIT, "Service", "TimeoutStopUSec").await).await?;
@@ -245,7 +284,7 @@ async fn is_active(bus: &Connection, name: &str) -> Option<bool> {
 
 /// Where a loaded unit is on the bus: every byte that is not a letter or a digit as `_xx`, also a
 /// digit at the start.
-fn unit_path(name: &str) -> String {
+pub(super) fn unit_path(name: &str) -> String {
     let mut path = format!("{MANAGER}/unit/");
     for (index, byte) in name.bytes().enumerate() {
         if byte.is_ascii_alphabetic() || (index > 0 && byte.is_ascii_digit()) {

@@ -43,7 +43,7 @@ pub enum Ending {
 
 /// The codes of the table of failures (`response::failure`) that have a counter of their own;
 /// any other code is counted as [`OTHER`].
-pub const CODES: [&str; 39] = [
+pub const CODES: [&str; 41] = [
     "bad-request",
     "no-route",
     "misdirected",
@@ -62,6 +62,8 @@ pub const CODES: [&str; 39] = [
     "slow-content",
     "slow-reader",
     "many-tunnels",
+    "held-too-long",
+    "hold-full",
     "client-gone",
     "client-silent",
     "no-endpoint",

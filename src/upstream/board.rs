@@ -12,20 +12,22 @@
 //! one line in the log.
 //! Must not know: connections, threads, how an endpoint is asked, where held requests wait.
 
+use std::pin::pin;
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{Acquire, Relaxed, Release, SeqCst},
 };
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::breaker::{self, Change, Hand, Pass, Rules};
 use super::budget::Budget;
 use super::fuse::Fuse;
 use super::health;
+use super::held::{Held, Reason};
 use crate::config::settings::{self, Address};
 use crate::telemetry::event;
 
@@ -38,23 +40,12 @@ pub struct Board {
     /// Counts the changes of who can take a request.
     version: AtomicU64,
     changes: watch::Sender<()>,
-    /// A bit for each [`Reason`].
-    gate: AtomicU8,
     /// Of the service as a whole; asked only where the configuration wants it.
     fuse: Fuse,
     budget: Budget,
-    held: Held,
+    held: Arc<Held>,
     /// All that there are, to be found again.
     rows: Mutex<Vec<Weak<Row>>>,
-}
-
-/// Why a service's requests are held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// An operator wants it.
-    Operator = 1,
-    /// Its unit is stopping or starting.
-    Unit = 2,
 }
 
 /// Whether requests of a service may go to its endpoints.
@@ -62,13 +53,6 @@ pub enum Reason {
 pub enum Gate {
     Open,
     Held(Reason),
-}
-
-/// Requests that are held, of all threads.
-#[derive(Debug, Default)]
-pub struct Held {
-    count: AtomicUsize,
-    bytes: AtomicU64,
 }
 
 /// Wakes when something has changed that held requests may wait for.
@@ -85,6 +69,10 @@ pub struct Row {
     health: AtomicU8,
     drained: AtomicBool,
     in_flight: AtomicUsize,
+    /// Of those, what goes on in another protocol.
+    tunnels: AtomicUsize,
+    /// No request is in flight any more.
+    emptied: Notify,
     /// When it became able to take requests, in milliseconds; 0: it was from the beginning.
     since: AtomicU64,
     /// Changes of its health.
@@ -108,10 +96,9 @@ impl Board {
             name: service.name.as_str().into(),
             version: AtomicU64::new(0),
             changes: watch::Sender::new(()),
-            gate: AtomicU8::new(0),
             fuse: Fuse::new(Rules::from(&service.breaker), Instant::now()),
             budget: Budget::new(retry.budget, retry.floor),
-            held: Held::default(),
+            held: Arc::default(),
             rows: Mutex::default(),
         })
     }
@@ -135,42 +122,25 @@ impl Board {
     pub fn changed(&self) {
         self.version.fetch_add(1, Release);
         self.changes.send_replace(());
+        self.held.stir();
     }
 
     pub fn gate(&self) -> Gate {
-        match self.gate.load(Acquire) {
-            0 => Gate::Open,
-            bits if bits & Reason::Operator as u8 != 0 => Gate::Held(Reason::Operator),
-            _ => Gate::Held(Reason::Unit),
+        self.held.reason().map_or(Gate::Open, Gate::Held)
+    }
+
+    /// The application is a new one: what its breakers have learnt is forgotten.
+    pub fn renewed(&self) {
+        for row in self.rows().iter().filter_map(Weak::upgrade) {
+            row.fuse.forget();
+            row.began_now();
         }
+        self.fuse.forget();
+        self.changed();
     }
 
-    /// Whether it is held for exactly this reason.
-    pub fn is_held_by(&self, reason: Reason) -> bool {
-        self.gate.load(Acquire) & reason as u8 != 0
-    }
-
-    /// Closes the gate for this reason; false when it was.
-    pub fn hold(&self, reason: Reason) -> bool {
-        let before = self.gate.fetch_or(reason as u8, Release);
-        let is_new = before & reason as u8 == 0;
-        if is_new {
-            self.changed();
-        }
-        is_new
-    }
-
-    /// The reason is gone; the gate opens with the last one. False when it was none.
-    pub fn release(&self, reason: Reason) -> bool {
-        let before = self.gate.fetch_and(!(reason as u8), Release);
-        let was = before & reason as u8 != 0;
-        if was {
-            self.changed();
-        }
-        was
-    }
-
-    pub fn held(&self) -> &Held {
+    /// Its gate, and who waits there.
+    pub fn held(&self) -> &Arc<Held> {
         &self.held
     }
 
@@ -335,6 +305,8 @@ impl Row {
             health: AtomicU8::new(state as u8),
             drained: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
+            tunnels: AtomicUsize::new(0),
+            emptied: Notify::new(),
             since: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             fuse: Fuse::new(rules, Instant::now()),
@@ -384,12 +356,47 @@ impl Row {
         self.mark
     }
 
+    /// Without tunnels.
+    pub fn requests(&self) -> usize {
+        self.in_flight.load(SeqCst).saturating_sub(self.tunnels.load(SeqCst))
+    }
+
+    /// Waits until no request is in flight; tunnels may be.
+    pub async fn emptied(&self) {
+        loop {
+            let mut next = pin!(self.emptied.notified());
+            next.as_mut().enable();
+            if self.requests() == 0 {
+                return;
+            }
+            next.await;
+        }
+    }
+
+    /// Ordered before a look at the gate: whoever closes that and finds nobody in flight is right.
     pub(super) fn enter(&self) {
-        self.in_flight.fetch_add(1, Relaxed);
+        self.in_flight.fetch_add(1, SeqCst);
     }
 
     pub(super) fn leave(&self) {
-        self.in_flight.fetch_sub(1, Relaxed);
+        self.in_flight.fetch_sub(1, SeqCst);
+        self.tell_emptied();
+    }
+
+    pub(super) fn tunnel_began(&self) {
+        self.tunnels.fetch_add(1, SeqCst);
+        self.tell_emptied();
+    }
+
+    /// Before it leaves.
+    pub(super) fn tunnel_ended(&self) {
+        self.tunnels.fetch_sub(1, SeqCst);
+    }
+
+    fn tell_emptied(&self) {
+        if self.requests() == 0 {
+            self.emptied.notify_waiters();
+        }
     }
 
     /// How long it has been able to take requests, if that was not from the beginning.
@@ -415,6 +422,7 @@ impl Lineup {
             let retry = settings.routes.first().map(|route| &route.retry);
             retry.into_iter().for_each(|retry| board.budget.rule(retry.budget, retry.floor));
         }
+        board.held.configure(settings.hold);
         let known = before.map(Lineup::rows);
         let mut rows = Vec::with_capacity(settings.endpoints.len());
         for endpoint in &settings.endpoints {
@@ -501,51 +509,12 @@ impl Lineup {
     }
 }
 
-impl Held {
-    /// Counts a request with so many bytes, if that leaves it within these bounds.
-    pub fn enter(&self, bytes: u64, most: usize, most_bytes: u64) -> bool {
-        let fits = |count: usize| (count < most).then_some(count + 1);
-        if self.count.fetch_update(Relaxed, Relaxed, fits).is_err() {
-            return false;
-        }
-        let fits = |sum: u64| sum.checked_add(bytes).filter(|sum| *sum <= most_bytes);
-        if self.bytes.fetch_update(Relaxed, Relaxed, fits).is_err() {
-            self.count.fetch_sub(1, Relaxed);
-            return false;
-        }
-        true
-    }
-
-    pub fn leave(&self, bytes: u64) {
-        self.count.fetch_sub(1, Relaxed);
-        self.bytes.fetch_sub(bytes, Relaxed);
-    }
-
-    pub fn count(&self) -> usize {
-        self.count.load(Relaxed)
-    }
-
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Relaxed)
-    }
-}
-
 impl Watch {
     /// Waits until something has changed since the last time.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             // The board is gone, and with it everything that could change.
             std::future::pending().await
-        }
-    }
-}
-
-impl Reason {
-    /// The word for it in status and log.
-    pub fn word(self) -> &'static str {
-        match self {
-            Reason::Operator => "operator",
-            Reason::Unit => "unit",
         }
     }
 }

@@ -309,6 +309,11 @@ impl ContentState {
         self.length == Some(0) || self.keeping.get()
     }
 
+    /// Bytes that are kept for sending it again.
+    pub(super) fn kept(&self) -> u64 {
+        if self.keeping.get() { self.bytes.get() } else { 0 }
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.length == Some(0)

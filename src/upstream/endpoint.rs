@@ -174,19 +174,28 @@ pub(super) struct Occupancy {
     stream: Option<Rc<http2::Link>>,
     /// Of the breaker, until it is told what came of it.
     pass: Option<Pass>,
+    /// It goes on in another protocol.
+    tunnel: Cell<bool>,
 }
 
 impl Occupancy {
     pub(super) fn new(endpoint: &Rc<Endpoint>, pass: Option<Pass>) -> Occupancy {
         endpoint.in_flight.set(endpoint.in_flight.get() + 1);
         endpoint.row.enter();
-        Occupancy { endpoint: Rc::clone(endpoint), stream: None, pass }
+        Occupancy { endpoint: Rc::clone(endpoint), stream: None, pass, tunnel: Cell::new(false) }
     }
 
     /// What came of it, as far as that says anything of the endpoint.
     pub(super) fn judged(&mut self, failed: Option<bool>) {
         if let Some(pass) = self.pass.take() {
             self.endpoint.board.ended(Some(&self.endpoint.row), pass, failed);
+        }
+    }
+
+    /// It is no request any more, which a drain would wait for.
+    pub(super) fn becomes_tunnel(&self) {
+        if !self.tunnel.replace(true) {
+            self.endpoint.row.tunnel_began();
         }
     }
 
@@ -202,6 +211,9 @@ impl Occupancy {
 impl Drop for Occupancy {
     fn drop(&mut self) {
         self.judged(None);
+        if self.tunnel.get() {
+            self.endpoint.row.tunnel_ended();
+        }
         self.endpoint.row.leave();
         self.endpoint.in_flight.set(self.endpoint.in_flight.get() - 1);
         if let Some(link) = self.stream.take() {

@@ -97,6 +97,13 @@ impl Fuse {
         }
     }
 
+    /// Whatever it has learnt, unless it is held by hand.
+    pub(super) fn forget(&self) {
+        if self.hand() == Hand::Auto {
+            self.set(Hand::Auto, Instant::now());
+        }
+    }
+
     pub(super) fn set(&self, hand: Hand, now: Instant) {
         self.locked(|breaker| breaker.set(hand, now));
     }

@@ -13,6 +13,9 @@
 //! | nobody knows, the connection was a kept one, no byte of an answer came (`Failure::NoAnswer`) | idempotent ones (RFC 9110, section 9.2.2) |
 //! | anything else | none |
 //!
+//! Where every endpoint has failed it in one of the first two ways, it waits as long as `hold` says (see [`held`]) and is sent
+//! again when the application is back.
+//!
 //! In each case only while its content can be sent from its start ([`ContentState::replayable`]).
 //! This is `response::Retry` applied to stale connections. Beyond it a route may grant attempts
 //! ([`settings::Retry`], `search`), of what is unsent, idempotent or has an `Idempotency-Key` only; an answer that
@@ -53,6 +56,7 @@ mod dial;
 mod endpoint;
 pub mod fuse;
 pub mod health;
+pub mod held;
 mod hold;
 mod http1;
 mod http2;
@@ -69,6 +73,7 @@ mod upgraded;
 mod tests;
 
 pub use content::{Content, ContentError, ContentFault, ContentState, End};
+pub use held::Stay;
 pub use incoming::Incoming;
 pub use line::{Line, Socket};
 pub use upgraded::{GivenUp, Upgraded};
@@ -92,6 +97,7 @@ use board::{Board, Lineup, Row};
 use breaker::{Hand, Pass};
 use budget::Purse;
 use endpoint::{Connection, Endpoint, Occupancy};
+use held::{Out, Turn};
 use roster::{Chosen, Roster};
 use search::{Next, Search, retry_after};
 
@@ -136,6 +142,13 @@ pub trait Asker {
     }
 }
 
+/// Why there is no answer.
+pub enum Undone {
+    Failed(Failure),
+    /// While it was held the configuration has changed: it is to be routed again. Its head is as it shall arrive.
+    Reroute(Request<Content>),
+}
+
 /// The head of an answer, its body still to be read.
 pub struct Answer {
     pub response: Response<Incoming>,
@@ -151,7 +164,7 @@ pub struct Answer {
 /// being sent of its content.
 pub struct Lease {
     content: Rc<ContentState>,
-    _occupancy: Occupancy,
+    occupancy: Occupancy,
 }
 
 /// An endpoint at this moment.
@@ -220,20 +233,37 @@ impl Upstream {
     /// the attempt at once. `timeout.connect` holds for each endpoint, `timeout.first_byte` from the
     /// end of the content, `timeout.idle` for an endpoint that does not take the content;
     /// `timeout.request` is the caller's. `asker` is told each endpoint before it is asked, so that
-    /// whoever gives up in the middle knows whom the request was with.
-    pub async fn send<'a>(
+    /// whoever gives up in the middle knows whom the request was with. `stay` is the request's waiting over all
+    /// calls of this.
+    pub async fn forward(
+        self: &Rc<Self>,
+        request: Request<Content>,
+        terms: Terms<'_>,
+        asker: &dyn Asker,
+        stay: &mut Stay,
+    ) -> Result<Answer, Undone> {
+        let content = request.body().state();
+        let answer = self.counted(request, terms, asker, stay).await;
+        if let Err(Undone::Failed(_)) = answer {
+            // Nobody reads it any more, also when somebody still knows of it.
+            content.abandon();
+        }
+        answer
+    }
+
+    /// The same for one that is not routed again.
+    #[cfg(test)]
+    pub(crate) async fn send<'a>(
         self: &Rc<Self>,
         request: Request<Content>,
         terms: impl Into<Terms<'a>>,
         asker: &dyn Asker,
     ) -> Result<Answer, Failure> {
-        let content = request.body().state();
-        let answer = self.counted(request, terms.into(), asker).await;
-        if answer.is_err() {
-            // Nobody reads it any more, also when somebody still knows of it.
-            content.abandon();
-        }
-        answer
+        let answer = self.forward(request, terms.into(), asker, &mut Stay::default()).await;
+        answer.map_err(|undone| match undone {
+            Undone::Failed(failure) => failure,
+            Undone::Reroute(_) => panic!("another generation"),
+        })
     }
 
     /// As far as the breaker of the service lets it.
@@ -242,16 +272,18 @@ impl Upstream {
         request: Request<Content>,
         terms: Terms<'_>,
         asker: &dyn Asker,
-    ) -> Result<Answer, Failure> {
+        stay: &mut Stay,
+    ) -> Result<Answer, Undone> {
         self.purse.sent(terms.retry.budget, self.board().budget());
         if !self.lineup.settings().breaker.service && self.board().fuse().hand() == Hand::Auto {
-            return self.ask(request, terms, asker).await;
+            return self.ask(request, terms, asker, stay).await;
         }
         let trial = Trial::begin(self.board())?;
-        let answer = self.ask(request, terms, asker).await;
+        let answer = self.ask(request, terms, asker, stay).await;
         trial.ended(match &answer {
             Ok(answer) => Some(is_failing(answer.response.status())),
-            Err(failure) => speaks_against(failure),
+            Err(Undone::Failed(failure)) => speaks_against(failure),
+            Err(Undone::Reroute(_)) => None,
         });
         answer
     }
@@ -261,7 +293,8 @@ impl Upstream {
         request: Request<Content>,
         terms: Terms<'_>,
         asker: &dyn Asker,
-    ) -> Result<Answer, Failure> {
+        stay: &mut Stay,
+    ) -> Result<Answer, Undone> {
         let (mut head, mut content) = request.into_parts();
         let (timeout, settings) = (terms.timeout, self.lineup.settings());
         let state = content.state();
@@ -279,27 +312,49 @@ impl Upstream {
         let mut for_http2 = None;
         let wanted = preference::of(&settings.balance, &head.headers, asker);
         let mut search = Search::new(&state, terms.retry);
+        let held = self.board().held();
+        let mut turn = None;
         loop {
+            if turn.is_none() && !held.is_open() {
+                match held.pass(stay, state.kept()).await {
+                    Ok(given) => turn = given,
+                    Err(Out::Failed(failure)) => return Err(failure.into()),
+                    Err(Out::Reroute) => return Err(Undone::Reroute(Request::from_parts(head, content))),
+                }
+            }
+            let epoch = held.epoch();
             let roster = self.roster();
             let chosen = roster.choose(self.board(), &settings.balance, wanted, &search.given_up);
             let Some(Chosen { endpoint, pass }) = chosen else {
                 if search.given_up.is_empty() {
-                    return Err(if roster.endpoints().is_empty() {
-                        Failure::NoEndpoint
-                    } else {
-                        Failure::NobodyUp
+                    if self.may_come() && held.none_of_use(epoch) {
+                        turn = None;
+                        continue;
+                    }
+                    return Err(match roster.endpoints().is_empty() {
+                        true => Failure::NoEndpoint.into(),
+                        false => Failure::NobodyUp.into(),
                     });
+                }
+                if search.last.is_of_one_away() && self.is_looked_for() {
+                    turn = None;
+                    search.starts_again();
+                    continue;
                 }
                 let granted = match search.wants_connection() {
                     true => search.granted(None, &self.purse, self.board().budget()),
                     false => None,
                 };
-                let Some(wait) = granted else { return Err(search.last) };
+                let Some(wait) = granted else { return Err(search.last.into()) };
                 self.retries(&mut search, wait, asker).await;
                 continue;
             };
-            asker.asks(&endpoint.label);
             let mut occupancy = Occupancy::new(&endpoint, pass);
+            // Whoever closes a gate and finds nobody in flight is right.
+            if turn.is_none() && !held.is_open() {
+                continue;
+            }
+            asker.asks(&endpoint.label);
             let wish = search.wish(&head, &state, upgrades);
             let connection = match endpoint.connect(wish, timeout.connect).await {
                 Ok(connection) => connection,
@@ -309,6 +364,9 @@ impl Upstream {
                     continue;
                 }
             };
+            if held.is_tired() {
+                held.back();
+            }
             occupancy.on(&connection);
             let reused = connection.reused();
             let head = match (settings.protocol, &connection) {
@@ -342,8 +400,9 @@ impl Upstream {
                     state.released();
                     let Reply { mut response, upgraded } = reply;
                     preference::remember(&settings.balance, wanted, endpoint.row(), &mut response);
-                    let lease = Lease { content: state, _occupancy: occupancy };
+                    let lease = Lease { content: state, occupancy };
                     let endpoint = Rc::clone(&endpoint.label);
+                    turn.into_iter().for_each(Turn::answered);
                     return Ok(Answer { response, upgraded, endpoint, lease });
                 }
                 Ok(_) => {
@@ -357,10 +416,10 @@ impl Upstream {
                     occupancy.judged(speaks_against(&lost.failure).filter(|_| !died_idle));
                     match search.again(&endpoint, reused, head, &state, lost) {
                         Next::Again(again) => content = again,
-                        Next::Over(failure) => return Err(failure),
+                        Next::Over(failure) => return Err(failure.into()),
                         Next::Perhaps(again, failure) => {
                             let granted = search.granted(None, &self.purse, self.board().budget());
-                            let Some(wait) = granted else { return Err(failure) };
+                            let Some(wait) = granted else { return Err(failure.into()) };
                             content = again;
                             search.last = failure;
                             drop((connection, occupancy));
@@ -384,11 +443,40 @@ impl Upstream {
         }
     }
 
+    /// Whether a request that no endpoint has taken waits; then somebody looks for the moment when one takes it.
+    fn is_looked_for(&self) -> bool {
+        let held = self.board().held();
+        let Some(is_first) = held.away() else { return false };
+        if is_first {
+            let endpoints = self.lineup.rows().iter().map(|row| row.address().clone()).collect();
+            tokio::task::spawn_local(held::prober::probe(Arc::clone(held), endpoints));
+        }
+        true
+    }
+
+    /// Whether an endpoint that gets nothing now may get something without anybody changing the configuration.
+    fn may_come(&self) -> bool {
+        let on_breaker = self.lineup.settings().hold.on_breaker;
+        self.lineup.rows().iter().any(|row| {
+            let by_breaker = row.fuse().hand() == Hand::Open;
+            row.weight() > 0
+                && (row.is_drained() || row.health() != health::State::Healthy || (by_breaker && on_breaker))
+        })
+    }
+
     /// Counts a tunnel that another process began as one with this endpoint, if it is still one of these.
     pub fn occupy(&self, endpoint: &str) -> Option<Lease> {
         let roster = self.roster();
         let endpoint = roster.endpoints().iter().find(|known| *known.label == *endpoint)?;
-        Some(Lease { content: Content::empty().state(), _occupancy: Occupancy::new(endpoint, None) })
+        let occupancy = Occupancy::new(endpoint, None);
+        occupancy.becomes_tunnel();
+        Some(Lease { content: Content::empty().state(), occupancy })
+    }
+}
+
+impl From<Failure> for Undone {
+    fn from(failure: Failure) -> Undone {
+        Undone::Failed(failure)
     }
 }
 
@@ -439,6 +527,11 @@ fn is_failing(status: StatusCode) -> bool {
 }
 
 impl Lease {
+    /// What it was for goes on in another protocol.
+    pub fn becomes_tunnel(&self) {
+        self.occupancy.becomes_tunnel();
+    }
+
     /// The content of the request, which may still be on its way.
     pub fn content(&self) -> &Rc<ContentState> {
         &self.content

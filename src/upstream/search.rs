@@ -89,6 +89,12 @@ impl<'a> Search<'a> {
         self.last = failure;
     }
 
+    /// It has waited for the application, which is another one now.
+    pub(super) fn starts_again(&mut self) {
+        self.given_up.clear();
+        self.stale = false;
+    }
+
     /// After an attempt that brought no answer.
     pub(super) fn again(
         &mut self,

@@ -5,6 +5,7 @@
 
 mod balance;
 mod exchanges;
+mod holding;
 mod secure;
 mod streams;
 
@@ -65,6 +66,8 @@ fn service(endpoints: &[Address]) -> settings::Service {
         protocol: Protocol::Http1,
         endpoint_tls: Default::default(),
         pool: settings::Pool { idle: LONG, max_idle: 8 },
+        hold: settings::Hold { age: None, ..Default::default() },
+        unit: Default::default(),
         errors: Default::default(),
         tls: Default::default(),
         https: Default::default(),

@@ -91,7 +91,10 @@ impl Folder {
     }
 
     pub fn passing_with(&self, name: &str, endpoint: &str, lines: &str) {
-        self.service(name, &format!("hosts = [\"{name}.test\"]\nendpoints = [\"{endpoint}\"]\n{lines}"));
+        self.service(
+            name,
+            &format!("hosts = [\"{name}.test\"]\nendpoints = [\"{endpoint}\"]\nhold.age = \"off\"\n{lines}"),
+        );
     }
 
     pub fn command(&self, verb: &str) -> Command {

@@ -110,7 +110,9 @@ fn gateway(settings: &str, lanes: &[Arc<Lane>], port: u16) -> Daemon {
         let name = lane.host().replace(".test", "");
         let lines = lane.row.service.replace("NAME", &name);
         let (host, address) = (lane.host(), lane.address());
-        format!("[service.{name}]\nhosts = [\"{host}\"]\nendpoints = [\"{address}:{port}\"]\n{lines}\n")
+        format!(
+            "[service.{name}]\nhosts = [\"{host}\"]\nendpoints = [\"{address}:{port}\"]\nhold.age = \"off\"\n{lines}\n"
+        )
     };
     folder.write("services.d/rows.toml", &lanes.iter().map(service).collect::<String>());
     folder.start().ready()

@@ -9,6 +9,7 @@ mod lab;
 #[path = "../tls/pki.rs"]
 mod pki;
 
+mod applications;
 mod crash;
 mod doctor;
 mod drain;

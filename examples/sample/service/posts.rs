@@ -1,14 +1,18 @@
 //! How often each POST id was received: what tells a request that somebody sent twice.
 //!
-//! Promises: an id counts when the request's head has come, whatever becomes of the answer.
+//! Promises: an id counts when the request's head has come, whatever becomes of the answer. With a file they are remembered
+//! by the next process too, however this one ends.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
 #[derive(Default)]
-pub struct Posts(Mutex<BTreeMap<String, u64>>);
+pub struct Posts(Mutex<BTreeMap<String, u64>>, Option<Mutex<File>>);
 
 /// What `GET /posts` answers.
 #[derive(Serialize)]
@@ -23,8 +27,23 @@ pub struct Received {
 }
 
 impl Posts {
+    /// What this file knows, and more from now on: a line for each.
+    pub fn remembered(path: &Path) -> io::Result<Posts> {
+        let file = File::options().read(true).append(true).create(true).open(path)?;
+        let mut known = BTreeMap::new();
+        for id in BufReader::new(&file).lines() {
+            *known.entry(id?).or_default() += 1;
+        }
+        Ok(Posts(Mutex::new(known), Some(Mutex::new(file))))
+    }
+
     /// How often this id has come now.
     pub fn count(&self, id: &str) -> u64 {
+        if let Some(file) = &self.1 {
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            // One that cannot be remembered is still counted.
+            let _ = file.write_all(format!("{id}\n").as_bytes());
+        }
         let mut posts = self.lock();
         let times = posts.entry(id.to_owned()).or_default();
         *times += 1;

@@ -34,6 +34,28 @@ pub fn own(text: &str) -> Result<(), Refusal> {
     Err(Refusal::new(format!("found {} as a name", quote(text)), remedy))
 }
 
+/// A service unit (systemd.unit(5)), not a template alone.
+pub fn unit(text: &str) -> Result<String, Refusal> {
+    let found = || format!("found {}", quote(text));
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b);
+    let Some(stem) = text.strip_suffix(".service") else {
+        let plain = !text.is_empty() && !text.contains('.') && text.bytes().all(allowed);
+        let remedy =
+            if plain { format!("write {}", quote(&format!("{text}.service"))) } else { String::new() };
+        return Err(Refusal::new(found(), remedy));
+    };
+    if stem.is_empty() || text.len() > 255 || !text.bytes().all(allowed) {
+        return Err(Refusal::new(found(), ""));
+    }
+    if stem.ends_with('@') {
+        return Err(Refusal::new(
+            format!("{}, a template", found()),
+            format!("name an instance, such as {}", quote(&format!("{stem}1.service"))),
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 /// A host of a service: `example.com`, `*.example.com`, `*`, `192.0.2.1`, `[2001:db8::1]`.
 pub fn host(text: &str) -> Result<HostPattern, Refusal> {
     if text == "*" {

@@ -266,6 +266,8 @@ pub(super) fn service(name: &str, endpoint: &Origin) -> settings::Service {
         protocol: Protocol::Http1,
         endpoint_tls: Default::default(),
         pool: Pool { idle: Duration::from_secs(60), max_idle: 8 },
+        hold: settings::Hold { age: None, ..Default::default() },
+        unit: Default::default(),
         errors: Default::default(),
         tls: Default::default(),
         https: Default::default(),
