@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hitless::response::failure::{Deadline, Failure};
+use hitless::response::failure::{Deadline, Failure, Quota};
 use hitless::telemetry::counters::{CODES, OTHER};
 
 /// One of each. The match makes the compiler ask for a new variant here.
@@ -27,6 +27,11 @@ fn every_failure() -> Vec<Failure> {
         Failure::SlowContent(7),
         Failure::SlowReader(7),
         Failure::ManyTunnels(7),
+        Failure::ManyRequests(Quota { by: "all", count: 7, per: Duration::ZERO, wait: Duration::ZERO }),
+        Failure::NoPlace(7),
+        Failure::LongQueue(Duration::ZERO),
+        Failure::Shed,
+        Failure::Fault(503),
         Failure::ClientGone,
         Failure::ClientSilent,
         Failure::NoEndpoint,
@@ -57,6 +62,8 @@ fn every_failure() -> Vec<Failure> {
             Failure::Loop | Failure::ManyTunnels(_) | Failure::SlowHead(_) | Failure::SlowContent(_) => {}
             Failure::LongRequestLine(_) | Failure::LongFields(_) | Failure::ManyFields(_) => {}
             Failure::LongContent(_) | Failure::SlowReader(_) => {}
+            Failure::ManyRequests(_) | Failure::NoPlace(_) | Failure::LongQueue(_) => {}
+            Failure::Shed | Failure::Fault(_) => {}
             Failure::Late(
                 Deadline::Connect | Deadline::FirstByte | Deadline::Idle | Deadline::Request,
                 _,

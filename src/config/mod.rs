@@ -25,6 +25,7 @@ mod shape;
 mod show;
 mod tls;
 mod tree;
+mod turnstile;
 mod unique;
 mod value;
 mod work;

@@ -16,6 +16,7 @@ use super::settings::{
 use super::shape::{ROOT, Shape};
 use super::tls;
 use super::tree::{Branch, Found, Node, Section};
+use super::turnstile;
 use super::value::{Value, path};
 use super::work;
 
@@ -133,6 +134,8 @@ impl Build<'_, '_> {
             errors: pages::of(&own.errors, self.around.places, self.around.pages),
             tls: tls::of_service(&section, self.around.places),
             https: tls::https(&section),
+            rates: turnstile::rates(&section, &path, self.report),
+            concurrency: turnstile::concurrency(&section, &path, self.report),
             routes,
         };
         (service, origins)
@@ -191,6 +194,8 @@ impl Build<'_, '_> {
                 content_rate: size(&limits, "content-rate"),
                 answer_rate: size(&limits, "answer-rate"),
             },
+            // Those of the service are counted there.
+            rates: turnstile::rates(section, &part.path, self.report),
         };
         self.forwards |= route.action == Action::Forward;
         self.hostless |= section.find("hosts").is_none();

@@ -4,12 +4,16 @@
 //! `PartialEq`, `Send`, `Sync`), so that two generations can be compared service by service.
 //! Must not know: files, TOML, or who reads it.
 
+mod turnstile;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use turnstile::{Concurrency, Rate, RateBy};
 
 /// The whole configuration of one generation.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +62,8 @@ pub struct Admin {
     pub socket: PathBuf,
     /// More addresses that answer `/healthz`, `/readyz` and `/status`, read-only.
     pub listen: Vec<Address>,
+    /// Whether `hitless fault` may be used.
+    pub faults: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -349,6 +355,9 @@ pub struct Service {
     pub errors: Arc<ErrorPages>,
     pub tls: ServiceTls,
     pub https: Https,
+    /// For the requests of all of its routes together.
+    pub rates: Vec<Rate>,
+    pub concurrency: Concurrency,
     /// Never empty.
     pub routes: Vec<Route>,
 }
@@ -409,6 +418,8 @@ pub struct Route {
     pub connect: bool,
     pub timeout: Timeout,
     pub limits: ContentLimits,
+    /// For its own requests, beside those of its service.
+    pub rates: Vec<Rate>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -83,6 +83,7 @@ impl Show<'_> {
     fn service(&mut self, path: &str, service: &Section<'_>, inherited: &[(&str, Section<'_>)]) {
         self.table(path, service);
         let own = self.inheriting(path, service, inherited);
+        self.list(path, "rate", service);
         let each = service.shape.field("route").and_then(|route| route.each.as_deref());
         for route in service.own("route").map_or(&[][..], |list| list.list()) {
             let shape = each.unwrap_or(service.shape);
@@ -90,6 +91,15 @@ impl Show<'_> {
             let path = format!("{path}.route[]");
             self.table(&path, &route);
             self.inheriting(&path, &route, &own);
+            self.list(&path, "rate", &route);
+        }
+    }
+
+    /// The tables of a list that inherit from nothing.
+    fn list(&mut self, path: &str, name: &str, section: &Section<'_>) {
+        let Some(shape) = section.shape.field(name).and_then(|list| list.each.as_deref()) else { return };
+        for table in section.own(name).map_or(&[][..], |list| list.list()) {
+            self.table(&format!("{path}.{name}[]"), &Section { shape, table: Some(table), above: None });
         }
     }
 
@@ -188,6 +198,14 @@ endpoints = ["unix:/run/blog.sock"]
 pool.idle = "5s"
 [[service.blog.route]]
 answer = { status = 404, body = "line\nbreak" }
+[[service."shop.eu".route.rate]]
+requests = "5/10s"
+[[service."shop.eu".rate]]
+requests = "20/m"
+burst = 3
+by = "field:X-Key"
+[service."shop.eu".concurrency]
+most = 5
 "#;
 
     #[test]

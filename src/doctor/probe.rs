@@ -159,6 +159,8 @@ mod tests {
             errors: Arc::new(ErrorPages::default()),
             tls: Default::default(),
             https: Default::default(),
+            rates: vec![],
+            concurrency: Default::default(),
             routes: vec![],
         })
     }

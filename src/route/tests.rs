@@ -30,6 +30,7 @@ fn route(host: &str, path: &str) -> settings::Route {
             tunnel_idle: None,
         },
         limits: crate::config::settings::ContentLimits::default(),
+        rates: vec![],
     }
 }
 
@@ -70,6 +71,8 @@ fn settings(routes: Vec<settings::Route>) -> Settings {
         errors: Default::default(),
         tls: Default::default(),
         https: Default::default(),
+        rates: vec![],
+        concurrency: Default::default(),
         routes,
     };
     let listener =
@@ -77,7 +80,7 @@ fn settings(routes: Vec<settings::Route>) -> Settings {
     Settings {
         daemon: Daemon { threads: 1, reload_on_change: false },
         listeners: vec![listener("http"), listener("inside")],
-        admin: Admin { socket: PathBuf::new(), listen: vec![] },
+        admin: Admin { socket: PathBuf::new(), listen: vec![], faults: false },
         drain: Drain {
             deadline: DrainDeadline::Fixed(Duration::from_secs(75)),
             idle_grace: Duration::from_secs(1),

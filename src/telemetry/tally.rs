@@ -43,7 +43,7 @@ pub enum Ending {
 
 /// The codes of the table of failures (`response::failure`) that have a counter of their own;
 /// any other code is counted as [`OTHER`].
-pub const CODES: [&str; 37] = [
+pub const CODES: [&str; 42] = [
     "bad-request",
     "no-route",
     "misdirected",
@@ -62,6 +62,11 @@ pub const CODES: [&str; 37] = [
     "slow-content",
     "slow-reader",
     "many-tunnels",
+    "many-requests",
+    "no-place",
+    "long-queue",
+    "shed",
+    "fault",
     "client-gone",
     "client-silent",
     "no-endpoint",

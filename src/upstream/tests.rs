@@ -63,6 +63,8 @@ fn service(endpoints: &[Address]) -> settings::Service {
         errors: Default::default(),
         tls: Default::default(),
         https: Default::default(),
+        rates: vec![],
+        concurrency: Default::default(),
         routes: Vec::new(),
     }
 }

@@ -208,7 +208,7 @@ pub(super) fn settings(services: Vec<settings::Service>) -> Settings {
             tls: false,
             proxy: Vec::new(),
         }],
-        admin: Admin { socket: PathBuf::new(), listen: Vec::new() },
+        admin: Admin { socket: PathBuf::new(), listen: Vec::new(), faults: false },
         drain: Drain {
             deadline: DrainDeadline::Fixed(PATIENCE),
             idle_grace: Duration::ZERO,
@@ -253,6 +253,8 @@ pub(super) fn service(name: &str, endpoint: &Origin) -> settings::Service {
         errors: Default::default(),
         tls: Default::default(),
         https: Default::default(),
+        rates: Vec::new(),
+        concurrency: Default::default(),
         routes: vec![route(name)],
     }
 }
@@ -276,6 +278,7 @@ pub(super) fn route(service: &str) -> settings::Route {
             tunnel_idle: None,
         },
         limits: crate::config::settings::ContentLimits::default(),
+        rates: Vec::new(),
     }
 }
 
