@@ -35,6 +35,8 @@ fn every_failure() -> Vec<Failure> {
         Failure::ClientGone,
         Failure::ClientSilent,
         Failure::NoEndpoint,
+        Failure::NobodyUp,
+        Failure::BreakerOpen,
         Failure::Unreachable(text()),
         Failure::Untrusted(text()),
         Failure::Handshake(text()),
@@ -61,7 +63,7 @@ fn every_failure() -> Vec<Failure> {
             Failure::UnsupportedVersion | Failure::UnknownCoding | Failure::UnknownExpectation => {}
             Failure::Loop | Failure::ManyTunnels(_) | Failure::SlowHead(_) | Failure::SlowContent(_) => {}
             Failure::LongRequestLine(_) | Failure::LongFields(_) | Failure::ManyFields(_) => {}
-            Failure::LongContent(_) | Failure::SlowReader(_) => {}
+            Failure::LongContent(_) | Failure::SlowReader(_) | Failure::NobodyUp | Failure::BreakerOpen => {}
             Failure::ManyRequests(_) | Failure::NoPlace(_) | Failure::LongQueue(_) => {}
             Failure::Shed | Failure::Fault(_) => {}
             Failure::Late(

@@ -10,7 +10,7 @@ use serde_json::json;
 use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::message::{bare, closest, either, quote};
-use super::value::{Refusal, Value, address, literal, name, path, quantity, rate};
+use super::value::{Refusal, Value, address, balance, literal, name, path, quantity, rate};
 
 /// The kind of a key's value. Bounds are inclusive; a `word` is accepted besides, unless empty.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,6 +28,10 @@ pub enum Kind {
     OneOf(&'static [u64]),
     /// A share of a whole.
     Share,
+    /// The same with its sign, such as "20%".
+    Percent,
+    /// The same, more than nothing, or "off".
+    Percents,
     /// Bounds in milliseconds.
     Duration {
         least: u64,
@@ -49,6 +53,14 @@ pub enum Kind {
     /// A certificate chain and its key.
     Pair,
     Endpoint,
+    /// What the same endpoint is chosen by.
+    HashKey,
+    /// The name of a cookie.
+    Token,
+    /// A path with its query, as it is asked for.
+    Target,
+    /// A status, or from one to another.
+    Statuses,
     Network,
     Sink,
     Host,
@@ -93,6 +105,8 @@ impl Kind {
                 either(numbers.iter().map(u64::to_string).collect::<Vec<_>>().iter().map(String::as_str))
             }
             Kind::Share => "a number from 0.0 to 1.0".into(),
+            Kind::Percent => "a share from \"0%\" to \"100%\"".into(),
+            Kind::Percents => "a share from \"1%\" to \"100%\", or \"off\"".into(),
             Kind::Duration { least, most, word } => {
                 let [least, most] =
                     [least, most].map(|millis| quantity::in_words(Duration::from_millis(*millis)));
@@ -118,7 +132,13 @@ impl Kind {
                 "a file, by an absolute path or one below the folder of the configuration, or \"credential:NAME\"".into()
             }
             Kind::Pair => "{ chain = a file, key = a file }".into(),
-            Kind::Endpoint => "IP:PORT, [IPv6]:PORT, NAME:PORT or unix:/path".into(),
+            Kind::Endpoint => {
+                "IP:PORT, [IPv6]:PORT, NAME:PORT or unix:/path, and after a space perhaps weight=NUMBER".into()
+            }
+            Kind::HashKey => "\"address\", \"field:NAME\" or \"cookie:NAME\"".into(),
+            Kind::Token => "the name of a cookie".into(),
+            Kind::Target => "a path such as \"/healthz\"".into(),
+            Kind::Statuses => "a status such as \"200\", or a range such as \"200-399\"".into(),
             Kind::Network => "an address, a block such as \"10.0.0.0/8\", or \"unix\"".into(),
             Kind::Sink => "\"journal\", \"journal:NAMESPACE\" or \"file:/path\"".into(),
             Kind::Host => {
@@ -165,6 +185,14 @@ impl Kind {
             (Kind::Share, DeValue::Integer(number)) => share(number.as_str()),
             (Kind::Share, DeValue::Float(number)) => share(number.as_str()),
             (Kind::Pair, DeValue::Table(table)) => pair(table),
+            (Kind::Percent | Kind::Percents, DeValue::Integer(number)) => {
+                let number = bare(&number.to_string());
+                Err(Refusal::new(
+                    format!("found {number}, a number without %"),
+                    format!("write \"{number}%\""),
+                ))
+            }
+            (Kind::Statuses, DeValue::Integer(number)) => balance::statuses(&number.to_string()),
             (_, DeValue::String(text)) => self.read_text(text),
             (Kind::Duration { .. }, DeValue::Integer(number)) => {
                 let number = bare(&number.to_string());
@@ -198,7 +226,14 @@ impl Kind {
             Kind::Rate => rate::rate(text).map(|(count, per)| Value::Rate(count, per)),
             Kind::RateBy => rate::by(text).map(Value::RateBy),
             Kind::Certified => name::certified(text).map(Value::Text),
-            Kind::Endpoint => address::endpoint(text).map(Value::Address),
+            Kind::Percent => balance::percent(text).map(Value::Percent),
+            Kind::Percents if text == "off" => Ok(Value::Word("off")),
+            Kind::Percents => balance::some_percent(text).map(Value::Percent),
+            Kind::Endpoint => balance::endpoint(text).map(Value::Endpoint),
+            Kind::HashKey => balance::hash_key(text).map(Value::Text),
+            Kind::Token => balance::token(text).map(Value::Text),
+            Kind::Target => balance::target(text).map(Value::Text),
+            Kind::Statuses => balance::statuses(text),
             Kind::Network => address::network(text).map(Value::Network),
             Kind::Sink => address::sink(text).map(Value::Sink),
             Kind::Host => name::host(text).map(Value::Host),
@@ -233,6 +268,11 @@ impl Kind {
             }
             Kind::OneOf(numbers) => json!({ "enum": numbers }),
             Kind::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
+            Kind::Percent => json!({ "type": "string", "pattern": "^[0-9]+(\\.[0-9])?%$" }),
+            Kind::Percents => json!({ "type": "string", "pattern": "^([0-9]+(\\.[0-9])?%|off)$" }),
+            Kind::HashKey => json!({ "type": "string", "pattern": "^(address|field:.+|cookie:.+)$" }),
+            Kind::Target => json!({ "type": "string", "pattern": "^/" }),
+            Kind::Statuses => json!({ "type": "string", "pattern": "^[1-5][0-9]{2}(-[1-5][0-9]{2})?$" }),
             Kind::Duration { word, .. } => {
                 with_word(json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" }), word)
             }
@@ -262,6 +302,7 @@ impl Kind {
             | Kind::Field
             | Kind::Certified
             | Kind::Endpoint
+            | Kind::Token
             | Kind::Network
             | Kind::Host
             | Kind::ListenerName

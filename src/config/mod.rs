@@ -10,6 +10,7 @@
 
 mod build;
 mod check;
+mod endpoints;
 mod example;
 mod explain;
 mod files;
@@ -151,7 +152,7 @@ mod tests {
         let settings = parse_one(text).unwrap().settings;
         let service = &settings.services[0];
         assert_eq!((settings.services.len(), service.name.as_str()), (1, "blog"));
-        assert_eq!(service.endpoints, [Address::Ip("127.0.0.1:3000".parse().unwrap())]);
+        assert_eq!(service.endpoints, [Address::Ip("127.0.0.1:3000".parse().unwrap()).into()]);
         assert_eq!(service.protocol, Protocol::Http1);
         assert_eq!(service.pool, Pool { idle: Duration::from_secs(60), max_idle: 64 });
         let [route] = &service.routes[..] else { panic!("{:?}", service.routes) };

@@ -6,7 +6,8 @@
 
 use std::path::Path;
 
-use super::build::{Around, address, count, flag, limit, size, text, time, word};
+use super::build::{Around, count, flag, limit, size, text, time, word};
+use super::endpoints;
 use super::keys::last;
 use super::message::{Mark, Report, closest, either, quote};
 use super::pages;
@@ -47,6 +48,7 @@ pub(super) fn services(
         timeout: defaults.below("timeout", None),
         limits: root.below("limits", None),
         errors: root.below("errors", None),
+        retry: root.below("retry", None),
     };
     let services = root.below("service", None);
     let sound = services.named().filter(|(_, section)| section.is_sound());
@@ -72,6 +74,8 @@ struct Inherited<'a> {
     timeout: Section<'a>,
     limits: Section<'a>,
     errors: Section<'a>,
+    /// Of a service, for its routes.
+    retry: Section<'a>,
 }
 
 struct Build<'a, 'r> {
@@ -103,6 +107,7 @@ impl Build<'_, '_> {
             timeout: section.below("timeout", Some(&inherited.timeout)),
             limits: section.below("limits", Some(&inherited.limits)),
             errors: section.below("errors", Some(&inherited.errors)),
+            retry: section.below("retry", None),
         };
         let path = format!("service.{}", self.name);
         self.known_listeners(&path, &section);
@@ -120,7 +125,11 @@ impl Build<'_, '_> {
         let pool = section.below("pool", None);
         let service = Service {
             name: self.name.to_owned(),
-            endpoints: section.all("endpoints", address),
+            endpoints: endpoints::endpoints(&section),
+            resolve: time(&section, "resolve"),
+            balance: endpoints::balance(&section),
+            health: endpoints::health(&section),
+            breaker: endpoints::breaker(&section),
             protocol: match word(&section, "protocol") {
                 "h2c" => Protocol::H2c,
                 "https" => Protocol::Https,
@@ -189,6 +198,7 @@ impl Build<'_, '_> {
             rewrite: rewrite(section),
             connect: flag(section, "connect"),
             timeout: deadlines(&timeout),
+            retry: endpoints::retry(&section.below("retry", Some(&inherited.retry))),
             limits: ContentLimits {
                 content: size(&limits, "content"),
                 content_rate: size(&limits, "content-rate"),

@@ -4,6 +4,7 @@
 //! `PartialEq`, `Send`, `Sync`), so that two generations can be compared service by service.
 //! Must not know: files, TOML, or who reads it.
 
+mod endpoints;
 mod turnstile;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use endpoints::{Balance, Breaker, Endpoint, HashKey, Health, HealthKind, Retry, RetryOn, RetryWay, Way};
 pub use turnstile::{Concurrency, Rate, RateBy};
 
 /// The whole configuration of one generation.
@@ -347,7 +349,13 @@ impl ErrorPage {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     pub name: String,
-    pub endpoints: Vec<Address>,
+    pub endpoints: Vec<Endpoint>,
+    /// How often the addresses of names are looked up.
+    pub resolve: Duration,
+    pub balance: Balance,
+    /// `None`: nobody asks them.
+    pub health: Option<Health>,
+    pub breaker: Breaker,
     pub protocol: Protocol,
     /// Of [`Protocol::Https`] only.
     pub endpoint_tls: EndpointTls,
@@ -417,6 +425,7 @@ pub struct Route {
     /// Whether `CONNECT` may open a tunnel to the endpoint.
     pub connect: bool,
     pub timeout: Timeout,
+    pub retry: Retry,
     pub limits: ContentLimits,
     /// For its own requests, beside those of its service.
     pub rates: Vec<Rate>,

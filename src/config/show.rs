@@ -82,7 +82,8 @@ impl Show<'_> {
     /// `inherited`: the tables from which those of the same name below inherit.
     fn service(&mut self, path: &str, service: &Section<'_>, inherited: &[(&str, Section<'_>)]) {
         self.table(path, service);
-        let own = self.inheriting(path, service, inherited);
+        let mut own = self.inheriting(path, service, inherited);
+        own.push(("retry", service.below("retry", None)));
         self.list(path, "rate", service);
         let each = service.shape.field("route").and_then(|route| route.each.as_deref());
         for route in service.own("route").map_or(&[][..], |list| list.list()) {

@@ -219,7 +219,8 @@ impl Check<'_> {
             }
             return;
         }
-        let nameless = service.endpoints.iter().find(|address| matches!(address, Address::Unix(_)));
+        let nameless = service.endpoints.iter().map(|endpoint| &endpoint.address);
+        let nameless = nameless.into_iter().find(|address| matches!(address, Address::Unix(_)));
         if let (Some(address), None, Some(protocol)) = (nameless, tls.own("name"), section.own("protocol")) {
             self.report.missing(
                 protocol.mark,

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use crate::config::settings::Settings;
-use crate::policy::Via;
+use crate::policy::{Turnstile, Via};
 use crate::route::Table;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::counters::{Counters, Pen};
 use crate::tls::{Directory, Outward};
 use crate::upstream::Upstream;
+use crate::upstream::board::Lineup;
 
 /// One accepted configuration, shared by all data threads.
 pub struct Blueprint {
@@ -25,6 +26,10 @@ pub struct Blueprint {
     pub routes: Arc<Table>,
     /// What the endpoints of each service are dialled with, in the order of `settings.services`.
     pub outward: Vec<Option<Arc<Outward>>>,
+    /// Their endpoints, as all threads know them, in the same order.
+    pub lineups: Vec<Arc<Lineup>>,
+    /// The ways into them, in the same order.
+    pub turnstiles: Vec<Arc<Turnstile>>,
     pub access: Arc<AccessLog>,
     /// What this gateway says of itself in `Via`.
     pub via: Via,
@@ -52,12 +57,10 @@ impl Generation {
         counters: &Counters,
     ) -> Generation {
         let services = &blueprint.settings.services;
-        let upstreams = services.iter().zip(&blueprint.outward).map(|(service, outward)| {
+        let upstreams = services.iter().zip(&blueprint.lineups).zip(&blueprint.outward);
+        let upstreams = upstreams.map(|((service, lineup), outward)| {
             let kept = before.and_then(|before| before.upstream_of(&service.name));
-            match kept.filter(|upstream| upstream.serves(service, outward.as_deref())) {
-                Some(upstream) => Rc::clone(upstream),
-                None => Upstream::new(Arc::clone(service), outward.clone()),
-            }
+            Upstream::new(Arc::clone(lineup), outward.clone(), kept.map(|upstream| &**upstream))
         });
         let upstreams = upstreams.collect();
         let pens = services.iter().map(|service| counters.service(&service.name)).collect();

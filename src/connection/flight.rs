@@ -6,6 +6,7 @@
 //! Must not know: how a request is answered.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -23,7 +24,9 @@ use super::story::Story;
 use crate::config::settings::{ErrorPages, Service};
 use crate::handover::record;
 use crate::http1::Glimpse;
+use crate::policy::Turnstile;
 use crate::policy::identity::Identity;
+use crate::policy::turnstile::Stay;
 use crate::response::{Failure, Fault};
 use crate::route::Route;
 use crate::telemetry::access::Entry;
@@ -63,6 +66,8 @@ pub(super) struct Flight {
     identity: OnceCell<Identity>,
     route: OnceCell<Arc<Route>>,
     endpoint: RefCell<Option<Rc<str>>>,
+    /// How often an endpoint was asked.
+    attempts: Cell<u32>,
     /// Interim answers on their way to the client.
     interim: RefCell<Vec<Response<()>>>,
     received: RefCell<Option<Rc<ContentState>>>,
@@ -70,6 +75,8 @@ pub(super) struct Flight {
     pace: Pace,
     /// Among the tunnels, if it may become one.
     place: RefCell<Option<Place>>,
+    /// Among the requests of its service, if these are limited.
+    stay: RefCell<Option<Stay>>,
     /// Its answer is the last one of its HTTP/1 connection.
     last: Cell<bool>,
     /// 0 until the head of the answer has gone to the protocol.
@@ -131,11 +138,13 @@ impl Flight {
             identity: OnceCell::new(),
             route: OnceCell::new(),
             endpoint: RefCell::new(None),
+            attempts: Cell::new(0),
             interim: RefCell::new(Vec::new()),
             received: RefCell::new(None),
             rate: RefCell::new(None),
             pace: Pace::new(now),
             place: RefCell::new(None),
+            stay: RefCell::new(None),
             last: Cell::new(false),
             status: Cell::new(0),
             sent: Cell::new(0),
@@ -254,6 +263,28 @@ impl Flight {
     /// It has not become a tunnel.
     pub(super) fn leave_place(&self) {
         self.place.take();
+    }
+
+    /// The way into the service of its route.
+    pub(super) fn turnstile(&self, route: &Route) -> &Turnstile {
+        &self.generation.blueprint.turnstiles[route.service]
+    }
+
+    /// It has a place among the requests of its service.
+    pub(super) fn stays(&self, stay: Stay) {
+        *self.stay.borrow_mut() = Some(stay);
+    }
+
+    /// The application has answered, or did not in time. `lost`: to overload, as far as anybody can tell.
+    pub(super) fn heard(&self, lost: bool) {
+        if let Some(stay) = &mut *self.stay.borrow_mut() {
+            stay.answered(Instant::now(), lost);
+        }
+    }
+
+    /// The application has done with it.
+    pub(super) fn leave(&self) {
+        self.stay.take();
     }
 
     /// The content is measured by the sweep.
@@ -473,6 +504,7 @@ impl Flight {
             service: self.service(),
             route: self.route().map(|route| route.settings.id.as_str()),
             endpoint: endpoint.as_deref(),
+            attempts: self.attempts.get(),
             method: self.method.as_str(),
             authority: self.authority().unwrap_or(""),
             path: self.path_told(),
@@ -505,8 +537,17 @@ impl Flight {
 }
 
 impl Asker for Flight {
+    fn retries(&self) {
+        self.local().counters.retried();
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        self.seat.address()
+    }
+
     fn asks(&self, endpoint: &Rc<str>) {
         self.local().counters.attempted();
+        self.attempts.set(self.attempts.get().saturating_add(1));
         *self.endpoint.borrow_mut() = Some(Rc::clone(endpoint));
     }
 
@@ -575,6 +616,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.flight.leave_place();
+        self.flight.leave();
         if self.flight.ticket.borrow().is_none() {
             return;
         }

@@ -63,6 +63,7 @@ impl Story {
             service: told.service.as_deref(),
             route: told.route.as_deref(),
             endpoint: told.endpoint.as_deref(),
+            attempts: 1,
             method: &told.method,
             authority: &told.authority,
             path: &told.path,

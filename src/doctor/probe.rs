@@ -38,8 +38,8 @@ pub fn endpoints(services: &[impl AsRef<Service>]) -> Vec<Result<Kept, (String, 
     std::thread::scope(|scope| {
         let services =
             services.iter().map(AsRef::as_ref).filter(|service| service.protocol == Protocol::Http1);
-        let pairs =
-            services.flat_map(|service| service.endpoints.iter().map(move |endpoint| (service, endpoint)));
+        let pairs = services
+            .flat_map(|service| service.endpoints.iter().map(move |endpoint| (service, &endpoint.address)));
         let probes: Vec<_> = pairs
             .map(|(service, endpoint)| {
                 let name = (format!("{endpoint} of service {}", service.name), service, endpoint);
@@ -152,7 +152,11 @@ mod tests {
     fn service(endpoint: Address, idle: Duration) -> Arc<Service> {
         Arc::new(Service {
             name: "shop".into(),
-            endpoints: vec![endpoint],
+            endpoints: vec![endpoint.into()],
+            resolve: idle,
+            balance: Default::default(),
+            health: None,
+            breaker: Default::default(),
             protocol: Protocol::Http1,
             endpoint_tls: Default::default(),
             pool: Pool { idle, max_idle: 1 },

@@ -228,7 +228,7 @@ fn describe(service: &Service) -> admin::Service {
     admin::Service {
         name: service.name.clone(),
         hosts,
-        endpoints: service.endpoints.iter().map(ToString::to_string).collect(),
+        endpoints: service.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect(),
         protocol: protocol.into(),
         routes: service.routes.len(),
     }

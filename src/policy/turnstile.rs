@@ -25,7 +25,7 @@ use super::bucket::{Bucket, Buckets, Reply};
 use super::crowd::{self, Asked, Crowd, Shed};
 use super::fault::Drill;
 use super::urgency::{Urgency, urgency};
-use crate::config::settings::{Concurrency, Rate, RateBy, Service};
+use crate::config::settings::{Concurrency, Rate, RateBy, Service, Settings};
 use crate::response::Failure;
 use crate::response::failure::Quota;
 
@@ -138,6 +138,21 @@ impl Turnstile {
             concurrency: service.concurrency.clone(),
             inner,
         })
+    }
+
+    /// Those of all services, in their order. `before`: those of the generation before.
+    pub fn all(
+        settings: &Settings,
+        before: Option<(&Settings, &[Arc<Turnstile>])>,
+        now: Instant,
+    ) -> Vec<Arc<Turnstile>> {
+        let known: HashMap<&str, &Turnstile> = before.map_or_else(HashMap::new, |(settings, turnstiles)| {
+            let named = settings.services.iter().zip(turnstiles);
+            named.map(|(service, turnstile)| (service.name.as_str(), &**turnstile)).collect()
+        });
+        let services = settings.services.iter();
+        let before = |service: &Service| known.get(service.name.as_str()).copied();
+        services.map(|service| Turnstile::new(service, before(service), settings.admin.faults, now)).collect()
     }
 
     /// One more request on the route of this id. `origin`: its client's address, asked for when needed.

@@ -173,6 +173,7 @@ fn detail(failure: &Failure) -> Cow<'static, str> {
         Failure::ClientGone => "The client closed the request.",
         Failure::ClientSilent => "The rest of the request did not arrive in time.",
         Failure::NoEndpoint => "The application is not running.",
+        Failure::NobodyUp | Failure::BreakerOpen => "The application is not able to answer at the moment.",
         Failure::Unreachable(_) => "The application cannot be reached.",
         Failure::Untrusted(_) | Failure::Handshake(_) => "The application cannot be reached safely.",
         Failure::Unsent(_) | Failure::NoAnswer(_) => {

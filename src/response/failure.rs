@@ -115,6 +115,10 @@ pub enum Failure {
     ClientSilent,
     /// The service has no endpoint.
     NoEndpoint,
+    /// It has, and none of them gets requests.
+    NobodyUp,
+    /// The breaker of the service as a whole is open.
+    BreakerOpen,
     /// No connection to the endpoint.
     Unreachable(String),
     /// The endpoint is not proven to be the one that it was taken for.
@@ -199,6 +203,8 @@ impl Failure {
             Failure::ClientGone => last(Client, Body, 499, "client-gone"),
             Failure::ClientSilent => last(Client, Body, 408, "client-silent"),
             Failure::NoEndpoint => row(Upstream, Connect, Retry::Never, 503, "no-endpoint"),
+            Failure::NobodyUp => row(Upstream, Connect, Retry::Never, 503, "nobody-up"),
+            Failure::BreakerOpen => row(Policy, Connect, Retry::Never, 503, "breaker-open"),
             Failure::Unreachable(_) => row(Upstream, Connect, Retry::Unsent, 502, "unreachable"),
             Failure::Untrusted(_) => row(Upstream, Connect, Retry::Unsent, 502, "untrusted"),
             Failure::Handshake(_) => row(Upstream, Connect, Retry::Unsent, 502, "handshake"),
@@ -303,6 +309,10 @@ impl fmt::Display for Failure {
             Failure::ClientGone => f.write_str("the client went away"),
             Failure::ClientSilent => f.write_str("the client stopped sending its content"),
             Failure::NoEndpoint => f.write_str("the service has no endpoint"),
+            Failure::NobodyUp => f.write_str("no endpoint of the service is up; see hitless status"),
+            Failure::BreakerOpen => f.write_str(
+                "the breaker of the service is open; see hitless status, and hitless breaker to set it by hand",
+            ),
             Failure::Unreachable(cause) => write!(f, "cannot connect to the endpoint: {cause}"),
             Failure::Untrusted(cause) => write!(f, "cannot trust the endpoint: {cause}"),
             Failure::Handshake(cause) => write!(f, "cannot agree on TLS with the endpoint: {cause}"),
@@ -371,6 +381,8 @@ pub(crate) fn every_failure() -> Vec<Failure> {
         ClientGone,
         ClientSilent,
         NoEndpoint,
+        NobodyUp,
+        BreakerOpen,
         Unreachable(cause()),
         Untrusted(cause()),
         Handshake(cause()),
@@ -396,6 +408,7 @@ pub(crate) fn every_failure() -> Vec<Failure> {
             SlowHead(_) | SlowContent(_) | SlowReader(_) => {}
             ManyRequests(_) | NoPlace(_) | LongQueue(_) | Shed | Fault(_) => {}
             Untrusted(_) | Handshake(_) | WrongName | PlainHttp => {}
+            NobodyUp | BreakerOpen => {}
             NoEndpoint | Unreachable(_) | Unsent(_) | NoAnswer(_) | BadAnswer(_) | Truncated(_) => {}
             Late(Deadline::Connect | Deadline::FirstByte | Deadline::Idle | Deadline::Request, _) => {}
             BadUpgrade | NoDescriptor | Drained | Panicked => {}

@@ -29,6 +29,7 @@ fn route(host: &str, path: &str) -> settings::Route {
             request: None,
             tunnel_idle: None,
         },
+        retry: settings::Retry::NEVER,
         limits: crate::config::settings::ContentLimits::default(),
         rates: vec![],
     }
@@ -65,6 +66,10 @@ fn settings(routes: Vec<settings::Route>) -> Settings {
     let service = Service {
         name: "app".into(),
         endpoints: vec![],
+        resolve: Duration::from_secs(30),
+        balance: Default::default(),
+        health: None,
+        breaker: Default::default(),
         protocol: Protocol::Http1,
         endpoint_tls: Default::default(),
         pool: Pool { idle: Duration::from_secs(60), max_idle: 64 },

@@ -31,6 +31,8 @@ pub struct Entry<'a> {
     pub service: Option<&'a str>,
     pub route: Option<&'a str>,
     pub endpoint: Option<&'a str>,
+    /// How often an endpoint was asked, this one last; told when it was more than once.
+    pub attempts: u32,
     pub method: &'a str,
     pub authority: &'a str,
     /// With its query, as received.
@@ -166,6 +168,9 @@ impl Entry<'_> {
         line.plain("sent_bytes", self.sent);
         line.plain("received_bytes", self.received);
         line.plain("duration_us", self.duration.as_micros());
+        if self.attempts > 1 {
+            line.plain("attempts", self.attempts);
+        }
     }
 }
 
@@ -181,6 +186,9 @@ impl fmt::Display for Message<'_> {
             seconds => write!(f, "{seconds:.2} s")?,
         }
         write!(f, " {} B {} {}", entry.sent, entry.service.unwrap_or("-"), entry.endpoint.unwrap_or("-"))?;
+        if entry.attempts > 1 {
+            write!(f, " attempt {}", entry.attempts)?;
+        }
         match (entry.fault, entry.phase) {
             (Some(fault), Some(phase)) => write!(f, " {} ({fault}, {phase})", entry.code)?,
             (Some(fault), None) => write!(f, " {} ({fault})", entry.code)?,
@@ -210,6 +218,7 @@ mod tests {
         service: Some("shop"),
         route: Some("shop[0]"),
         endpoint: Some("127.0.0.1:3000"),
+        attempts: 1,
         method: "GET",
         authority: "shop.example.com",
         path: "/cart",
@@ -253,6 +262,10 @@ mod tests {
     #[test]
     fn a_line_reads_like_a_sentence() {
         let message = |entry: Entry<'_>| Message(&entry).to_string();
+        assert_eq!(
+            message(Entry { attempts: 2, ..CART }),
+            "GET shop.example.com/cart 200 12.3 ms 5120 B shop 127.0.0.1:3000 attempt 2"
+        );
         assert_eq!(message(CART), "GET shop.example.com/cart 200 12.3 ms 5120 B shop 127.0.0.1:3000");
         assert_eq!(
             message(LATE),

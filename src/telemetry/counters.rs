@@ -60,6 +60,7 @@ pub struct Counters {
     accepted: Counter,
     connections: Door,
     attempts: Counter,
+    retries: Counter,
     handshakes: Counter,
     handshakes_refused: Counter,
     bytes_received: Counter,
@@ -81,6 +82,7 @@ impl Counters {
             accepted: Counter::default(),
             connections: Door::default(),
             attempts: Counter::default(),
+            retries: Counter::default(),
             handshakes: Counter::default(),
             handshakes_refused: Counter::default(),
             bytes_received: Counter::default(),
@@ -136,6 +138,11 @@ impl Counters {
     /// An endpoint was asked, once per attempt.
     pub fn attempted(&self) {
         self.attempts.add(1);
+    }
+
+    /// A request was sent again because the configuration allows it.
+    pub fn retried(&self) {
+        self.retries.add(1);
     }
 
     /// A client has agreed on TLS.
@@ -198,6 +205,7 @@ impl Counters {
             client_gone: account.client_gone,
             cut,
             attempts: self.attempts.value(),
+            retries: self.retries.value(),
             handshakes: self.handshakes.value(),
             handshakes_refused: self.handshakes_refused.value(),
             tunnels_opened: account.tunnels.begun,
@@ -276,6 +284,8 @@ pub struct Totals {
     pub cut: u64,
     /// Requests sent to endpoints, retries included.
     pub attempts: u64,
+    /// Of them, those that the configuration granted after one that failed.
+    pub retries: u64,
     /// TLS connections with clients.
     pub handshakes: u64,
     pub handshakes_refused: u64,
@@ -321,6 +331,7 @@ impl AddAssign<&Totals> for Totals {
         self.client_gone += other.client_gone;
         self.cut += other.cut;
         self.attempts += other.attempts;
+        self.retries += other.retries;
         self.handshakes += other.handshakes;
         self.handshakes_refused += other.handshakes_refused;
         self.tunnels_opened += other.tunnels_opened;

@@ -49,9 +49,15 @@ pub const TAKEN_BACK: &str = "b580e41a9e844f7f86cc00f312189400";
 pub const CERTIFICATE_TAKEN: &str = "4b47a595a3d2461095ff76b6a2fcc1ff";
 /// A changed certificate cannot be used; the one before it is shown.
 pub const CERTIFICATE_REFUSED: &str = "23cea30dca1444f2932f29e300715aff";
+/// An endpoint answers questions about its health as it should.
+pub const ENDPOINT_HEALTHY: &str = "25f00a4dc35b1113e952d79f79c47370";
+/// An endpoint has failed to answer questions about its health, and gets no requests.
+pub const ENDPOINT_UNHEALTHY: &str = "a0695f36244aafa2ce75f3804c1ede62";
+/// The breaker of an endpoint, or of a service, opened, is tried, or closed.
+pub const BREAKER: &str = "2ec98dc2bf9a19be9d0292259a3bcd51";
 
 /// All of them, by name.
-pub const ALL: [(&str, &str); 22] = [
+pub const ALL: [(&str, &str); 25] = [
     ("started", STARTED),
     ("ready", READY),
     ("reloaded", RELOADED),
@@ -74,6 +80,9 @@ pub const ALL: [(&str, &str); 22] = [
     ("taken_back", TAKEN_BACK),
     ("certificate_taken", CERTIFICATE_TAKEN),
     ("certificate_refused", CERTIFICATE_REFUSED),
+    ("endpoint_healthy", ENDPOINT_HEALTHY),
+    ("endpoint_unhealthy", ENDPOINT_UNHEALTHY),
+    ("breaker", BREAKER),
 ];
 
 #[cfg(test)]

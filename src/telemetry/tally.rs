@@ -43,7 +43,7 @@ pub enum Ending {
 
 /// The codes of the table of failures (`response::failure`) that have a counter of their own;
 /// any other code is counted as [`OTHER`].
-pub const CODES: [&str; 42] = [
+pub const CODES: [&str; 44] = [
     "bad-request",
     "no-route",
     "misdirected",
@@ -70,6 +70,8 @@ pub const CODES: [&str; 42] = [
     "client-gone",
     "client-silent",
     "no-endpoint",
+    "nobody-up",
+    "breaker-open",
     "unreachable",
     "untrusted",
     "handshake",

@@ -88,8 +88,8 @@ impl Outward {
             }
         });
         if name.is_none() {
-            for address in &service.endpoints {
-                if let Address::Name { host, .. } = address
+            for endpoint in &service.endpoints {
+                if let Address::Name { host, .. } = &endpoint.address
                     && let Err(error) = server_name(host)
                 {
                     note("name", error);

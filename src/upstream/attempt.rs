@@ -49,7 +49,8 @@ pub(super) struct Lost {
     pub(super) begun: bool,
 }
 
-/// Sends a request and waits for the head of its answer.
+/// Sends a request and waits for the head of its answer. Whoever takes that says so to the content
+/// ([`ContentState::released`]).
 pub(super) async fn attempt(
     connection: &Connection,
     request: &Parts,
@@ -71,10 +72,7 @@ pub(super) async fn attempt(
         }
     };
     match outcome {
-        Ok(Ok(reply)) => {
-            state.released();
-            Ok(reply)
-        }
+        Ok(Ok(reply)) => Ok(reply),
         Ok(Err(broken)) => Err(before.judged(broken, connection, &state)),
         Err(failure) => Err(Lost { failure, begun: false }),
     }

@@ -1,6 +1,6 @@
 //! Dialling: from an endpoint's address to a connection, with TLS where the service wants it.
 //!
-//! Promises: a name is resolved off this thread at each dial and every address it has is tried; TCP
+//! Promises: a name whose addresses are not known yet is resolved off this thread and every address it has is tried; TCP
 //! sockets have TCP_NODELAY; a Unix socket whose backlog is full is waited for. Nothing is sent of a request
 //! before TLS has proven who is there. Must not know: pools, HTTP, deadlines (the caller drops the future).
 
@@ -35,9 +35,14 @@ struct Secure {
 
 impl Number {
     /// `outward` is what a service with TLS to its endpoints has.
-    pub(super) fn new(address: &Address, outward: Option<&(Arc<ClientConfig>, Arc<Outward>)>) -> Number {
+    /// It is proven by the name that was `written`.
+    pub(super) fn new(
+        address: &Address,
+        written: &Address,
+        outward: Option<&(Arc<ClientConfig>, Arc<Outward>)>,
+    ) -> Number {
         let tls = outward.and_then(|(config, outward)| {
-            Some(Secure { config: Arc::clone(config), name: outward.name_of(address)? })
+            Some(Secure { config: Arc::clone(config), name: outward.name_of(written)? })
         });
         Number { address: address.clone(), tls }
     }

@@ -10,16 +10,21 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 
+use super::board::{Board, Lineup, Row};
+use super::breaker::Pass;
 use super::dial::Number;
 use super::http2::Opened;
 use super::{http1, http2};
-use crate::config::settings::{self, Address, Protocol};
+use crate::config::settings::{self, Protocol};
 use crate::response::{Deadline, Failure};
 use crate::tls::Outward;
 use crate::tls::handshake::Protocol as Inside;
 
 pub(super) struct Endpoint {
-    /// The address as the operator wrote it.
+    /// What all threads know of it.
+    row: Arc<Row>,
+    board: Arc<Board>,
+    /// As logs name it.
     pub(super) label: Rc<str>,
     number: Number,
     in_flight: Cell<usize>,
@@ -51,14 +56,16 @@ pub(super) struct Wish {
 
 impl Endpoint {
     pub(super) fn new(
-        address: &Address,
-        protocol: Protocol,
-        pool: settings::Pool,
+        row: &Arc<Row>,
+        lineup: &Lineup,
         outward: Option<&(Arc<ClientConfig>, Arc<Outward>)>,
     ) -> Rc<Endpoint> {
-        let number = Number::new(address, outward);
+        let settings::Service { protocol, pool, .. } = **lineup.settings();
+        let number = Number::new(row.address(), row.written(), outward);
         Rc::new(Endpoint {
-            label: address.to_string().into(),
+            row: Arc::clone(row),
+            board: Arc::clone(lineup.board()),
+            label: (**row.label()).into(),
             in_flight: Cell::new(0),
             protocol,
             pool: http1::Pool::new(pool),
@@ -68,6 +75,11 @@ impl Endpoint {
         })
     }
 
+    pub(super) fn row(&self) -> &Arc<Row> {
+        &self.row
+    }
+
+    /// Of this thread.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.get()
     }
@@ -145,12 +157,22 @@ impl Endpoint {
 pub(super) struct Occupancy {
     endpoint: Rc<Endpoint>,
     stream: Option<Rc<http2::Link>>,
+    /// Of the breaker, until it is told what came of it.
+    pass: Option<Pass>,
 }
 
 impl Occupancy {
-    pub(super) fn new(endpoint: &Rc<Endpoint>) -> Occupancy {
+    pub(super) fn new(endpoint: &Rc<Endpoint>, pass: Option<Pass>) -> Occupancy {
         endpoint.in_flight.set(endpoint.in_flight.get() + 1);
-        Occupancy { endpoint: Rc::clone(endpoint), stream: None }
+        endpoint.row.enter();
+        Occupancy { endpoint: Rc::clone(endpoint), stream: None, pass }
+    }
+
+    /// What came of it, as far as that says anything of the endpoint.
+    pub(super) fn judged(&mut self, failed: Option<bool>) {
+        if let Some(pass) = self.pass.take() {
+            self.endpoint.board.ended(Some(&self.endpoint.row), pass, failed);
+        }
     }
 
     /// Counts on the shared connection too, so that it is not taken for unused.
@@ -164,6 +186,8 @@ impl Occupancy {
 
 impl Drop for Occupancy {
     fn drop(&mut self) {
+        self.judged(None);
+        self.endpoint.row.leave();
         self.endpoint.in_flight.set(self.endpoint.in_flight.get() - 1);
         if let Some(link) = self.stream.take() {
             link.ended();

@@ -14,7 +14,9 @@
 //! | anything else | none |
 //!
 //! In each case only while its content can be sent from its start ([`ContentState::replayable`]).
-//! This is `response::Retry` applied to stale connections; further attempts are a matter of policy.
+//! This is `response::Retry` applied to stale connections. Beyond it a route may grant attempts
+//! ([`settings::Retry`], `search`), of what is unsent, idempotent or has an `Idempotency-Key` only; an answer that
+//! says 502, 503 or 504 is asked for again only of another endpoint, otherwise it is the answer.
 //!
 //! # How "has not seen it" is proven
 //! - HTTP/2: it was not written, or the endpoint refused the stream, or named an earlier one as its
@@ -42,14 +44,23 @@
 //! is taken to speak what is configured.
 
 mod attempt;
+mod balance;
+pub mod board;
+pub mod breaker;
+pub mod budget;
 pub mod content;
 mod dial;
 mod endpoint;
+pub mod fuse;
+pub mod health;
 mod hold;
 mod http1;
 mod http2;
 mod incoming;
 mod line;
+mod preference;
+mod roster;
+mod search;
 mod upgraded;
 
 #[cfg(test)]
@@ -60,9 +71,11 @@ pub use incoming::Incoming;
 pub use line::{Line, Socket};
 pub use upgraded::{GivenUp, Upgraded};
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -70,19 +83,38 @@ use http::{Method, Request, Response, StatusCode, Uri, Version, header};
 
 use crate::config::settings::{self, Protocol, Timeout};
 use crate::http1::syntax::is_target;
-use crate::response::{Failure, Retry};
+use crate::response::{Failure, Fault};
 use crate::tls::Outward;
-use attempt::{Lost, Reply, attempt};
-use endpoint::{Connection, Endpoint, Occupancy, Wish};
+use attempt::{Reply, attempt};
+use board::{Board, Lineup, Row};
+use breaker::{Hand, Pass};
+use budget::Purse;
+use endpoint::{Connection, Endpoint, Occupancy};
+use roster::{Chosen, Roster};
+use search::{Next, Search, retry_after};
 
 /// The endpoints of one service, as one data thread sees them.
 pub struct Upstream {
-    settings: Arc<settings::Service>,
+    lineup: Arc<Lineup>,
     /// With TLS to the endpoints.
     outward: Option<Arc<Outward>>,
-    endpoints: Box<[Rc<Endpoint>]>,
-    /// Where the search for the least busy endpoint begins.
-    next: Cell<usize>,
+    roster: RefCell<Rc<Roster>>,
+    /// Retries that this thread has earned.
+    purse: Purse,
+}
+
+/// What a route grants a request.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    pub timeout: &'a Timeout,
+    pub retry: &'a settings::Retry,
+}
+
+/// No attempts but those that are made necessary by a connection.
+impl<'a> From<&'a Timeout> for Terms<'a> {
+    fn from(timeout: &'a Timeout) -> Terms<'a> {
+        Terms { timeout, retry: &settings::Retry::NEVER }
+    }
 }
 
 /// Whoever wants to know how a request gets on before its answer is there.
@@ -92,6 +124,14 @@ pub trait Asker {
 
     /// An interim answer of it came (RFC 9110, section 15.2), as the endpoint sent it; never 101.
     fn interim(&self, head: Response<()>);
+
+    /// It failed, and is sent again because the configuration allows it.
+    fn retries(&self) {}
+
+    /// Of the client, where it has one.
+    fn address(&self) -> Option<IpAddr> {
+        None
+    }
 }
 
 /// The head of an answer, its body still to be read.
@@ -121,23 +161,30 @@ pub struct Survey {
 }
 
 impl Upstream {
-    /// `outward` is what a service with TLS to its endpoints needs.
-    pub fn new(settings: Arc<settings::Service>, outward: Option<Arc<Outward>>) -> Rc<Upstream> {
-        let secure = outward.as_ref().map(|outward| (outward.config(), Arc::clone(outward)));
-        let endpoints = settings
-            .endpoints
-            .iter()
-            .map(|address| Endpoint::new(address, settings.protocol, settings.pool, secure.as_ref()))
-            .collect();
-        Rc::new(Upstream { settings, outward, endpoints, next: Cell::new(0) })
+    /// `outward` is what a service with TLS to its endpoints needs. Connections of `before` are taken over where they are
+    /// to the same endpoint in the same way.
+    pub fn new(
+        lineup: Arc<Lineup>,
+        outward: Option<Arc<Outward>>,
+        before: Option<&Upstream>,
+    ) -> Rc<Upstream> {
+        let known = before.filter(|before| before.speaks_as(lineup.settings(), outward.as_deref()));
+        let known = known.map(|before| Rc::clone(&before.roster.borrow()));
+        let known = known.as_ref().map_or(&[][..], |roster| roster.endpoints());
+        let roster = Roster::new(&lineup, known, |row| open(row, &lineup, outward.as_ref()));
+        let roster = RefCell::new(Rc::new(roster));
+        Rc::new(Upstream { lineup, outward, roster, purse: Purse::default() })
     }
 
-    /// Whether it can go on serving after a reload to `settings`.
-    pub fn serves(&self, settings: &settings::Service, outward: Option<&Outward>) -> bool {
-        self.settings.endpoints == settings.endpoints
-            && self.settings.protocol == settings.protocol
-            && self.settings.pool == settings.pool
-            && self.outward.as_deref() == outward
+    /// Whether connections can go on serving after a reload to `settings`.
+    fn speaks_as(&self, settings: &settings::Service, outward: Option<&Outward>) -> bool {
+        let own = self.lineup.settings();
+        own.protocol == settings.protocol && own.pool == settings.pool && self.outward.as_deref() == outward
+    }
+
+    /// What all threads know of the service.
+    pub fn board(&self) -> &Arc<Board> {
+        self.lineup.board()
     }
 
     /// Every endpoint with its load on this thread.
@@ -147,7 +194,21 @@ impl Upstream {
             in_flight: endpoint.in_flight(),
             idle: endpoint.idle(),
         };
-        self.endpoints.iter().map(seen).collect()
+        self.roster().endpoints().iter().map(seen).collect()
+    }
+
+    /// As the board is at this moment.
+    fn roster(&self) -> Rc<Roster> {
+        let roster = Rc::clone(&self.roster.borrow());
+        if roster.is_of(self.board()) {
+            return roster;
+        }
+        let open = |row: &Arc<Row>| open(row, &self.lineup, self.outward.as_ref());
+        let next = Rc::new(Roster::new(&self.lineup, roster.endpoints(), open));
+        // What goes may close connections: not while it is borrowed.
+        let before = self.roster.replace(Rc::clone(&next));
+        drop(before);
+        next
     }
 
     /// Sends `request` to an endpoint and returns the head of its answer.
@@ -158,14 +219,14 @@ impl Upstream {
     /// end of the content, `timeout.idle` for an endpoint that does not take the content;
     /// `timeout.request` is the caller's. `asker` is told each endpoint before it is asked, so that
     /// whoever gives up in the middle knows whom the request was with.
-    pub async fn send(
+    pub async fn send<'a>(
         self: &Rc<Self>,
         request: Request<Content>,
-        timeout: &Timeout,
+        terms: impl Into<Terms<'a>>,
         asker: &dyn Asker,
     ) -> Result<Answer, Failure> {
         let content = request.body().state();
-        let answer = self.ask(request, timeout, asker).await;
+        let answer = self.counted(request, terms.into(), asker).await;
         if answer.is_err() {
             // Nobody reads it any more, also when somebody still knows of it.
             content.abandon();
@@ -173,13 +234,34 @@ impl Upstream {
         answer
     }
 
+    /// As far as the breaker of the service lets it.
+    async fn counted(
+        self: &Rc<Self>,
+        request: Request<Content>,
+        terms: Terms<'_>,
+        asker: &dyn Asker,
+    ) -> Result<Answer, Failure> {
+        self.purse.sent(terms.retry.budget, self.board().budget());
+        if !self.lineup.settings().breaker.service && self.board().fuse().hand() == Hand::Auto {
+            return self.ask(request, terms, asker).await;
+        }
+        let trial = Trial::begin(self.board())?;
+        let answer = self.ask(request, terms, asker).await;
+        trial.ended(match &answer {
+            Ok(answer) => Some(is_failing(answer.response.status())),
+            Err(failure) => speaks_against(failure),
+        });
+        answer
+    }
+
     async fn ask(
         self: &Rc<Self>,
         request: Request<Content>,
-        timeout: &Timeout,
+        terms: Terms<'_>,
         asker: &dyn Asker,
     ) -> Result<Answer, Failure> {
         let (mut head, mut content) = request.into_parts();
+        let (timeout, settings) = (terms.timeout, self.lineup.settings());
         let state = content.state();
         let upgrades = head.headers.contains_key(header::UPGRADE) || head.method == Method::CONNECT;
         if state.is_empty() {
@@ -187,28 +269,47 @@ impl Upstream {
             head.headers.remove(header::EXPECT);
         }
         // Said here already, so that it costs no kept connection.
-        match self.settings.protocol {
+        match settings.protocol {
             Protocol::Http1 | Protocol::Https => shape_http1(&mut head)?,
             Protocol::H2c => shape_http2(&mut head, &state, Scheme::HTTP)?,
         }
         // What is agreed on with the endpoint decides.
         let mut for_http2 = None;
-        let mut search = Search::new(&state);
+        let wanted = preference::of(&settings.balance, &head.headers, asker);
+        let mut search = Search::new(&state, terms.retry);
         loop {
-            let Some((index, endpoint)) = self.choose(&search) else { return Err(search.last) };
+            let roster = self.roster();
+            let chosen = roster.choose(self.board(), &settings.balance, wanted, &search.given_up);
+            let Some(Chosen { endpoint, pass }) = chosen else {
+                if search.given_up.is_empty() {
+                    return Err(if roster.endpoints().is_empty() {
+                        Failure::NoEndpoint
+                    } else {
+                        Failure::NobodyUp
+                    });
+                }
+                let granted = match search.wants_connection() {
+                    true => search.granted(None, &self.purse, self.board().budget()),
+                    false => None,
+                };
+                let Some(wait) = granted else { return Err(search.last) };
+                self.retries(&mut search, wait, asker).await;
+                continue;
+            };
             asker.asks(&endpoint.label);
-            let mut occupancy = Occupancy::new(endpoint);
+            let mut occupancy = Occupancy::new(&endpoint, pass);
             let wish = search.wish(&head, &state, upgrades);
             let connection = match endpoint.connect(wish, timeout.connect).await {
                 Ok(connection) => connection,
                 Err(failure) => {
-                    search.gave_up(index, failure);
+                    occupancy.judged(speaks_against(&failure));
+                    search.gave_up(&endpoint, failure);
                     continue;
                 }
             };
             occupancy.on(&connection);
             let reused = connection.reused();
-            let head = match (self.settings.protocol, &connection) {
+            let head = match (settings.protocol, &connection) {
                 (Protocol::Https, Connection::Http2(..)) => match &mut for_http2 {
                     Some(shaped) => shaped,
                     none => {
@@ -221,7 +322,24 @@ impl Upstream {
             };
             match attempt(&connection, head, content, timeout, asker).await {
                 Ok(reply) if search.stale || !reused || !is_told_idle(head, &state, &reply) => {
-                    let Reply { response, upgraded } = reply;
+                    let status = reply.response.status();
+                    occupancy.judged(Some(is_failing(status)));
+                    if search.wants_other(status, head, &state) {
+                        search.given_up.push(Rc::clone(&endpoint));
+                        let told = retry_after(reply.response.headers());
+                        if self.roster().has_other_than(&search.given_up)
+                            && let Some(wait) = search.granted(told, &self.purse, self.board().budget())
+                            && let Some(again) = state.again()
+                        {
+                            content = again;
+                            drop((reply, connection, occupancy));
+                            self.retries(&mut search, wait, asker).await;
+                            continue;
+                        }
+                    }
+                    state.released();
+                    let Reply { mut response, upgraded } = reply;
+                    preference::remember(&settings.balance, wanted, endpoint.row(), &mut response);
                     let lease = Lease { content: state, _occupancy: occupancy };
                     let endpoint = Rc::clone(&endpoint.label);
                     return Ok(Answer { response, upgraded, endpoint, lease });
@@ -232,40 +350,89 @@ impl Upstream {
                 }
                 Err(lost) => {
                     connection.failed(&lost.failure);
-                    content = search.again(index, reused, head, &state, lost)?;
+                    // A kept connection that turns out dead says nothing of its endpoint.
+                    let died_idle = reused && !search.stale && !lost.begun;
+                    occupancy.judged(speaks_against(&lost.failure).filter(|_| !died_idle));
+                    match search.again(&endpoint, reused, head, &state, lost) {
+                        Next::Again(again) => content = again,
+                        Next::Over(failure) => return Err(failure),
+                        Next::Perhaps(again, failure) => {
+                            let granted = search.granted(None, &self.purse, self.board().budget());
+                            let Some(wait) = granted else { return Err(failure) };
+                            content = again;
+                            search.last = failure;
+                            drop((connection, occupancy));
+                            self.retries(&mut search, wait, asker).await;
+                        }
+                    }
                 }
             }
         }
     }
 
-    /// Counts a tunnel that another process began as one with this endpoint, if it is still one of these.
-    pub fn occupy(&self, endpoint: &str) -> Option<Lease> {
-        let endpoint = self.endpoints.iter().find(|known| *known.label == *endpoint)?;
-        Some(Lease { content: Content::empty().state(), _occupancy: Occupancy::new(endpoint) })
+    /// Before another attempt that was granted.
+    async fn retries(&self, search: &mut Search<'_>, wait: Duration, asker: &dyn Asker) {
+        asker.retries();
+        if !wait.is_zero() {
+            // The wait that the configuration asks for between two attempts.
+            tokio::time::sleep(wait).await;
+        }
+        if !self.roster().has_other_than(&search.given_up) {
+            search.given_up.clear();
+        }
     }
 
-    /// The least busy endpoint that was not given up, the first one found from a rotating start.
-    fn choose(&self, search: &Search) -> Option<(usize, &Rc<Endpoint>)> {
-        let count = self.endpoints.len();
-        let start = self.next.get();
-        let mut best: Option<(usize, &Rc<Endpoint>)> = None;
-        for index in (start..count).chain(0..start.min(count)) {
-            let endpoint = &self.endpoints[index];
-            if search.given_up.contains(&index) {
-                continue;
-            }
-            if best.is_none_or(|(_, other)| endpoint.in_flight() < other.in_flight()) {
-                best = Some((index, endpoint));
-            }
-            if endpoint.in_flight() == 0 {
-                break;
-            }
-        }
-        if let Some((index, _)) = best {
-            self.next.set((index + 1) % count);
-        }
-        best
+    /// Counts a tunnel that another process began as one with this endpoint, if it is still one of these.
+    pub fn occupy(&self, endpoint: &str) -> Option<Lease> {
+        let roster = self.roster();
+        let endpoint = roster.endpoints().iter().find(|known| *known.label == *endpoint)?;
+        Some(Lease { content: Content::empty().state(), _occupancy: Occupancy::new(endpoint, None) })
     }
+}
+
+/// A request that the breaker of the service has let through.
+struct Trial<'a> {
+    board: &'a Board,
+    pass: Option<Pass>,
+}
+
+impl Trial<'_> {
+    fn begin(board: &Board) -> Result<Trial<'_>, Failure> {
+        let (pass, change) = board.fuse().admit(Instant::now).map_err(|()| Failure::BreakerOpen)?;
+        if let Some(change) = change {
+            board.breaker_changed(None, change);
+        }
+        Ok(Trial { board, pass: Some(pass) })
+    }
+
+    fn ended(mut self, failed: Option<bool>) {
+        if let Some(pass) = self.pass.take() {
+            self.board.ended(None, pass, failed);
+        }
+    }
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        if let Some(pass) = self.pass.take() {
+            self.board.ended(None, pass, None);
+        }
+    }
+}
+
+fn open(row: &Arc<Row>, lineup: &Lineup, outward: Option<&Arc<Outward>>) -> Rc<Endpoint> {
+    let secure = outward.map(|outward| (outward.config(), Arc::clone(outward)));
+    Endpoint::new(row, lineup, secure.as_ref())
+}
+
+/// What a failure says of the endpoint, if it does: it is not asked for what its client or hitless did.
+fn speaks_against(failure: &Failure) -> Option<bool> {
+    (failure.verdict().fault == Fault::Upstream).then_some(true)
+}
+
+/// Statuses by which an application, or a gateway before it, says that it cannot.
+fn is_failing(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 502..=504)
 }
 
 impl Lease {
@@ -278,62 +445,6 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.content.abandon();
-    }
-}
-
-/// The attempts of one request.
-struct Search {
-    given_up: Vec<usize>,
-    last: Failure,
-    /// A kept connection has failed this request: the next one is a fresh one.
-    stale: bool,
-}
-
-impl Search {
-    fn new(content: &ContentState) -> Search {
-        debug_assert!(!content.touched(), "content is sent from its start");
-        Search { given_up: Vec::new(), last: Failure::NoEndpoint, stale: false }
-    }
-
-    fn wish(&self, request: &Parts, content: &ContentState, upgrades: bool) -> Wish {
-        Wish {
-            upgrades,
-            repeatable: request.method.is_idempotent(),
-            with_content: !content.is_empty(),
-            fresh: self.stale || !content.replayable(),
-        }
-    }
-
-    fn gave_up(&mut self, index: usize, failure: Failure) {
-        self.given_up.push(index);
-        self.last = failure;
-    }
-
-    /// The content for the next attempt, or the failure that the request ends with.
-    fn again(
-        &mut self,
-        index: usize,
-        reused: bool,
-        request: &Parts,
-        content: &Rc<ContentState>,
-        lost: Lost,
-    ) -> Result<Content, Failure> {
-        let allowed = match lost.failure.verdict().retry {
-            Retry::Never => false,
-            Retry::Unsent => true,
-            Retry::Safe => reused && !lost.begun && request.method.is_idempotent(),
-        };
-        if !allowed {
-            return Err(lost.failure);
-        }
-        let Some(content) = content.again() else { return Err(lost.failure) };
-        if reused && !self.stale {
-            self.stale = true;
-            self.last = lost.failure;
-        } else {
-            self.gave_up(index, lost.failure);
-        }
-        Ok(content)
     }
 }
 

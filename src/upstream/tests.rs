@@ -7,7 +7,7 @@ mod exchanges;
 mod secure;
 mod streams;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::io::{Read as _, Write as _};
@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::config::settings::Address;
-use crate::response::Deadline;
+use crate::response::{Deadline, Retry};
 
 /// Who does not want to know how a request gets on.
 struct Nobody;
@@ -56,7 +56,11 @@ const PATIENT: Timeout =
 fn service(endpoints: &[Address]) -> settings::Service {
     settings::Service {
         name: "shop".into(),
-        endpoints: endpoints.to_vec(),
+        endpoints: endpoints.iter().cloned().map(Into::into).collect(),
+        resolve: LONG,
+        balance: Default::default(),
+        health: None,
+        breaker: Default::default(),
         protocol: Protocol::Http1,
         endpoint_tls: Default::default(),
         pool: settings::Pool { idle: LONG, max_idle: 8 },
@@ -69,12 +73,16 @@ fn service(endpoints: &[Address]) -> settings::Service {
     }
 }
 
+fn begin(service: settings::Service, outward: Option<Arc<Outward>>) -> Rc<Upstream> {
+    Upstream::new(Lineup::new(&Arc::new(service), None), outward, None)
+}
+
 fn upstream(endpoints: &[Address]) -> Rc<Upstream> {
-    Upstream::new(Arc::new(service(endpoints)), None)
+    begin(service(endpoints), None)
 }
 
 fn h2c(endpoint: Address) -> Rc<Upstream> {
-    Upstream::new(Arc::new(settings::Service { protocol: Protocol::H2c, ..service(&[endpoint]) }), None)
+    begin(settings::Service { protocol: Protocol::H2c, ..service(&[endpoint]) }, None)
 }
 
 fn request(method: &str, content: Content) -> Request<Content> {
@@ -1015,7 +1023,7 @@ fn idle_connections_close_after_their_time_and_above_their_number() {
     on_one_thread(async {
         let (listener, address) = listen().await;
         let pool = settings::Pool { idle: SHORT, max_idle: 2 };
-        let upstream = Upstream::new(Arc::new(settings::Service { pool, ..service(&[address]) }), None);
+        let upstream = begin(settings::Service { pool, ..service(&[address]) }, None);
         tokio::task::spawn_local(closing_after(listener, usize::MAX, Rc::default()));
         let at_once = (0..4).map(|_| upstream.send(get(), &PATIENT, &Nobody));
         for answer in futures_util::future::join_all(at_once).await {
@@ -1048,14 +1056,24 @@ fn a_connection_is_not_used_when_the_endpoint_announced_to_close_it() {
 }
 
 #[test]
-fn an_upstream_serves_on_while_its_endpoints_stay() {
+fn connections_stay_while_their_endpoint_is_asked_in_the_same_way() {
     on_one_thread(async {
-        let (_listener, address) = listen().await;
-        let before = service(&[address]);
-        let upstream = Upstream::new(Arc::new(before.clone()), None);
-        assert!(upstream.serves(&settings::Service { name: "renamed".into(), ..before.clone() }, None));
-        assert!(!upstream.serves(&settings::Service { protocol: Protocol::H2c, ..before.clone() }, None));
-        assert!(!upstream.serves(&settings::Service { endpoints: Vec::new(), ..before }, None));
+        let (listener, address) = listen().await;
+        tokio::task::spawn_local(closing_after(listener, usize::MAX, Rc::default()));
+        let before = service(&[address.clone()]);
+        let upstream = begin(before.clone(), None);
+        body(upstream.send(get(), &PATIENT, &Nobody).await.unwrap()).await.unwrap();
+        let idle = |service: settings::Service| {
+            let lineup = Lineup::new(&Arc::new(service), Some(&upstream.lineup));
+            let next = Upstream::new(lineup, None, Some(&upstream));
+            next.survey().iter().map(|seen| seen.idle).sum::<usize>()
+        };
+        let (_other, another) = listen().await;
+        assert_eq!(idle(service(&[another, address.clone()])), 1, "one more beside it");
+        assert_eq!(idle(settings::Service { protocol: Protocol::H2c, ..before.clone() }), 0);
+        let pool = settings::Pool { idle: SHORT, max_idle: 8 };
+        assert_eq!(idle(settings::Service { pool, ..before.clone() }), 0);
+        assert_eq!(idle(settings::Service { endpoints: Vec::new(), ..before }), 0);
     });
 }
 

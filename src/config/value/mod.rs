@@ -5,6 +5,7 @@
 //! Must not know: keys, files, positions.
 
 pub mod address;
+pub mod balance;
 pub mod name;
 pub mod path;
 pub mod quantity;
@@ -15,7 +16,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::settings::{AccessSink, Address, HostPattern, Network, RateBy};
+use super::settings::{AccessSink, Address, Endpoint, HostPattern, Network, RateBy};
 
 /// A checked value of one key.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +24,10 @@ pub enum Value {
     Flag(bool),
     Count(u64),
     Share(f64),
+    /// In thousandths.
+    Percent(u32),
+    /// From and to, both included.
+    Statuses(u16, u16),
     Duration(Duration),
     Size(u64),
     /// One of the words that a key knows, such as `auto` or `off`.
@@ -33,6 +38,7 @@ pub enum Value {
         key: String,
     },
     Address(Address),
+    Endpoint(Endpoint),
     Host(HostPattern),
     Network(Network),
     Sink(AccessSink),
@@ -63,6 +69,13 @@ impl fmt::Display for Value {
             Value::Flag(flag) => write!(f, "{flag}"),
             Value::Count(count) => write!(f, "{count}"),
             Value::Share(share) => write!(f, "{share:?}"),
+            Value::Percent(thousandths) => match thousandths % 10 {
+                0 => write!(f, "\"{}%\"", thousandths / 10),
+                tenth => write!(f, "\"{}.{tenth}%\"", thousandths / 10),
+            },
+            Value::Statuses(from, to) if from == to => write!(f, "\"{from}\""),
+            Value::Statuses(from, to) => write!(f, "\"{from}-{to}\""),
+            Value::Endpoint(endpoint) => f.write_str(&literal(&endpoint.to_string())),
             Value::Duration(duration) => write!(f, "\"{}\"", quantity::in_words(*duration)),
             Value::Size(size) => write!(f, "\"{}\"", quantity::size_in_words(*size)),
             Value::Word(word) => write!(f, "\"{word}\""),

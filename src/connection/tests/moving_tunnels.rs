@@ -266,7 +266,7 @@ fn a_tunnel_over_http2_stays_until_the_drain_and_is_closed_then() {
     app.routes[0].connect = true;
     app.protocol = Protocol::H2c;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    app.endpoints = vec![Address::Ip(listener.local_addr().unwrap())];
+    app.endpoints = vec![Address::Ip(listener.local_addr().unwrap()).into()];
     let gateway = gateway(settings(vec![app]));
     let echo = std::thread::spawn(move || block_on(echo_over_h2(listener)));
     let mut client = gateway.ask("CONNECT db.example:1 HTTP/1.1\r\nHost: db.example:1\r\n\r\n");
@@ -580,7 +580,8 @@ fn storm(unix: bool) {
     // What is accepted here has it from the listener.
     SockRef::from(&remote).set_recv_buffer_size(SMALL).unwrap();
     let mut app = service("app", &Origin::start());
-    app.endpoints = vec![if unix { Address::Unix(path) } else { Address::Ip(remote.local_addr().unwrap()) }];
+    app.endpoints =
+        vec![if unix { Address::Unix(path) } else { Address::Ip(remote.local_addr().unwrap()) }.into()];
     let settings = settings(vec![app]);
     let worlds = [Gateway::start(2, settings.clone(), true), Gateway::start(2, settings, true)];
     let tunnels: Vec<(OwnedFd, OwnedFd)> = (0..TUNNELS)

@@ -93,7 +93,7 @@ fn storm(event: impl FnOnce(Gateway, &Seen) -> Vec<Gateway>) -> Arc<Seen> {
     let seed = seed();
     let endpoint = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut service = service("app", &Origin::start());
-    service.endpoints = vec![Address::Ip(endpoint.local_addr().unwrap())];
+    service.endpoints = vec![Address::Ip(endpoint.local_addr().unwrap()).into()];
     let mut settings = settings(vec![service]);
     // Whoever comes back from a move may have sent a part of its requests.
     settings.drain.idle_grace = GRACE.idle_grace;

@@ -29,6 +29,7 @@ pub(super) struct Gateway {
     address: SocketAddr,
     unix: Option<(tempfile::TempDir, PathBuf)>,
     beats: std::cell::Cell<u64>,
+    blueprint: std::cell::RefCell<Arc<Blueprint>>,
 }
 
 /// A drain whose grace and jitter are over at once.
@@ -55,16 +56,18 @@ impl Gateway {
             sockets.push(Socket { name: "http".into(), fd: listener.into(), passed: false });
             (folder, path)
         });
-        let threads = Threads::start(threads, sockets, blueprint(1, settings)).unwrap();
-        Gateway { threads, address, unix, beats: std::cell::Cell::new(0) }
+        let blueprint = blueprint(1, settings);
+        let threads = Threads::start(threads, sockets, Arc::clone(&blueprint)).unwrap();
+        Gateway { threads, address, unix, beats: std::cell::Cell::new(0), blueprint: blueprint.into() }
     }
 
     /// A second way to start: on a socket that others hold too.
     pub(super) fn on(listener: TcpListener, settings: Settings) -> Gateway {
         let address = listener.local_addr().unwrap();
         let sockets = vec![Socket { name: "http".into(), fd: listener.into(), passed: false }];
-        let threads = Threads::start(1, sockets, blueprint(1, settings)).unwrap();
-        Gateway { threads, address, unix: None, beats: std::cell::Cell::new(0) }
+        let blueprint = blueprint(1, settings);
+        let threads = Threads::start(1, sockets, Arc::clone(&blueprint)).unwrap();
+        Gateway { threads, address, unix: None, beats: std::cell::Cell::new(0), blueprint: blueprint.into() }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -88,6 +91,11 @@ impl Gateway {
         let mut client = self.connect();
         client.send(head);
         client
+    }
+
+    /// The way into the service of this number.
+    pub(super) fn turnstile(&self, service: usize) -> Arc<crate::policy::Turnstile> {
+        Arc::clone(&self.blueprint.borrow().turnstiles[service])
     }
 
     /// Waits until every thread has come round, so that what it was told before has happened.
@@ -137,7 +145,9 @@ impl Gateway {
     }
 
     pub(super) fn install(&self, number: u64, settings: Settings) {
-        block_on(self.threads.install(blueprint(number, settings)));
+        let next = blueprint_after(number, settings, Some(&self.blueprint.borrow()));
+        self.blueprint.replace(Arc::clone(&next));
+        block_on(self.threads.install(next));
     }
 
     /// Waits until no connection is left, and gives what was counted.
@@ -187,6 +197,10 @@ pub(super) fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 pub(super) fn blueprint(number: u64, settings: Settings) -> Arc<Blueprint> {
+    blueprint_after(number, settings, None)
+}
+
+fn blueprint_after(number: u64, settings: Settings, before: Option<&Blueprint>) -> Arc<Blueprint> {
     let settings = Arc::new(settings);
     let routes = Arc::new(Table::new(&settings));
     let access = crate::telemetry::access::AccessLog::silent();
@@ -194,7 +208,10 @@ pub(super) fn blueprint(number: u64, settings: Settings) -> Arc<Blueprint> {
     let tls = super::tls::directory(&settings);
     let (outward, wrong) = crate::tls::outward(&settings);
     assert!(wrong.is_empty(), "{wrong:?}");
-    Arc::new(Blueprint { number, settings, routes, outward, access, via, tls })
+    let lineups = crate::upstream::board::Lineup::all(&settings.services, &[]);
+    let known = before.map(|before| (&*before.settings, &before.turnstiles[..]));
+    let turnstiles = crate::policy::Turnstile::all(&settings, known, std::time::Instant::now());
+    Arc::new(Blueprint { number, settings, routes, outward, lineups, turnstiles, access, via, tls })
 }
 
 /// These services on one listener.
@@ -246,7 +263,11 @@ pub(super) fn answering(text: &str) -> Settings {
 pub(super) fn service(name: &str, endpoint: &Origin) -> settings::Service {
     settings::Service {
         name: name.into(),
-        endpoints: vec![Address::Ip(endpoint.address)],
+        endpoints: vec![Address::Ip(endpoint.address).into()],
+        resolve: Duration::from_secs(30),
+        balance: Default::default(),
+        health: None,
+        breaker: Default::default(),
         protocol: Protocol::Http1,
         endpoint_tls: Default::default(),
         pool: Pool { idle: Duration::from_secs(60), max_idle: 8 },
@@ -277,6 +298,7 @@ pub(super) fn route(service: &str) -> settings::Route {
             request: None,
             tunnel_idle: None,
         },
+        retry: settings::Retry::NEVER,
         limits: crate::config::settings::ContentLimits::default(),
         rates: Vec::new(),
     }

@@ -27,12 +27,17 @@ fn service(rates: Vec<Rate>, of_route: Vec<Rate>, concurrency: Concurrency) -> S
         rewrite: None,
         connect: false,
         timeout: Timeout { connect: SECOND, first_byte: None, idle: None, request: None, tunnel_idle: None },
+        retry: Default::default(),
         limits: Default::default(),
         rates,
     };
     Service {
         name: "shop".into(),
         endpoints: vec![],
+        resolve: SECOND,
+        balance: Default::default(),
+        health: None,
+        breaker: Default::default(),
         protocol: Protocol::Http1,
         endpoint_tls: Default::default(),
         pool: Pool { idle: SECOND, max_idle: 1 },

@@ -56,7 +56,7 @@ fn secure(endpoints: &[Address], endpoint_tls: EndpointTls) -> Rc<Upstream> {
     settings.services = vec![Arc::clone(&service)];
     let (mut outward, wrong) = crate::tls::outward(&settings);
     assert!(wrong.is_empty(), "{wrong:?}");
-    Upstream::new(service, outward.remove(0))
+    Upstream::new(Lineup::new(&service, None), outward.remove(0), None)
 }
 
 fn server(
@@ -698,11 +698,11 @@ fn connections_outlive_a_reload_unless_a_file_says_something_else() {
     };
     on_one_thread(async {
         let before = service(place.trusting());
-        let upstream = Upstream::new(Arc::new(before.clone()), Some(outward(before.clone())));
-        assert!(upstream.serves(&before, Some(&outward(before.clone()))));
+        let upstream = begin(before.clone(), Some(outward(before.clone())));
+        assert!(upstream.speaks_as(&before, Some(&outward(before.clone()))));
         let other = service(EndpointTls { name: Some("other.test".into()), ..place.trusting() });
-        assert!(!upstream.serves(&other, Some(&outward(other.clone()))));
+        assert!(!upstream.speaks_as(&other, Some(&outward(other.clone()))));
         Authority::new("another").write(place.folder(), "ca");
-        assert!(!upstream.serves(&before, Some(&outward(before.clone()))));
+        assert!(!upstream.speaks_as(&before, Some(&outward(before.clone()))));
     });
 }
