@@ -21,6 +21,7 @@ mod certificates;
 mod changes;
 mod control;
 mod drain;
+mod drill;
 mod handover;
 mod office;
 mod reload;

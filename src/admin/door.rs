@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::Desk;
+use super::{Desk, Drill};
 
 /// Connections at the same time; others wait in the kernel.
 const MOST_CONNECTIONS: usize = 64;
@@ -188,12 +188,13 @@ impl Visitor {
             ("/status", &Method::GET | &Method::HEAD) => json(StatusCode::OK, &self.desk.status()),
             ("/ledger", &Method::GET | &Method::HEAD) => json(StatusCode::OK, &self.desk.ledger().told()),
             ("/reload", &Method::POST) => self.reload().await,
-            ("/reload" | "/upgrade", _) => not_allowed("POST"),
+            ("/fault", &Method::POST) => self.fault(request.uri().query().unwrap_or_default()),
+            ("/reload" | "/upgrade" | "/fault", _) => not_allowed("POST"),
             ("/healthz" | "/readyz" | "/status" | "/ledger", _) => not_allowed("GET, HEAD"),
             _ if head => text(StatusCode::NOT_FOUND, String::new()),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "here are: /healthz, /readyz, /status, /ledger, /reload, /upgrade\n".into(),
+                "here are: /healthz, /readyz, /status, /ledger, /fault, /reload, /upgrade\n".into(),
             ),
         }
     }
@@ -217,6 +218,17 @@ impl Visitor {
         }
         // hyper closes its copy of the connection without a word.
         Err(PassedOn)
+    }
+
+    fn fault(&self, query: &str) -> Response<Full<Bytes>> {
+        if self.access == Access::ReadOnly {
+            let why = "cannot set a fault through this socket: it is read-only; use the Unix socket (hitless fault)\n";
+            return text(StatusCode::FORBIDDEN, why.into());
+        }
+        match Drill::read(query).map_err(str::to_owned).and_then(|drill| self.desk.fault(drill)) {
+            Ok(said) => text(StatusCode::OK, said + "\n"),
+            Err(why) => text(StatusCode::UNPROCESSABLE_ENTITY, format!("cannot set a fault: {why}\n")),
+        }
     }
 
     async fn reload(&self) -> Response<Full<Bytes>> {
@@ -293,6 +305,10 @@ mod tests {
             Ledger { gateways: vec![page] }
         }
 
+        fn fault(&self, drill: Drill) -> Result<String, String> {
+            if drill.service == "shop" { Ok("set".into()) } else { Err("there is no such service".into()) }
+        }
+
         fn reload(&self) -> LocalBoxFuture<'static, Verdict> {
             let verdict = self.verdicts.borrow_mut().pop().expect("a verdict");
             Box::pin(async move { verdict })
@@ -344,6 +360,9 @@ mod tests {
             assert_eq!(serde_json::from_str::<Verdict>(body).unwrap(), refused);
             assert!(get("POST /reload").await.starts_with("HTTP/1.1 200 OK\r\n"));
             assert!(get("GET /reload").await.starts_with("HTTP/1.1 405 "));
+            assert!(get("POST /fault?service=shop&abort=503").await.starts_with("HTTP/1.1 200 OK\r\n"));
+            assert!(get("POST /fault?service=blog&abort=503").await.starts_with("HTTP/1.1 422 "));
+            assert!(get("POST /fault?service=shop&abort=200").await.starts_with("HTTP/1.1 422 "));
             let upgrade = get("POST /upgrade").await;
             assert!(
                 upgrade.starts_with("HTTP/1.1 200 OK\r\n") && upgrade.ends_with("\r\n\r\nlater"),

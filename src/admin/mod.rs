@@ -7,6 +7,7 @@
 //! | `GET /status` | everything, as JSON ([`Status`]) |
 //! | `POST /upgrade` | when it is decided, as JSON (`handover::control::Upgrade`), by the keeper; Unix socket only |
 //! | `GET /ledger` | what became of every request, as JSON ([`Ledger`], with its sums) |
+//! | `POST /fault` | 200, or 422 and why not: faults on purpose ([`Drill`]), in a line of text; Unix socket only |
 //! | `POST /reload` | 200 or 422 after the verdict, as JSON ([`Verdict`]); Unix socket only |
 //!
 //! Promises: bounded in connections, time and size; one request per connection; a slow or hostile
@@ -15,10 +16,12 @@
 //! Must not know: how the gateway does what the [`Desk`] is asked for.
 
 mod door;
+mod fault;
 mod status;
 
 pub use door::{Access, Doors};
-pub use status::{Certificate, Listener, Reload, Service, Status, Verdict};
+pub use fault::{Drill, Faulty};
+pub use status::{Certificate, Concurrency, Listener, Reload, Service, Status, Verdict};
 
 use std::os::fd::OwnedFd;
 
@@ -36,6 +39,8 @@ pub trait Desk {
     fn upgrade(&self, asker: OwnedFd);
     /// Of this gateway and those before it.
     fn ledger(&self) -> Ledger;
+    /// What is to be said of it, or why it cannot be.
+    fn fault(&self, drill: Drill) -> Result<String, String>;
     /// Ready when there is a verdict.
     fn reload(&self) -> LocalBoxFuture<'static, Verdict>;
 }

@@ -62,6 +62,20 @@ pub struct Service {
     pub endpoints: Vec<String>,
     pub protocol: String,
     pub routes: usize,
+    /// `None`: its requests are not limited.
+    pub concurrency: Option<Concurrency>,
+    /// What goes wrong on purpose, in words.
+    pub fault: Option<String>,
+}
+
+/// How many requests of a service are under way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Concurrency {
+    /// With `adaptive` the one of this moment.
+    pub limit: u32,
+    pub inside: u32,
+    pub waiting: u32,
 }
 
 /// A certificate that is shown to clients.

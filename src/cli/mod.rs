@@ -10,6 +10,7 @@ mod check;
 mod client;
 mod completions;
 mod doctor;
+mod fault;
 mod generate;
 mod ledger;
 mod prove;
@@ -87,6 +88,8 @@ enum Verb {
     Status(status::Options),
     /// Say what became of every request, and whether any is unaccounted for
     Ledger(ledger::Options),
+    /// Delay or fail some requests of a service on purpose, for a while
+    Fault(fault::Options),
     /// Check a configuration without touching what is running
     Check(check::Options),
     /// Change what is running, under load, and say what clients noticed
@@ -126,6 +129,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Fatal> {
         Verb::Reload(place) => reload::reload(&place, &directory),
         Verb::Status(options) => status::status(&options, &directory),
         Verb::Ledger(options) => ledger::ledger(&options, &directory),
+        Verb::Fault(options) => fault::fault(&options, &directory),
         Verb::Check(options) => check::check(&options, &directory),
         Verb::Prove(options) => prove::prove(&options, &directory),
         Verb::Doctor(options) => doctor::doctor(&options, &directory),

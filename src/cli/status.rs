@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::client::{self, Where};
 use super::{Fatal, code, print};
-use crate::admin::{Certificate, Status};
+use crate::admin::{Certificate, Concurrency, Status};
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -99,6 +99,16 @@ fn services(text: &mut String, status: &Status) -> std::fmt::Result {
             "  {:width$}  {hosts}  →  {endpoints}  ({}, {routes})",
             service.name, service.protocol
         )?;
+        if let Some(Concurrency { limit, inside, waiting }) = &service.concurrency {
+            writeln!(text, "  {:width$}  {inside} of {limit} requests at a time, {waiting} wait", "")?;
+        }
+        if let Some(fault) = &service.fault {
+            writeln!(
+                text,
+                "  {:width$}  FAULT: {fault}; end it with: hitless fault {} --clear",
+                "", service.name
+            )?;
+        }
     }
     Ok(())
 }
@@ -262,6 +272,8 @@ mod tests {
             endpoints: vec!["127.0.0.1:3000".into()],
             protocol: "http1".into(),
             routes: 2,
+            concurrency: Some(Concurrency { limit: 64, inside: 64, waiting: 3 }),
+            fault: Some("5 % of requests are failed with 503, 9m 12s left, 7 so far".into()),
         };
         let mut status = status(vec![service]);
         let verdict =
@@ -269,6 +281,11 @@ mod tests {
         status.last_reload = Some(Reload { at: "2026-11-21T12:03:00Z".into(), verdict });
         let text = describe(&status);
         assert!(text.contains("  shop  shop.example.com  →  127.0.0.1:3000  (http1, 2 routes)\n"), "{text}");
+        assert!(text.contains("\n        64 of 64 requests at a time, 3 wait\n"), "{text}");
+        assert!(
+            text.contains("\n        FAULT: 5 % of requests are failed with 503, 9m 12s left, 7 so far; end"),
+            "{text}"
+        );
         let refused = "REFUSED, generation 4 serves on:\n  shop.toml:3:1: port: x\n";
         assert!(text.ends_with(refused), "{text}");
     }

@@ -15,12 +15,13 @@ use futures_util::future::LocalBoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use super::control::Input;
-use crate::admin::{self, Desk, Reload, Status, Verdict};
+use crate::admin::{self, Desk, Drill, Reload, Status, Verdict};
 use crate::config::settings::{Protocol, Service};
 use crate::connection::blueprint::Blueprint;
 use crate::handover::control::{Purpose, Start, Summary};
 use crate::lifecycle::Phase;
 use crate::listener::threads::Threads;
+use crate::policy::Turnstile;
 use crate::telemetry::ledger::{Fate, Ledger, Lineage};
 use crate::telemetry::log;
 use crate::tls::{Shown, Tickets};
@@ -150,13 +151,24 @@ impl Desk for Office {
             threads: self.start.threads,
             configuration: self.start.directory.clone(),
             listeners: self.start.listeners.clone(),
-            services: blueprint.settings.services.iter().map(|service| describe(service)).collect(),
+            services: blueprint
+                .settings
+                .services
+                .iter()
+                .zip(&blueprint.turnstiles)
+                .map(|(service, turnstile)| limited(describe(service), turnstile))
+                .collect(),
             certificates: blueprint.tls.shown(SystemTime::now()).into_iter().map(certificate).collect(),
             last_reload: self.last_reload.borrow().clone(),
             residue: totals.residue(),
             totals,
             dropped_log_lines: self.log.dropped(),
         }
+    }
+
+    fn fault(&self, drill: Drill) -> Result<String, String> {
+        let blueprint = Arc::clone(&self.blueprint.borrow());
+        super::drill::carry_out(&blueprint, drill)
     }
 
     fn upgrade(&self, asker: OwnedFd) {
@@ -231,5 +243,14 @@ fn describe(service: &Service) -> admin::Service {
         endpoints: service.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect(),
         protocol: protocol.into(),
         routes: service.routes.len(),
+        ..admin::Service::default()
     }
+}
+
+/// With what limits it, and what goes wrong with it on purpose.
+fn limited(service: admin::Service, turnstile: &Turnstile) -> admin::Service {
+    let shown = turnstile.shown();
+    let (inside, waiting) = (shown.inside, shown.waiting);
+    let concurrency = shown.limit.map(|limit| admin::Concurrency { limit, inside, waiting });
+    admin::Service { concurrency, fault: super::drill::shown(turnstile), ..service }
 }

@@ -36,6 +36,14 @@ impl Drill {
         before.map(|before| (before, hit))
     }
 
+    /// The one that lasts until then is over; how many requests it has hit. `None`: there is another one by now, or none.
+    pub fn end(&self, until: Instant) -> Option<u64> {
+        let mut known = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        known.take_if(|fault| fault.until == until)?;
+        self.on.store(false, Relaxed);
+        Some(self.hit.swap(0, Relaxed))
+    }
+
     /// The one that there is now, and how many requests it has hit.
     pub fn now(&self, now: Instant) -> Option<(Fault, u64)> {
         if !self.on.load(Relaxed) {
@@ -68,7 +76,9 @@ mod tests {
         let hit = (0..100).filter(|draw| drill.strike(now, f64::from(*draw) / 100.0).is_some()).count();
         assert_eq!((hit, drill.now(now)), (5, Some((fault, 5))));
         assert_eq!((drill.strike(now + minute, 0.0), drill.now(now + minute)), (None, None));
-        assert_eq!(drill.set(None), Some((fault, 5)));
+        assert_eq!(drill.end(now), None, "that was another one");
+        assert_eq!(drill.end(fault.until), Some(5));
+        assert_eq!((drill.set(Some(fault)), drill.set(None)), (None, Some((fault, 0))));
         assert_eq!(drill.strike(now, 0.0), None);
     }
 }
