@@ -1285,6 +1285,64 @@ pub const KEYS: &[Key] = &[
         example: "\"Priority\"",
         elsewhere: &["urgency", "class"],
     },
+    table(&["service.NAME.deadline"], "how long a request may still take, between programs", ""),
+    Key {
+        at: &["service.NAME.deadline.field"],
+        kind: Kind::OwnField,
+        unset: Unset::Means("the application is not told"),
+        summary: "the field that tells the application how long a request may still take",
+        detail: "It has milliseconds: what is left of 'timeout.request' when the application is asked. What a trusted proxy (forwarded.trusted) \
+                 says there shortens that; what others say is taken out. Requests of gRPC have their own field for it, grpc-timeout, which is \
+                 used instead.",
+        example: "\"Request-Timeout\"",
+        elsewhere: &["header", "name", "timeout-field"],
+    },
+    table(
+        &["service.NAME.fallback", "service.NAME.route[].fallback"],
+        "what is answered when no endpoint can be asked",
+        "It stands in for the 502, 503 or 504 of a request that no endpoint took: none is up, the breaker is open, no connection could be \
+         made. What an application has answered itself is passed on. The ledger counts the request as shed all the same. A route takes it from \
+         its service as a whole.",
+    ),
+    Key {
+        at: &["service.NAME.fallback.answer", "service.NAME.route[].fallback.answer"],
+        kind: TABLE,
+        unset: Unset::Means("the error"),
+        summary: "a fixed answer",
+        detail: "",
+        example: "{ status = 200, body = \"[]\" }",
+        elsewhere: &["respond", "response", "static"],
+    },
+    Key {
+        at: &["service.NAME.fallback.answer.status", "service.NAME.route[].fallback.answer.status"],
+        kind: Kind::Count { least: 200, most: 599, word: "" },
+        unset: Unset::Default("503"),
+        summary: "the status of the answer",
+        detail: "",
+        example: "200",
+        elsewhere: &["code"],
+    },
+    Key {
+        at: &[
+            "service.NAME.fallback.answer.content-type",
+            "service.NAME.route[].fallback.answer.content-type",
+        ],
+        kind: Kind::MediaType,
+        unset: Unset::Default("\"text/plain; charset=utf-8\""),
+        summary: "the type of the body",
+        detail: "",
+        example: "\"application/json\"",
+        elsewhere: &["type", "mime"],
+    },
+    Key {
+        at: &["service.NAME.fallback.answer.body", "service.NAME.route[].fallback.answer.body"],
+        kind: Kind::Body(65_536),
+        unset: Unset::Default("\"\""),
+        summary: "the body of the answer",
+        detail: "",
+        example: "\"[]\"",
+        elsewhere: &["text", "content"],
+    },
     table(
         &["errors", "service.NAME.errors"],
         "how errors look",

@@ -145,6 +145,7 @@ impl Build<'_, '_> {
             https: tls::https(&section),
             rates: turnstile::rates(&section, &path, self.report),
             concurrency: turnstile::concurrency(&section, &path, self.report),
+            deadline_field: section.below("deadline", None).one("field", text),
             routes,
         };
         (service, origins)
@@ -206,6 +207,7 @@ impl Build<'_, '_> {
             },
             // Those of the service are counted there.
             rates: turnstile::rates(section, &part.path, self.report),
+            fallback: turnstile::fallback(section),
         };
         self.forwards |= route.action == Action::Forward;
         self.hostless |= section.find("hosts").is_none();

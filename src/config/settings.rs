@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use endpoints::{Balance, Breaker, Endpoint, HashKey, Health, HealthKind, Retry, RetryOn, RetryWay, Way};
-pub use turnstile::{Concurrency, Rate, RateBy};
+pub use turnstile::{Concurrency, Fallback, Rate, RateBy};
 
 /// The whole configuration of one generation.
 #[derive(Clone, Debug, PartialEq)]
@@ -366,6 +366,8 @@ pub struct Service {
     /// For the requests of all of its routes together.
     pub rates: Vec<Rate>,
     pub concurrency: Concurrency,
+    /// The field, in lower case, in which the application is told how long a request may still take.
+    pub deadline_field: Option<String>,
     /// Never empty.
     pub routes: Vec<Route>,
 }
@@ -429,6 +431,7 @@ pub struct Route {
     pub limits: ContentLimits,
     /// For its own requests, beside those of its service.
     pub rates: Vec<Rate>,
+    pub fallback: Option<Fallback>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -93,6 +93,10 @@ impl Show<'_> {
             self.table(&path, &route);
             self.inheriting(&path, &route, &own);
             self.list(&path, "rate", &route);
+            let fallback = route.below("fallback", None).below("answer", None);
+            if fallback.table.is_some() {
+                self.table(&format!("{path}.fallback.answer"), &fallback);
+            }
         }
     }
 
@@ -207,6 +211,12 @@ burst = 3
 by = "field:X-Key"
 [service."shop.eu".concurrency]
 most = 5
+[service."shop.eu".deadline]
+field = "X-Deadline"
+[service."shop.eu".fallback.answer]
+body = "away"
+[service."shop.eu".route.fallback]
+answer.status = 200
 "#;
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::build::{count, flag, text, time};
 use super::message::Report;
-use super::settings::{Concurrency, Rate, RateBy};
+use super::settings::{Concurrency, Fallback, Rate, RateBy};
 use super::shape::Shape;
 use super::tree::{Branch, Section};
 use super::value::Value;
@@ -57,6 +57,20 @@ fn rate(section: &Section<'_>, path: &str, report: &mut Report) -> Option<Rate> 
         );
     }
     Some(Rate { count: requests, per, burst, by: by.unwrap_or(RateBy::All) })
+}
+
+/// Of the table itself, or the one above it as a whole.
+pub(super) fn fallback(section: &Section<'_>) -> Option<Fallback> {
+    let own = section.below("fallback", None);
+    if !own.is_sound() {
+        return section.above.and_then(fallback);
+    }
+    let answer = own.below("answer", None);
+    answer.is_sound().then(|| Fallback {
+        status: count(&answer, "status").and_then(|status| status.try_into().ok()).unwrap_or(503),
+        content_type: answer.one("content-type", text).unwrap_or_default(),
+        body: answer.one("body", text).unwrap_or_default(),
+    })
 }
 
 pub(super) fn concurrency(service: &Section<'_>, path: &str, report: &mut Report) -> Concurrency {
@@ -161,6 +175,26 @@ mod tests {
             let errors = errors(text);
             assert!(errors.contains(said), "{text}: {errors}");
         }
+    }
+
+    #[test]
+    fn a_fallback_is_taken_from_the_service_as_a_whole() {
+        let text = r#"
+            fallback.answer = { status = 200, content-type = "application/json", body = "[]" }
+            deadline.field = "X-Deadline"
+            [[service.shop.route]]
+            path = "/own"
+            fallback.answer = { body = "away" }
+            [[service.shop.route]]
+        "#;
+        let settings = parse(&source(text)).unwrap().settings;
+        let shop = &settings.services[0];
+        assert_eq!(shop.deadline_field.as_deref(), Some("x-deadline"));
+        let told = |fallback: &Option<Fallback>| {
+            fallback.as_ref().map(|f| format!("{} {} {}", f.status, f.content_type, f.body)).unwrap()
+        };
+        let all: Vec<String> = shop.routes.iter().map(|route| told(&route.fallback)).collect();
+        assert_eq!(all, ["503 text/plain; charset=utf-8 away", "200 application/json []"]);
     }
 
     #[test]

@@ -45,7 +45,7 @@ use crate::policy::identity::{self, Identity};
 use crate::policy::origin::origin;
 use crate::policy::turnstile::Entry;
 use crate::policy::upgrade::{self, Upgrade};
-use crate::policy::{expect, https};
+use crate::policy::{expect, https, remaining};
 use crate::response::{Deadline, Failure, answer, head, hygiene};
 use crate::route::{Lookup, Route, check_authority, host_of, target_of};
 use crate::telemetry::counters::Ending;
@@ -154,7 +154,10 @@ async fn answer(flight: &Rc<Flight>, mut request: Request<Arriving>) -> Result<O
             let content = !request.body().is_end_stream();
             match hops::count(flight.method(), request.headers_mut(), content)? {
                 Hop::Last => Ok(Outcome::Own(answer::last_hop(flight.method(), &route.settings.methods))),
-                Hop::On => in_time(flight, forward(flight, identity, authority, &route, request)).await,
+                Hop::On => {
+                    believe(flight, &route, request.headers());
+                    in_time(flight, forward(flight, identity, authority, &route, request)).await
+                }
             }
         }
     }
@@ -239,6 +242,17 @@ async fn in_time(
         flight.heard(true);
         Err(late())
     })
+}
+
+/// A trusted proxy knows how long its client waits.
+fn believe(flight: &Flight, route: &Route, headers: &HeaderMap) {
+    let field = &flight.generation().blueprint.settings.services[route.service].deadline_field;
+    if let Some(field) = field
+        && Local::trusts(flight.generation(), flight.seat().address())
+        && let Some(limit) = remaining::told(headers, field)
+    {
+        flight.shorten(limit);
+    }
 }
 
 /// Whether the rates of its service and route let it through.
@@ -388,6 +402,10 @@ fn prepare(
     let service = &blueprint.settings.services[route.service];
     let protocol = service.protocol;
     fields::for_upstream(&mut parts.headers, &client, authority, &blueprint.via, identity, asked, protocol);
+    if let Some(field) = &service.deadline_field {
+        let left = flight.deadline().map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        remaining::tell(&mut parts.headers, field, left, client.trusted);
+    }
     if let Some(name) = &service.tls.client_field {
         fields::set_proof(&mut parts.headers, name, flight.seat().identity());
     }
@@ -494,7 +512,11 @@ fn refuse(guard: Guard, failure: Failure, accept: Option<&HeaderValue>) -> Respo
         flight.end_connection();
     }
     warn_of_limit(flight, &failure);
-    let response = answer::error(&failure, &flight.request_id(), accept, flight.error_pages());
+    let fallback = flight.route().and_then(|route| route.settings.fallback.as_ref());
+    let response = match fallback.filter(|_| failure.asks_nobody()) {
+        Some(fallback) => answer::fallback(fallback),
+        None => answer::error(&failure, &flight.request_id(), accept, flight.error_pages()),
+    };
     let ending = if failure == Failure::Drained { Ending::Cut } else { Ending::Refused };
     own(guard, response, ending, Some(failure))
 }

@@ -77,6 +77,8 @@ pub(super) struct Flight {
     place: RefCell<Option<Place>>,
     /// Among the requests of its service, if these are limited.
     stay: RefCell<Option<Stay>>,
+    /// What its sender has said about how long it may take.
+    shortened: Cell<Option<Duration>>,
     /// Its answer is the last one of its HTTP/1 connection.
     last: Cell<bool>,
     /// 0 until the head of the answer has gone to the protocol.
@@ -145,6 +147,7 @@ impl Flight {
             pace: Pace::new(now),
             place: RefCell::new(None),
             stay: RefCell::new(None),
+            shortened: Cell::new(None),
             last: Cell::new(false),
             status: Cell::new(0),
             sent: Cell::new(0),
@@ -333,8 +336,14 @@ impl Flight {
 
     /// The moment at which the whole request is late.
     pub(super) fn deadline(&self) -> Option<(Instant, Duration)> {
-        let limit = self.route()?.settings.timeout.request?;
+        let own = self.route()?.settings.timeout.request;
+        let limit = own.into_iter().chain(self.shortened.get()).min()?;
         Some((self.began + limit, limit))
+    }
+
+    /// Whoever sent it, and is believed, waits no longer than this.
+    pub(super) fn shorten(&self, limit: Duration) {
+        self.shortened.set(Some(limit));
     }
 
     pub(super) fn idle_limit(&self) -> Option<Duration> {

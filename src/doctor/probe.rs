@@ -165,6 +165,7 @@ mod tests {
             https: Default::default(),
             rates: vec![],
             concurrency: Default::default(),
+            deadline_field: None,
             routes: vec![],
         })
     }

@@ -3,7 +3,7 @@
 //! [`identity`] says who a request is in every log, [`via`] whether it goes in circles, [`hops`] how far
 //! it may go, [`expect`] what it waits for, [`upgrade`] whether it asks for another protocol, [`fields`]
 //! what is in its head when it leaves for an endpoint, [`https`] whether it has to come by TLS, [`retry`] whether it may be sent again,
-//! [`mod@origin`] from whom it really is and [`mod@urgency`] how urgent.
+//! [`mod@origin`] from whom it really is and [`mod@urgency`] how urgent, [`remaining`] how long it may still take.
 //!
 //! Others decide with a memory that all threads share, a [`Turnstile`] for each service: [`bucket`] how often, [`crowd`]
 //! how many at a time, [`adaptive`] how many that should be, [`fault`] what goes wrong on purpose.
@@ -21,6 +21,7 @@ pub mod hops;
 pub mod https;
 pub mod identity;
 pub mod origin;
+pub mod remaining;
 pub mod retry;
 pub mod turnstile;
 pub mod upgrade;

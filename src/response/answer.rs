@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use super::failure::{Deadline, Failure, Quota};
 use super::hygiene::tokens;
-use crate::config::settings::{ErrorPage, ErrorPages, Form, Piece};
+use crate::config::settings::{ErrorPage, ErrorPages, Fallback, Form, Piece};
 
 /// The answer to a request that failed before its answer began. `pages` are those of its service.
 pub fn error(
@@ -66,6 +66,16 @@ pub fn fixed(status: u16, content_type: &str, body: &str) -> Response<Bytes> {
     {
         answer.headers_mut().insert(CONTENT_TYPE, content_type);
     }
+    answer
+}
+
+/// A configured answer in place of an error; it is not for keeping.
+pub fn fallback(fallback: &Fallback) -> Response<Bytes> {
+    let Fallback { status, content_type, body } = fallback;
+    let mut answer = fixed(*status, content_type, body);
+    let status = answer.status();
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    require(status, answer.headers_mut());
     answer
 }
 

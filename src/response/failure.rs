@@ -226,6 +226,18 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Whether no endpoint could be asked: a fallback may stand in for it.
+    pub fn asks_nobody(&self) -> bool {
+        match self {
+            Failure::NoEndpoint | Failure::NobodyUp | Failure::BreakerOpen => true,
+            Failure::Unreachable(_) | Failure::Untrusted(_) | Failure::Handshake(_) => true,
+            Failure::Late(deadline, _) => *deadline == Deadline::Connect,
+            _ => false,
+        }
+    }
+}
+
 impl Fault {
     /// The word for it in logs and metrics.
     pub fn word(self) -> &'static str {

@@ -32,6 +32,7 @@ fn route(host: &str, path: &str) -> settings::Route {
         retry: settings::Retry::NEVER,
         limits: crate::config::settings::ContentLimits::default(),
         rates: vec![],
+        fallback: None,
     }
 }
 
@@ -78,6 +79,7 @@ fn settings(routes: Vec<settings::Route>) -> Settings {
         https: Default::default(),
         rates: vec![],
         concurrency: Default::default(),
+        deadline_field: None,
         routes,
     };
     let listener =

@@ -279,11 +279,14 @@ impl Upstream {
         let mut search = Search::new(&state, terms.retry);
         loop {
             let roster = self.roster();
-            let chosen = roster.choose(self.board(), &settings.balance, wanted, &search.given_up);
+            let most = settings.concurrency.per_endpoint;
+            let chosen = roster.choose(self.board(), &settings.balance, most, wanted, &search.given_up);
             let Some(Chosen { endpoint, pass }) = chosen else {
                 if search.given_up.is_empty() {
                     return Err(if roster.endpoints().is_empty() {
                         Failure::NoEndpoint
+                    } else if roster.is_full(most) {
+                        Failure::NoPlace(most.unwrap_or(0))
                     } else {
                         Failure::NobodyUp
                     });

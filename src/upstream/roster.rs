@@ -108,15 +108,23 @@ impl Roster {
         self.draw.numbers().iter().any(|number| !among(given_up, &self.endpoints[*number]))
     }
 
-    /// Nobody, when all that get requests are among `given_up`.
+    /// Whether all that get requests have as many as they may.
+    pub(super) fn is_full(&self, most: Option<u32>) -> bool {
+        let mut numbers = self.draw.numbers().iter();
+        most.is_some() && numbers.all(|number| is_full(&self.endpoints[*number], most))
+    }
+
+    /// Nobody, when all that get requests are among `given_up` or have `most` already. Threads that choose at the same moment
+    /// can each find room for one.
     pub(super) fn choose(
         &self,
         board: &Board,
         balance: &Balance,
+        most: Option<u32>,
         wanted: Preference,
         given_up: &[Rc<Endpoint>],
     ) -> Option<Chosen> {
-        if let Some(chosen) = self.named(wanted, given_up) {
+        if let Some(chosen) = self.named(wanted, most, given_up) {
             return Some(chosen);
         }
         if let Some(chosen) = self.trial(board, given_up) {
@@ -130,7 +138,7 @@ impl Roster {
                     None => 1.0,
                     over => balance::slow_start(endpoint.row().age(), over),
                 },
-                passed_over: among(given_up, endpoint),
+                passed_over: among(given_up, endpoint) || is_full(endpoint, most),
             }
         };
         let random = || fastrand::u64(..);
@@ -138,7 +146,10 @@ impl Roster {
             (Way::Hash, Some(key)) => self.draw.hashed(
                 key,
                 |number| self.endpoints[number].row().mark(),
-                |number| among(given_up, &self.endpoints[number]),
+                |number| {
+                    let endpoint = &self.endpoints[number];
+                    among(given_up, endpoint) || is_full(endpoint, most)
+                },
             ),
             (Way::Turns, _) => self.draw.in_turn(standing, random),
             (Way::Least | Way::Hash, _) => self.draw.least(standing, random),
@@ -147,9 +158,10 @@ impl Roster {
     }
 
     /// The one that the client's cookie names.
-    fn named(&self, wanted: Preference, given_up: &[Rc<Endpoint>]) -> Option<Chosen> {
+    fn named(&self, wanted: Preference, most: Option<u32>, given_up: &[Rc<Endpoint>]) -> Option<Chosen> {
         let number = *self.marks.get(&wanted.mark?)?;
-        (!among(given_up, &self.endpoints[number])).then(|| self.admitted(number))
+        let endpoint = &self.endpoints[number];
+        (!among(given_up, endpoint) && !is_full(endpoint, most)).then(|| self.admitted(number))
     }
 
     fn admitted(&self, number: usize) -> Chosen {
@@ -187,6 +199,10 @@ impl Roster {
 
 fn among(given_up: &[Rc<Endpoint>], endpoint: &Rc<Endpoint>) -> bool {
     given_up.iter().any(|other| Rc::ptr_eq(other, endpoint))
+}
+
+fn is_full(endpoint: &Endpoint, most: Option<u32>) -> bool {
+    most.is_some_and(|most| endpoint.row().in_flight() >= most as usize)
 }
 
 /// Nobody has taken it out.

@@ -69,6 +69,7 @@ fn service(endpoints: &[Address]) -> settings::Service {
         https: Default::default(),
         rates: vec![],
         concurrency: Default::default(),
+        deadline_field: None,
         routes: Vec::new(),
     }
 }

@@ -39,6 +39,14 @@ impl RateBy {
     }
 }
 
+/// What is answered when no endpoint can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    pub status: u16,
+    pub content_type: String,
+    pub body: String,
+}
+
 /// How many requests of a service may be with its application at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Concurrency {

@@ -276,6 +276,7 @@ pub(super) fn service(name: &str, endpoint: &Origin) -> settings::Service {
         https: Default::default(),
         rates: Vec::new(),
         concurrency: Default::default(),
+        deadline_field: None,
         routes: vec![route(name)],
     }
 }
@@ -301,6 +302,7 @@ pub(super) fn route(service: &str) -> settings::Route {
         retry: settings::Retry::NEVER,
         limits: crate::config::settings::ContentLimits::default(),
         rates: Vec::new(),
+        fallback: None,
     }
 }
 

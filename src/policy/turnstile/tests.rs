@@ -30,6 +30,7 @@ fn service(rates: Vec<Rate>, of_route: Vec<Rate>, concurrency: Concurrency) -> S
         retry: Default::default(),
         limits: Default::default(),
         rates,
+        fallback: None,
     };
     Service {
         name: "shop".into(),
@@ -46,6 +47,7 @@ fn service(rates: Vec<Rate>, of_route: Vec<Rate>, concurrency: Concurrency) -> S
         https: Default::default(),
         rates,
         concurrency,
+        deadline_field: None,
         routes: vec![route("shop[0]", of_route), route("shop[1]", vec![])],
     }
 }
