@@ -72,17 +72,18 @@ fn a_route_has_rates_of_its_own_and_a_reload_keeps_the_count() {
     };
     let gateway = gateway(app());
     let login = "GET /login HTTP/1.1\r\nHost: a\r\n\r\n";
+    let once = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
     let mut client = gateway.ask(login);
     let (mut endpoint, _) = origin.request();
-    endpoint.send(OK);
+    endpoint.send(once);
     assert_eq!(client.answer().1, "ok");
     gateway.install(2, app());
     client.send(login);
     let (head, _) = client.answer();
     assert!(head.starts_with("http/1.1 429 ") && !head.contains("connection: close"), "{head}");
     client.send(GET);
-    endpoint.head();
-    endpoint.send(OK);
+    let (mut endpoint, _) = origin.request();
+    endpoint.send(once);
     assert_eq!(client.answer().1, "ok");
 }
 
@@ -183,7 +184,7 @@ fn a_place_is_left_when_the_answer_was_read_and_by_a_tunnel_at_once() {
     let gateway = gateway(with(service("app", &origin), limited(1, 0)));
     let mut client = gateway.ask(GET);
     let (mut endpoint, _) = origin.request();
-    endpoint.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha");
+    endpoint.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nha");
     client.until("ha");
     assert!(gateway.ask(GET).head().starts_with("http/1.1 503 "));
     endpoint.send("lf");
@@ -195,7 +196,7 @@ fn a_place_is_left_when_the_answer_was_read_and_by_a_tunnel_at_once() {
     assert!(client.head().starts_with("http/1.1 101 "));
     until(&gateway, 0, 0);
     let mut other = gateway.ask(GET);
-    endpoint.head();
+    let (mut endpoint, _) = origin.request();
     endpoint.send(OK);
     assert_eq!(other.answer().1, "ok");
 }

@@ -162,9 +162,9 @@ fn it_finds_what_the_application_bears_from_above_and_from_below_and_keeps_to_it
     for jitter in JITTERS {
         for (initial, capacity) in [(20, 1), (20, 8), (500, 8), (1, 64), (20, 64)] {
             let mut world = World::new(Rules { initial, ..RULES }, capacity, jitter);
-            world.run(MINUTE);
+            world.run(MINUTE / 2);
             let limit = world.adaptive.limit();
-            let seen = world.run(MINUTE);
+            let seen = world.run(MINUTE / 2);
             let what = format!("{jitter:?} {initial} {capacity} {limit}: {seen:?}");
             assert!(seen.goodput > 0.9 && seen.shed > 0, "{what}");
             assert!(seen.median < 5.0 && seen.late < 15.0, "{what}");
@@ -180,7 +180,7 @@ fn an_application_that_can_bear_less_or_more_all_at_once_is_followed() {
         for (capacity, slower) in [(8, 1.0), (64, 1.0), (64, 3.0), (64, 1.0)] {
             (world.capacity, world.service) = (capacity, world.usual * slower);
             world.run(MINUTE);
-            let seen = world.run(MINUTE / 2);
+            let seen = world.run(MINUTE / 3);
             let what = format!("{jitter:?} {capacity} {slower} {}: {seen:?}", world.adaptive.limit());
             assert!(seen.goodput > 0.9, "{what}");
             assert!(seen.median < 5.0 && seen.late < 15.0, "{what}");
@@ -195,7 +195,7 @@ fn below_its_capacity_hardly_anybody_is_shed() {
             let mut world = World::new(RULES, capacity, jitter);
             world.load = load;
             world.run(MINUTE);
-            let seen = world.run(MINUTE);
+            let seen = world.run(MINUTE / 2);
             let shed = seen.shed as f64 / (seen.shed + seen.done) as f64;
             assert!(shed < 0.02, "{jitter:?} {capacity} {load} {}: {seen:?}", world.adaptive.limit());
         }
