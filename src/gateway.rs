@@ -24,6 +24,7 @@ mod control;
 mod drain;
 mod endpoints;
 mod gates;
+mod drill;
 mod handover;
 mod marks;
 mod office;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hitless::response::failure::{Deadline, Failure};
+use hitless::response::failure::{Deadline, Failure, Quota};
 use hitless::telemetry::counters::{CODES, OTHER};
 
 /// One of each. The match makes the compiler ask for a new variant here.
@@ -29,6 +29,11 @@ fn every_failure() -> Vec<Failure> {
         Failure::ManyTunnels(7),
         Failure::HeldTooLong(Duration::from_secs(3)),
         Failure::HoldFull("hold.count"),
+        Failure::ManyRequests(Quota { by: "all", count: 7, per: Duration::ZERO, wait: Duration::ZERO }),
+        Failure::NoPlace(7),
+        Failure::LongQueue(Duration::ZERO),
+        Failure::Shed,
+        Failure::Fault(503),
         Failure::ClientGone,
         Failure::ClientSilent,
         Failure::NoEndpoint,
@@ -62,6 +67,8 @@ fn every_failure() -> Vec<Failure> {
             Failure::LongRequestLine(_) | Failure::LongFields(_) | Failure::ManyFields(_) => {}
             Failure::LongContent(_) | Failure::SlowReader(_) | Failure::NobodyUp | Failure::BreakerOpen => {}
             Failure::HeldTooLong(_) | Failure::HoldFull(_) => {}
+            Failure::ManyRequests(_) | Failure::NoPlace(_) | Failure::LongQueue(_) => {}
+            Failure::Shed | Failure::Fault(_) => {}
             Failure::Late(
                 Deadline::Connect | Deadline::FirstByte | Deadline::Idle | Deadline::Request,
                 _,

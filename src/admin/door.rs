@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{Desk, Hand, Wish};
+use super::{Desk, Drill, Hand, Wish};
 
 /// Connections at the same time; others wait in the kernel.
 const MOST_CONNECTIONS: usize = 64;
@@ -200,12 +200,13 @@ impl Visitor {
                 _ => not_allowed("POST"),
             },
             ("/gate", &Method::POST) => self.gate(request.uri().query().unwrap_or("")).await,
-            ("/reload" | "/upgrade" | "/gate", _) => not_allowed("POST"),
+            ("/fault", &Method::POST) => self.fault(request.uri().query().unwrap_or_default()),
+            ("/reload" | "/upgrade" | "/gate" | "/fault", _) => not_allowed("POST"),
             ("/healthz" | "/readyz" | "/status" | "/ledger", _) => not_allowed("GET, HEAD"),
             _ if head => text(StatusCode::NOT_FOUND, String::new()),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "here are: /healthz, /readyz, /status, /ledger, /breaker, /gate, /reload, /upgrade\n".into(),
+                "here are: /healthz, /readyz, /status, /ledger, /breaker, /gate, /fault, /reload, /upgrade\n".into(),
             ),
         }
     }
@@ -270,6 +271,17 @@ impl Visitor {
             Ok(gated) if gated.refused.is_none() => json(StatusCode::OK, &gated),
             Ok(gated) => json(StatusCode::UNPROCESSABLE_ENTITY, &gated),
             Err(_) => text(StatusCode::GATEWAY_TIMEOUT, "no answer yet\n".into()),
+        }
+    }
+
+    fn fault(&self, query: &str) -> Response<Full<Bytes>> {
+        if self.access == Access::ReadOnly {
+            let why = "cannot set a fault through this socket: it is read-only; use the Unix socket (hitless fault)\n";
+            return text(StatusCode::FORBIDDEN, why.into());
+        }
+        match Drill::read(query).map_err(str::to_owned).and_then(|drill| self.desk.fault(drill)) {
+            Ok(said) => text(StatusCode::OK, said + "\n"),
+            Err(why) => text(StatusCode::UNPROCESSABLE_ENTITY, format!("cannot set a fault: {why}\n")),
         }
     }
 
@@ -377,6 +389,10 @@ mod tests {
             Box::pin(async move { Gated { done: wish.service == "shop", ..Gated::default() } })
         }
 
+        fn fault(&self, drill: Drill) -> Result<String, String> {
+            if drill.service == "shop" { Ok("set".into()) } else { Err("there is no such service".into()) }
+        }
+
         fn reload(&self) -> LocalBoxFuture<'static, Verdict> {
             let verdict = self.verdicts.borrow_mut().pop().expect("a verdict");
             Box::pin(async move { verdict })
@@ -437,6 +453,9 @@ mod tests {
             assert_eq!(serde_json::from_str::<Verdict>(body).unwrap(), refused);
             assert!(get("POST /reload").await.starts_with("HTTP/1.1 200 OK\r\n"));
             assert!(get("GET /reload").await.starts_with("HTTP/1.1 405 "));
+            assert!(get("POST /fault?service=shop&abort=503").await.starts_with("HTTP/1.1 200 OK\r\n"));
+            assert!(get("POST /fault?service=blog&abort=503").await.starts_with("HTTP/1.1 422 "));
+            assert!(get("POST /fault?service=shop&abort=200").await.starts_with("HTTP/1.1 422 "));
             let upgrade = get("POST /upgrade").await;
             assert!(
                 upgrade.starts_with("HTTP/1.1 200 OK\r\n") && upgrade.ends_with("\r\n\r\nlater"),

@@ -9,6 +9,7 @@
 //! | `GET /ledger` | what became of every request, as JSON ([`Ledger`], with its sums) |
 //! | `POST /breaker/open/SERVICE[/ENDPOINT]`, `close`, `auto` | 200 or 404, in words; Unix socket only |
 //! | `POST /gate` | hold, release, drain ([`Wish`]), as JSON ([`Gated`]); Unix socket only |
+//! | `POST /fault` | 200, or 422 and why not: faults on purpose ([`Drill`]), in a line of text; Unix socket only |
 //! | `POST /reload` | 200 or 422 after the verdict, as JSON ([`Verdict`]); Unix socket only |
 //!
 //! Promises: bounded in connections, time and size; one request per connection; a slow or hostile
@@ -17,12 +18,16 @@
 //! Must not know: how the gateway does what the [`Desk`] is asked for.
 
 mod door;
+mod fault;
 mod gate;
 mod status;
 
 pub use door::{Access, Doors};
+pub use fault::{Drill, Faulty};
 pub use gate::{Gate, Gated, Wish};
-pub use status::{Certificate, Endpoint, Held, Listener, Reload, Service, Status, Unit, Verdict};
+pub use status::{
+    Certificate, Concurrency, Endpoint, Held, Listener, Reload, Service, Status, Unit, Verdict,
+};
 
 use std::os::fd::OwnedFd;
 
@@ -52,6 +57,8 @@ pub trait Desk {
     fn breaker(&self, hand: Hand, service: &str, endpoint: Option<&str>) -> Result<String, String>;
     /// Ready when it is as it was asked for, or when its time is over.
     fn gate(&self, wish: Wish) -> LocalBoxFuture<'static, Gated>;
+    /// What is to be said of it, or why it cannot be.
+    fn fault(&self, drill: Drill) -> Result<String, String>;
     /// Ready when there is a verdict.
     fn reload(&self) -> LocalBoxFuture<'static, Verdict>;
 }

@@ -70,6 +70,20 @@ pub struct Service {
     pub retries_left: u64,
     pub held: Held,
     pub unit: Option<Unit>,
+    /// `None`: its requests are not limited.
+    pub concurrency: Option<Concurrency>,
+    /// What goes wrong on purpose, in words.
+    pub fault: Option<String>,
+}
+
+/// How many requests of a service are under way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Concurrency {
+    /// With `adaptive` the one of this moment.
+    pub limit: u32,
+    pub inside: u32,
+    pub waiting: u32,
 }
 
 /// An endpoint of a service, as all data threads know it.

@@ -224,6 +224,20 @@ The application was away for longer than \fBhold.age\fR.
 .TP
 .B 503 hold\-full
 The application is away, and as many requests wait for it as \fBhold.count\fR and \fBhold.bytes\fR allow.
+.B 429 many\-requests
+A rate of the service or the route is reached; \fBRetry\-After\fR, \fBRateLimit\-Policy\fR and \fBRateLimit\fR (draft\-ietf\-httpapi\-ratelimit\-headers\-10) say which and when to come again. Nothing of the content was read.
+.TP
+.B 503 no\-place
+As many requests of the service are under way as \fBconcurrency\fR allows, and as many wait.
+.TP
+.B 503 long\-queue
+It has waited for a place for \fBconcurrency.queue\-time\fR.
+.TP
+.B 503 shed
+It waited for a place in a full queue, and a more urgent one came (\fBconcurrency.priority\fR).
+.TP
+.B 503 fault
+A drill has failed it, with this status or the one that was asked for; see \fBhitless fault\fR.
 .TP
 .BR "505 unsupported\-version" " (closes)"
 A major version of HTTP that is not spoken here.

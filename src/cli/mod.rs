@@ -13,6 +13,7 @@ mod client;
 mod completions;
 mod doctor;
 mod gate;
+mod fault;
 mod generate;
 mod ledger;
 mod polkit;
@@ -111,6 +112,8 @@ enum Verb {
     Detach(attach::Detach),
     /// Print the polkit rule that idle-stop needs
     Polkit,
+    /// Delay or fail some requests of a service on purpose, for a while
+    Fault(fault::Options),
     /// Check a configuration without touching what is running
     Check(check::Options),
     /// Change what is running, under load, and say what clients noticed
@@ -159,6 +162,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Fatal> {
         Verb::Attach(options) => attach::attach(&options, arguments.config.as_deref()),
         Verb::Detach(options) => attach::detach(&options),
         Verb::Polkit => polkit::polkit(&directory),
+        Verb::Fault(options) => fault::fault(&options, &directory),
         Verb::Check(options) => check::check(&options, &directory),
         Verb::Prove(options) => prove::prove(&options, &directory),
         Verb::Doctor(options) => doctor::doctor(&options, &directory),

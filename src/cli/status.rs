@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::client::{self, Where};
 use super::{Fatal, code, print};
-use crate::admin::{Certificate, Endpoint, Held, Service, Status};
+use crate::admin::{Certificate, Concurrency, Endpoint, Held, Service, Status};
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -103,6 +103,7 @@ fn services(text: &mut String, status: &Status) -> std::fmt::Result {
         )?;
         states(text, service)?;
         waiting(text, service)?;
+        limits(text, service)?;
     }
     Ok(())
 }
@@ -145,6 +146,17 @@ fn waiting(text: &mut String, service: &Service) -> std::fmt::Result {
         let oldest = Duration::from_millis(*oldest_ms);
         let oldest = if *now > 0 { format!(", the oldest for {oldest:?}") } else { String::new() };
         writeln!(text, "      held: {now} requests wait{oldest}: {why}")?;
+    }
+    Ok(())
+}
+
+/// What bounds it, and what goes wrong on purpose.
+fn limits(text: &mut String, service: &Service) -> std::fmt::Result {
+    if let Some(Concurrency { limit, inside, waiting }) = &service.concurrency {
+        writeln!(text, "      {inside} of {limit} requests at a time, {waiting} wait")?;
+    }
+    if let Some(fault) = &service.fault {
+        writeln!(text, "      FAULT: {fault}; end it with: hitless fault {} --clear", service.name)?;
     }
     Ok(())
 }
@@ -346,6 +358,8 @@ mod tests {
             protocol: "http1".into(),
             routes: 2,
             states: vec![endpoint("127.0.0.1:3000", "unhealthy")],
+            concurrency: Some(Concurrency { limit: 64, inside: 64, waiting: 3 }),
+            fault: Some("5 % of requests are failed with 503, 9m 12s left, 7 so far".into()),
             ..Service::default()
         };
         let mut status = status(vec![service]);
@@ -354,6 +368,11 @@ mod tests {
         status.last_reload = Some(Reload { at: "2026-11-21T12:03:00Z".into(), verdict });
         let text = describe(&status);
         assert!(text.contains("  shop  shop.example.com  →  127.0.0.1:3000  (http1, 2 routes)\n"), "{text}");
+        assert!(text.contains("\n      64 of 64 requests at a time, 3 wait\n"), "{text}");
+        assert!(
+            text.contains("\n      FAULT: 5 % of requests are failed with 503, 9m 12s left, 7 so far; end"),
+            "{text}"
+        );
         let refused = "REFUSED, generation 4 serves on:\n  shop.toml:3:1: port: x\n";
         assert!(text.ends_with(refused), "{text}");
     }

@@ -199,6 +199,7 @@ fn admin(section: &Section<'_>) -> Admin {
     Admin {
         socket: section.one("socket", text).map(PathBuf::from).unwrap_or_default(),
         listen: section.all("listen", address),
+        faults: flag(section, "faults"),
     }
 }
 

@@ -368,10 +368,9 @@ mod tests {
         for key in KEYS.iter().filter(|key| !key.example.is_empty()) {
             for path in key.at {
                 let path = path.replace("NAME", "a");
-                let text = match path.split_once("[].") {
-                    Some((list, below)) => format!("[[{list}]]\n{below} = {}", key.example),
-                    None => format!("{path} = {}", key.example),
-                };
+                let lists = path.match_indices("[].").map(|(end, _)| header(&format!("{}[]", &path[..end])));
+                let below = path.rsplit("[].").next().unwrap();
+                let text = format!("{}\n{below} = {}", lists.collect::<Vec<_>>().join("\n"), key.example);
                 // Alone, one half of a pair is missing the other.
                 let wrong: Vec<_> = found(&text).into_iter().filter(|f| !f.ends_with(": missing")).collect();
                 assert_eq!(wrong, Vec::<String>::new(), "{text}");

@@ -96,7 +96,8 @@ pub(super) fn facts(row: &Key) -> Vec<(&'static str, String)> {
         Unset::Means("") => {}
         Unset::Means(words) => facts.push(("default", words.to_owned())),
     }
-    if row.at.len() > 1 && !row.example.is_empty() {
+    // Tables of a list do not inherit.
+    if row.at.len() > 1 && !row.example.is_empty() && !parent(row.at[0]).ends_with("[]") {
         let inherit = match row.at {
             [general, _, _] => {
                 format!("a route takes it from its service, and that from [{}]", parent(general))

@@ -54,10 +54,10 @@ pub(super) fn written(key: &Key) -> String {
     if inline { format!("{}.{}", last(parent(path)), last(path)) } else { last(path).into() }
 }
 
-/// `service.NAME.route[]` → `[[service.NAME.route]]`, `service.NAME.route[].timeout` → `[service.NAME.route.timeout]`.
+/// `service.NAME.route[].rate[]` → `[[service.NAME.route.rate]]`, `service.NAME.route[].timeout` → `[service.NAME.route.timeout]`.
 pub(super) fn header(table: &str) -> String {
     match table.strip_suffix("[]") {
-        Some(list) => format!("[[{list}]]"),
+        Some(list) => format!("[[{}]]", list.replace("[]", "")),
         None => format!("[{}]", table.replace("[]", "")),
     }
 }
@@ -225,6 +225,16 @@ pub const KEYS: &[Key] = &[
         detail: "Read-only: a reload is only taken from the Unix socket.",
         example: "[\"127.0.0.1:9080\"]",
         elsewhere: &["bind", "address"],
+    },
+    Key {
+        at: &["admin.faults"],
+        kind: Kind::Flag,
+        unset: Unset::Default("false"),
+        summary: "whether 'hitless fault' may delay and fail requests on purpose",
+        detail: "For drills. A fault ends by itself, at the latest after a day, and with the gateway; it is logged and shown by 'hitless status'. \
+                 A reload that takes this back ends it.",
+        example: "true",
+        elsewhere: &["fault", "fault-injection", "chaos", "drills"],
     },
     table(
         &["drain"],
@@ -1255,6 +1265,164 @@ pub const KEYS: &[Key] = &[
             "send_timeout",
             "MinResponseDataRate",
         ],
+    },
+    table(
+        &["service.NAME.rate[]", "service.NAME.route[].rate[]"],
+        "how many requests are let through in a time",
+        "Written [[service.NAME.rate]], or [[service.NAME.route.rate]] below a route, as often as needed. Those of the service count the \
+         requests of all of its routes, those of a route its own besides; a request has to pass all of them. One that does not is answered \
+         429 before any of its content is read, with Retry-After and the RateLimit fields. A reload keeps the count of those that it does not \
+         change; a new gateway begins anew.",
+    ),
+    Key {
+        at: &["service.NAME.rate[].requests", "service.NAME.route[].rate[].requests"],
+        kind: Kind::Rate,
+        unset: Unset::Required,
+        summary: "how many in how much time",
+        detail: "They are let through evenly: \"600/m\" is one each 100ms, after a burst.",
+        example: "\"100/s\"",
+        elsewhere: &["rate", "limit", "average", "max-requests", "requests-per-second", "rps"],
+    },
+    Key {
+        at: &["service.NAME.rate[].burst", "service.NAME.route[].rate[].burst"],
+        kind: Kind::Count { least: 1, most: 10_000_000, word: "" },
+        unset: Unset::Means("as many as 'requests' lets through in its time"),
+        summary: "how many may come at once after a quiet time",
+        detail: "As many as come back within a day, at most.",
+        example: "20",
+        elsewhere: &["bucket", "size", "tokens"],
+    },
+    Key {
+        at: &["service.NAME.rate[].by", "service.NAME.route[].rate[].by"],
+        kind: Kind::RateBy,
+        unset: Unset::Default("\"all\""),
+        summary: "whose requests are counted together",
+        detail: "\"all\": those of everybody. \"address\": those of one client address, or of one IPv6 network of 64 bits; behind a proxy \
+                 that is trusted (forwarded.trusted), of the one that it names. \"field:NAME\": those with one value in this field, such as a key; \
+                 without it they are counted by address. Some 65,000 addresses or values are remembered, those that have spent most.",
+        example: "\"address\"",
+        elsewhere: &["key", "per", "zone", "source"],
+    },
+    table(
+        &["service.NAME.concurrency"],
+        "how many requests the application has at a time",
+        "A request takes its place before the application is asked, and leaves it when the application's answer has been read. A tunnel leaves its \
+         place when it begins (limits.tunnels bounds them). Who finds no place waits in the queue, and is answered 503 with Retry-After when that \
+         is full or takes too long: a service that is slow cannot take more than this from the others.",
+    ),
+    Key {
+        at: &["service.NAME.concurrency.most"],
+        kind: Kind::Count { least: 1, most: 1_000_000, word: "off" },
+        unset: Unset::Default("\"off\""),
+        summary: "how many there may be",
+        detail: "With 'adaptive', the highest limit that is tried.",
+        example: "64",
+        elsewhere: &["max", "limit", "max-requests", "max_conns", "maxconn", "max-connections"],
+    },
+    Key {
+        at: &["service.NAME.concurrency.per-endpoint"],
+        kind: Kind::Count { least: 1, most: 1_000_000, word: "off" },
+        unset: Unset::Default("\"off\""),
+        summary: "how many there may be with each endpoint",
+        detail: "An endpoint that has as many is not chosen.",
+        example: "16",
+        elsewhere: &["each", "endpoint", "per-server"],
+    },
+    Key {
+        at: &["service.NAME.concurrency.queue"],
+        kind: Kind::Count { least: 0, most: 100_000, word: "" },
+        unset: Unset::Default("100"),
+        summary: "how many may wait for a place",
+        detail: "First come, first served. 0: nobody waits.",
+        example: "1000",
+        elsewhere: &["queue-size", "backlog", "max-pending", "waiting"],
+    },
+    Key {
+        at: &["service.NAME.concurrency.queue-time"],
+        kind: Kind::Duration { least: 1, most: HOUR, word: "" },
+        unset: Unset::Default("\"1s\""),
+        summary: "how long they may wait",
+        detail: "",
+        example: "\"250ms\"",
+        elsewhere: &["queue-timeout", "timeout", "wait"],
+    },
+    Key {
+        at: &["service.NAME.concurrency.adaptive"],
+        kind: Kind::Flag,
+        unset: Unset::Default("false"),
+        summary: "whether the limit is found out from how long requests take",
+        detail: "The limit is lowered while requests take longer than usual and raised while they do not. What is usual is learnt when few \
+                 are there, and otherwise by lowering the limit for a moment, every 10s at the most.",
+        example: "true",
+        elsewhere: &["auto", "automatic", "gradient"],
+    },
+    Key {
+        at: &["service.NAME.concurrency.priority"],
+        kind: Kind::Field,
+        unset: Unset::Means("all are alike"),
+        summary: "the field that says how urgent a request is",
+        detail: "It has \"u=0\", the most urgent, to \"u=7\" (RFC 9218; \"Priority\" is its field), or such a number alone; without it 3 holds. Who \
+                 is more urgent is let in first, and takes the place of the least urgent in a queue that is full. Whoever sends the field is believed.",
+        example: "\"Priority\"",
+        elsewhere: &["urgency", "class"],
+    },
+    table(&["service.NAME.deadline"], "how long a request may still take, between programs", ""),
+    Key {
+        at: &["service.NAME.deadline.field"],
+        kind: Kind::OwnField,
+        unset: Unset::Means("the application is not told"),
+        summary: "the field that tells the application how long a request may still take",
+        detail: "It has milliseconds: what is left of 'timeout.request' when the application is asked. What a trusted proxy (forwarded.trusted) \
+                 says there shortens that; what others say is taken out. Requests of gRPC have their own field for it, grpc-timeout, which is \
+                 used instead.",
+        example: "\"Request-Timeout\"",
+        elsewhere: &["header", "name", "timeout-field"],
+    },
+    table(
+        &["service.NAME.fallback", "service.NAME.route[].fallback"],
+        "what is answered when no endpoint can be asked",
+        "It stands in for the 502, 503 or 504 of a request that no endpoint took: none is up, the breaker is open, no connection could be \
+         made. What an application has answered itself is passed on. The ledger counts the request as shed all the same. A route takes it from \
+         its service as a whole.",
+    ),
+    Key {
+        at: &["service.NAME.fallback.answer", "service.NAME.route[].fallback.answer"],
+        kind: TABLE,
+        unset: Unset::Means("the error"),
+        summary: "a fixed answer",
+        detail: "",
+        example: "{ status = 200, body = \"[]\" }",
+        elsewhere: &["respond", "response", "static"],
+    },
+    Key {
+        at: &["service.NAME.fallback.answer.status", "service.NAME.route[].fallback.answer.status"],
+        kind: Kind::Count { least: 200, most: 599, word: "" },
+        unset: Unset::Default("503"),
+        summary: "the status of the answer",
+        detail: "",
+        example: "200",
+        elsewhere: &["code"],
+    },
+    Key {
+        at: &[
+            "service.NAME.fallback.answer.content-type",
+            "service.NAME.route[].fallback.answer.content-type",
+        ],
+        kind: Kind::MediaType,
+        unset: Unset::Default("\"text/plain; charset=utf-8\""),
+        summary: "the type of the body",
+        detail: "",
+        example: "\"application/json\"",
+        elsewhere: &["type", "mime"],
+    },
+    Key {
+        at: &["service.NAME.fallback.answer.body", "service.NAME.route[].fallback.answer.body"],
+        kind: Kind::Body(65_536),
+        unset: Unset::Default("\"\""),
+        summary: "the body of the answer",
+        detail: "",
+        example: "\"[]\"",
+        elsewhere: &["text", "content"],
     },
     table(
         &["errors", "service.NAME.errors"],

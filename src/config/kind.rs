@@ -10,7 +10,7 @@ use serde_json::json;
 use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::message::{bare, closest, either, quote};
-use super::value::{Refusal, Value, address, balance, literal, name, path, quantity};
+use super::value::{Refusal, Value, address, balance, literal, name, path, quantity, rate};
 
 /// The kind of a key's value. Bounds are inclusive; a `word` is accepted besides, unless empty.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,6 +78,12 @@ pub enum Kind {
     Fields,
     /// The name of a field that hitless sets.
     OwnField,
+    /// The name of a field that is read.
+    Field,
+    /// So many in so much time.
+    Rate,
+    /// Whose requests are counted together.
+    RateBy,
     /// What a certificate can be for.
     Certified,
     List(&'static Kind),
@@ -151,6 +157,11 @@ impl Kind {
             Kind::Fields => "a table of field names and the values they must have".into(),
             Kind::Certified => "a host name or an IP address".into(),
             Kind::OwnField => "the name of a field that hitless does not set already".into(),
+            Kind::Field => "the name of a field".into(),
+            Kind::Rate => {
+                "a number and a time such as \"100/s\", \"20/m\" or \"5/10s\", up to 1000000 and a day".into()
+            }
+            Kind::RateBy => "\"all\", \"address\" or \"field:NAME\"".into(),
             Kind::List(kind) => format!("a list, each {}", kind.allowed()),
             Kind::Some(kind) => format!("a list of at least one, each {}", kind.allowed()),
             Kind::OneOrMore(kind) => format!("one or a list, each {}", kind.allowed()),
@@ -214,6 +225,9 @@ impl Kind {
             Kind::Folder => address::folder(text).map(Value::Text),
             Kind::Place => address::place(text).map(Value::Text),
             Kind::OwnField => name::own_field(text).map(Value::Text),
+            Kind::Field => name::field(text).map(Value::Text),
+            Kind::Rate => rate::rate(text).map(|(count, per)| Value::Rate(count, per)),
+            Kind::RateBy => rate::by(text).map(Value::RateBy),
             Kind::Certified => name::certified(text).map(Value::Text),
             Kind::Percent => balance::percent(text).map(Value::Percent),
             Kind::Percents if text == "off" => Ok(Value::Word("off")),
@@ -284,10 +298,13 @@ impl Kind {
                 "required": ["chain", "key"],
                 "additionalProperties": false,
             }),
+            Kind::Rate => json!({ "type": "string", "pattern": "^[0-9]+/([0-9]+(ms|s|m|h|d)|s|m|h|d)$" }),
+            Kind::RateBy => json!({ "type": "string", "pattern": "^(all|address|field:.+)$" }),
             Kind::Socket
             | Kind::Folder
             | Kind::Place
             | Kind::OwnField
+            | Kind::Field
             | Kind::Certified
             | Kind::Endpoint
             | Kind::Token

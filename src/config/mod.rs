@@ -26,6 +26,7 @@ mod shape;
 mod show;
 mod tls;
 mod tree;
+mod turnstile;
 mod unique;
 mod value;
 mod work;

@@ -17,6 +17,7 @@ use super::settings::{
 use super::shape::{ROOT, Shape};
 use super::tls;
 use super::tree::{Branch, Found, Node, Section};
+use super::turnstile;
 use super::value::{Value, path};
 use super::work;
 
@@ -153,6 +154,9 @@ impl Build<'_, '_> {
             errors: pages::of(&own.errors, self.around.places, self.around.pages),
             tls: tls::of_service(&section, self.around.places),
             https: tls::https(&section),
+            rates: turnstile::rates(&section, &path, self.report),
+            concurrency: turnstile::concurrency(&section, &path, self.report),
+            deadline_field: section.below("deadline", None).one("field", text),
             routes,
         };
         (service, origins)
@@ -227,6 +231,9 @@ impl Build<'_, '_> {
                 content_rate: size(&limits, "content-rate"),
                 answer_rate: size(&limits, "answer-rate"),
             },
+            // Those of the service are counted there.
+            rates: turnstile::rates(section, &part.path, self.report),
+            fallback: turnstile::fallback(section),
         };
         self.forwards |= route.action == Action::Forward;
         self.hostless |= section.find("hosts").is_none();

@@ -6,6 +6,7 @@
 
 mod endpoints;
 mod hold;
+mod turnstile;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub use endpoints::{Balance, Breaker, Endpoint, HashKey, Health, HealthKind, Retry, RetryOn, RetryWay, Way};
 pub use hold::{Hold, Unit};
+pub use turnstile::{Concurrency, Fallback, Rate, RateBy};
 
 /// The whole configuration of one generation.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +66,8 @@ pub struct Admin {
     pub socket: PathBuf,
     /// More addresses that answer `/healthz`, `/readyz` and `/status`, read-only.
     pub listen: Vec<Address>,
+    /// Whether `hitless fault` may be used.
+    pub faults: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -363,6 +367,11 @@ pub struct Service {
     pub errors: Arc<ErrorPages>,
     pub tls: ServiceTls,
     pub https: Https,
+    /// For the requests of all of its routes together.
+    pub rates: Vec<Rate>,
+    pub concurrency: Concurrency,
+    /// The field, in lower case, in which the application is told how long a request may still take.
+    pub deadline_field: Option<String>,
     /// Never empty.
     pub routes: Vec<Route>,
 }
@@ -424,6 +433,9 @@ pub struct Route {
     pub timeout: Timeout,
     pub retry: Retry,
     pub limits: ContentLimits,
+    /// For its own requests, beside those of its service.
+    pub rates: Vec<Rate>,
+    pub fallback: Option<Fallback>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

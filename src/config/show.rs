@@ -84,6 +84,7 @@ impl Show<'_> {
         self.table(path, service);
         let mut own = self.inheriting(path, service, inherited);
         own.push(("retry", service.below("retry", None)));
+        self.list(path, "rate", service);
         let each = service.shape.field("route").and_then(|route| route.each.as_deref());
         for route in service.own("route").map_or(&[][..], |list| list.list()) {
             let shape = each.unwrap_or(service.shape);
@@ -91,6 +92,19 @@ impl Show<'_> {
             let path = format!("{path}.route[]");
             self.table(&path, &route);
             self.inheriting(&path, &route, &own);
+            self.list(&path, "rate", &route);
+            let fallback = route.below("fallback", None).below("answer", None);
+            if fallback.table.is_some() {
+                self.table(&format!("{path}.fallback.answer"), &fallback);
+            }
+        }
+    }
+
+    /// The tables of a list that inherit from nothing.
+    fn list(&mut self, path: &str, name: &str, section: &Section<'_>) {
+        let Some(shape) = section.shape.field(name).and_then(|list| list.each.as_deref()) else { return };
+        for table in section.own(name).map_or(&[][..], |list| list.list()) {
+            self.table(&format!("{path}.{name}[]"), &Section { shape, table: Some(table), above: None });
         }
     }
 
@@ -189,6 +203,20 @@ endpoints = ["unix:/run/blog.sock"]
 pool.idle = "5s"
 [[service.blog.route]]
 answer = { status = 404, body = "line\nbreak" }
+[[service."shop.eu".route.rate]]
+requests = "5/10s"
+[[service."shop.eu".rate]]
+requests = "20/m"
+burst = 3
+by = "field:X-Key"
+[service."shop.eu".concurrency]
+most = 5
+[service."shop.eu".deadline]
+field = "X-Deadline"
+[service."shop.eu".fallback.answer]
+body = "away"
+[service."shop.eu".route.fallback]
+answer.status = 200
 "#;
 
     #[test]

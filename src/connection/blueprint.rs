@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use crate::config::settings::Settings;
-use crate::policy::Via;
+use crate::policy::{Turnstile, Via};
 use crate::route::Table;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::counters::{Counters, Pen};
@@ -28,6 +28,8 @@ pub struct Blueprint {
     pub outward: Vec<Option<Arc<Outward>>>,
     /// Their endpoints, as all threads know them, in the same order.
     pub lineups: Vec<Arc<Lineup>>,
+    /// The ways into them, in the same order.
+    pub turnstiles: Vec<Arc<Turnstile>>,
     pub access: Arc<AccessLog>,
     /// What this gateway says of itself in `Via`.
     pub via: Via,

@@ -117,6 +117,7 @@ impl Body {
         self.content = Content::Whole(Bytes::new());
         self.ended = true;
         if let Some(guard) = &mut self.guard {
+            guard.flight().leave();
             guard.plan_whole();
         }
     }

@@ -19,7 +19,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -38,11 +38,14 @@ use super::seat::Seat;
 use super::tunnel::Tunnel;
 use crate::config::settings::{Action, Clients};
 use crate::http2::Protocol;
+use crate::policy::crowd::Shed;
 use crate::policy::fields::{self, Client};
 use crate::policy::hops::{self, Hop};
 use crate::policy::identity::{self, Identity};
+use crate::policy::origin::origin;
+use crate::policy::turnstile::Entry;
 use crate::policy::upgrade::{self, Upgrade};
-use crate::policy::{expect, https};
+use crate::policy::{expect, https, remaining};
 use crate::response::{Deadline, Failure, answer, head, hygiene};
 use crate::route::{Lookup, Route, check_authority, host_of, target_of};
 use crate::telemetry::counters::Ending;
@@ -101,7 +104,10 @@ async fn exchange(guard: Guard, request: Request<Arriving>) -> Result<Response<B
     let response = match outcome {
         Ok(outcome) => respond(guard, outcome),
         Err(Failure::ClientGone) => return Err(Gone),
-        Err(failure) => refuse(guard, failure, accept.as_ref()),
+        Err(failure) => {
+            flight.leave();
+            refuse(guard, failure, accept.as_ref())
+        }
     };
     flight.begin_answer(response.status().as_u16());
     Ok(response)
@@ -132,6 +138,7 @@ async fn answer(flight: &Rc<Flight>, mut request: Request<Arriving>) -> Result<O
     if let Some(location) = securely(flight, authority, &route, &request)? {
         return Ok(Outcome::Own(answer::redirect(PERMANENT, location)));
     }
+    charge(flight, &route, request.headers())?;
     match configured(flight, authority, &route) {
         Some(outcome) => Ok(outcome),
         None => {
@@ -139,7 +146,10 @@ async fn answer(flight: &Rc<Flight>, mut request: Request<Arriving>) -> Result<O
             let content = !request.body().is_end_stream();
             match hops::count(flight.method(), request.headers_mut(), content)? {
                 Hop::Last => Ok(Outcome::Own(answer::last_hop(flight.method(), &route.settings.methods))),
-                Hop::On => in_time(flight, forward(flight, identity, authority, &route, request)).await,
+                Hop::On => {
+                    believe(flight, &route, request.headers());
+                    in_time(flight, forward(flight, identity, authority, &route, request)).await
+                }
             }
         }
     }
@@ -245,7 +255,49 @@ async fn in_time(
 ) -> Result<Outcome, Failure> {
     let Some((at, limit)) = flight.deadline() else { return work.await };
     let late = || Failure::Late(Deadline::Request, limit);
-    tokio::time::timeout_at(at.into(), work).await.unwrap_or_else(|_| Err(late()))
+    tokio::time::timeout_at(at.into(), work).await.unwrap_or_else(|_| {
+        flight.heard(true);
+        Err(late())
+    })
+}
+
+/// A trusted proxy knows how long its client waits.
+fn believe(flight: &Flight, route: &Route, headers: &HeaderMap) {
+    let field = &flight.generation().blueprint.settings.services[route.service].deadline_field;
+    if let Some(field) = field
+        && Local::trusts(flight.generation(), flight.seat().address())
+        && let Some(limit) = remaining::told(headers, field)
+    {
+        flight.shorten(limit);
+    }
+}
+
+/// Whether the rates of its service and route let it through.
+fn charge(flight: &Flight, route: &Route, headers: &HeaderMap) -> Result<(), Failure> {
+    let trusts = |address| Local::trusts(flight.generation(), address);
+    let origin = || origin(headers, flight.seat().address(), trusts);
+    flight.turnstile(route).charge(&route.settings.id, headers, origin, flight.began())
+}
+
+/// Waits for a place among the requests of its service, and does what a drill wants.
+async fn enter(flight: &Flight, route: &Route, headers: &HeaderMap) -> Result<(), Failure> {
+    let turnstile = flight.turnstile(route);
+    match turnstile.enter(headers, flight.began())? {
+        Entry::Free => {}
+        Entry::In(stay) => flight.stays(stay),
+        Entry::Wait(queued) => {
+            let limit = turnstile.queue_time();
+            let waited = tokio::time::timeout(limit, queued).await.map_err(|_| Failure::LongQueue(limit))?;
+            let mut stay = waited.map_err(|Shed| Failure::Shed)?;
+            stay.begin(Instant::now());
+            flight.stays(stay);
+        }
+    }
+    let Some(fault) = turnstile.drill().strike(flight.began(), fastrand::f64()) else { return Ok(()) };
+    if let Some(delay) = fault.delay {
+        tokio::time::sleep(delay).await;
+    }
+    fault.abort.map_or(Ok(()), |status| Err(Failure::Fault(status)))
 }
 
 async fn forward(
@@ -265,6 +317,7 @@ async fn forward(
     if asked.is_some() || connects {
         take_place(flight)?;
     }
+    enter(flight, route, &parts.headers).await?;
     prepare(flight, &mut parts, identity, authority, route, asked.as_ref());
     // What follows the head of a CONNECT belongs to its tunnel.
     let (content, stream) = if streams {
@@ -283,8 +336,16 @@ async fn forward(
         let upstream = &flight.generation().upstreams[route.service];
         let terms = Terms { timeout: &route.settings.timeout, retry: &route.settings.retry };
         match upstream.forward(request, terms, flight, &mut stay).await {
-            Ok(answer) => break Box::new(answer),
-            Err(Undone::Failed(failure)) => return Err(failure),
+            Ok(answer) => {
+                flight.heard(answer.response.status() == StatusCode::SERVICE_UNAVAILABLE);
+                break Box::new(answer);
+            }
+            Err(Undone::Failed(failure)) => {
+                if matches!(failure, Failure::Late(Deadline::FirstByte, _)) {
+                    flight.heard(true);
+                }
+                return Err(failure);
+            }
             Err(Undone::Reroute(held)) => {
                 request = held;
                 let route = reroute(flight, authority, &mut request)?;
@@ -306,6 +367,8 @@ async fn forward(
         return Err(Failure::BadUpgrade);
     }
     if let Some(endpoint) = answer.upgraded.take() {
+        // A tunnel may last for days.
+        flight.leave();
         return Ok(Outcome::Switched(answer, endpoint, stream));
     }
     flight.leave_place();
@@ -393,6 +456,10 @@ fn prepare(
     let service = &blueprint.settings.services[route.service];
     let protocol = service.protocol;
     fields::for_upstream(&mut parts.headers, &client, authority, &blueprint.via, identity, asked, protocol);
+    if let Some(field) = &service.deadline_field {
+        let left = flight.deadline().map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        remaining::tell(&mut parts.headers, field, left, client.trusted);
+    }
     if let Some(name) = &service.tls.client_field {
         fields::set_proof(&mut parts.headers, name, flight.seat().identity());
     }
@@ -499,9 +566,32 @@ fn refuse(guard: Guard, failure: Failure, accept: Option<&HeaderValue>) -> Respo
     if failure.verdict().close {
         flight.end_connection();
     }
-    let response = answer::error(&failure, &flight.request_id(), accept, flight.error_pages());
+    warn_of_limit(flight, &failure);
+    let fallback = flight.route().and_then(|route| route.settings.fallback.as_ref());
+    let response = match fallback.filter(|_| failure.asks_nobody()) {
+        Some(fallback) => answer::fallback(fallback),
+        None => answer::error(&failure, &flight.request_id(), accept, flight.error_pages()),
+    };
     let ending = if failure == Failure::Drained { Ending::Cut } else { Ending::Refused };
     own(guard, response, ending, Some(failure))
+}
+
+/// Of requests that a limit turns away, once a second at most; each has its line in the access log.
+fn warn_of_limit(flight: &Flight, failure: &Failure) {
+    let limited = matches!(
+        failure,
+        Failure::ManyRequests(_) | Failure::NoPlace(_) | Failure::LongQueue(_) | Failure::Shed
+    );
+    let Some(route) = flight.route().filter(|_| limited) else { return };
+    if let Some(count) = flight.turnstile(route).turned_away(Instant::now()) {
+        tracing::warn!(
+            service = flight.service().unwrap_or("-"),
+            route = route.settings.id.as_str(),
+            code = failure.verdict().code,
+            count,
+            "a limit turned requests away, {count} since it was last said; the last one: {failure}",
+        );
+    }
 }
 
 fn panicked(flight: &Flight, panic: &(dyn Any + Send)) -> Failure {

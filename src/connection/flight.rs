@@ -24,7 +24,9 @@ use super::story::Story;
 use crate::config::settings::{ErrorPages, Service};
 use crate::handover::record;
 use crate::http1::Glimpse;
+use crate::policy::Turnstile;
 use crate::policy::identity::Identity;
+use crate::policy::turnstile::Stay;
 use crate::response::{Failure, Fault};
 use crate::route::Route;
 use crate::telemetry::access::Entry;
@@ -72,6 +74,10 @@ pub(super) struct Flight {
     pace: Pace,
     /// Among the tunnels, if it may become one.
     place: RefCell<Option<Place>>,
+    /// Among the requests of its service, if these are limited.
+    stay: RefCell<Option<Stay>>,
+    /// What its sender has said about how long it may take.
+    shortened: Cell<Option<Duration>>,
     /// Its answer is the last one of its HTTP/1 connection.
     last: Cell<bool>,
     /// 0 until the head of the answer has gone to the protocol.
@@ -160,6 +166,8 @@ impl Flight {
             rate: RefCell::new(None),
             pace: Pace::new(now),
             place: RefCell::new(None),
+            stay: RefCell::new(None),
+            shortened: Cell::new(None),
             last: Cell::new(false),
             status: Cell::new(0),
             sent: Cell::new(0),
@@ -285,6 +293,28 @@ impl Flight {
         self.place.take();
     }
 
+    /// The way into the service of its route.
+    pub(super) fn turnstile(&self, route: &Route) -> &Turnstile {
+        &self.generation.blueprint.turnstiles[route.service]
+    }
+
+    /// It has a place among the requests of its service.
+    pub(super) fn stays(&self, stay: Stay) {
+        *self.stay.borrow_mut() = Some(stay);
+    }
+
+    /// The application has answered, or did not in time. `lost`: to overload, as far as anybody can tell.
+    pub(super) fn heard(&self, lost: bool) {
+        if let Some(stay) = &mut *self.stay.borrow_mut() {
+            stay.answered(Instant::now(), lost);
+        }
+    }
+
+    /// The application has done with it.
+    pub(super) fn leave(&self) {
+        self.stay.take();
+    }
+
     /// The content is measured by the sweep.
     pub(super) fn measure(&self, rate: Rc<Rate>) {
         *self.rate.borrow_mut() = Some(rate);
@@ -326,8 +356,14 @@ impl Flight {
 
     /// The moment at which the whole request is late.
     pub(super) fn deadline(&self) -> Option<(Instant, Duration)> {
-        let limit = self.route()?.settings.timeout.request?;
+        let own = self.route()?.settings.timeout.request;
+        let limit = own.into_iter().chain(self.shortened.get()).min()?;
         Some((self.began + limit, limit))
+    }
+
+    /// Whoever sent it, and is believed, waits no longer than this.
+    pub(super) fn shorten(&self, limit: Duration) {
+        self.shortened.set(Some(limit));
     }
 
     pub(super) fn idle_limit(&self) -> Option<Duration> {
@@ -609,6 +645,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.flight.leave_place();
+        self.flight.leave();
         if self.flight.ticket.borrow().is_none() {
             return;
         }

@@ -165,6 +165,9 @@ mod tests {
             errors: Arc::new(ErrorPages::default()),
             tls: Default::default(),
             https: Default::default(),
+            rates: vec![],
+            concurrency: Default::default(),
+            deadline_field: None,
             routes: vec![],
         })
     }

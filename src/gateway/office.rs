@@ -17,12 +17,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::control::Input;
 use super::endpoints;
-use crate::admin::{self, Desk, Gated, Reload, Status, Verdict, Wish};
+use crate::admin::{self, Desk, Drill, Gated, Reload, Status, Verdict, Wish};
 use crate::config::settings::{Protocol, Service};
 use crate::connection::blueprint::Blueprint;
 use crate::handover::control::{Purpose, Start, Summary};
 use crate::lifecycle::Phase;
 use crate::listener::threads::Threads;
+use crate::policy::Turnstile;
 use crate::telemetry::ledger::{Fate, Ledger, Lineage};
 use crate::telemetry::log;
 use crate::tls::{Shown, Tickets};
@@ -176,7 +177,12 @@ impl Desk for Office {
             threads: self.start.threads,
             configuration: self.start.directory.clone(),
             listeners: self.start.listeners.clone(),
-            services: blueprint.lineups.iter().map(|lineup| self.describe(lineup)).collect(),
+            services: blueprint
+                .lineups
+                .iter()
+                .zip(&blueprint.turnstiles)
+                .map(|(lineup, turnstile)| limited(self.describe(lineup), turnstile))
+                .collect(),
             certificates: blueprint.tls.shown(SystemTime::now()).into_iter().map(certificate).collect(),
             last_reload: self.last_reload.borrow().clone(),
             residue: totals.residue(),
@@ -187,6 +193,11 @@ impl Desk for Office {
 
     fn breaker(&self, hand: admin::Hand, service: &str, endpoint: Option<&str>) -> Result<String, String> {
         endpoints::set_breaker(&self.blueprint.borrow(), hand, service, endpoint)
+    }
+
+    fn fault(&self, drill: Drill) -> Result<String, String> {
+        let blueprint = Arc::clone(&self.blueprint.borrow());
+        super::drill::carry_out(&blueprint, drill)
     }
 
     fn upgrade(&self, asker: OwnedFd) {
@@ -275,4 +286,12 @@ fn describe(lineup: &Lineup) -> admin::Service {
         retries_left: board.budget().left(),
         ..admin::Service::default()
     }
+}
+
+/// With what limits it, and what goes wrong with it on purpose.
+fn limited(service: admin::Service, turnstile: &Turnstile) -> admin::Service {
+    let shown = turnstile.shown();
+    let (inside, waiting) = (shown.inside, shown.waiting);
+    let concurrency = shown.limit.map(|limit| admin::Concurrency { limit, inside, waiting });
+    admin::Service { concurrency, fault: super::drill::shown(turnstile), ..service }
 }

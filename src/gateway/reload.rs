@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
@@ -22,6 +22,7 @@ use crate::connection::blueprint::Blueprint;
 use crate::handover::control::ToKeeper;
 use crate::handover::snapshot;
 use crate::lifecycle::{Event, Phase};
+use crate::policy::Turnstile;
 use crate::route::Table;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::{event, log};
@@ -171,8 +172,12 @@ impl Control {
         let Draft { settings, routes, outward, access, tls, warnings } = draft;
         let before = Arc::clone(&self.office.blueprint.borrow());
         let lineups = Lineup::all(&settings.services, &before.lineups);
+        let known = Some((&*before.settings, &before.turnstiles[..]));
+        let turnstiles = Turnstile::all(&settings, known, Instant::now());
         let via = before.via.clone();
-        let blueprint = Arc::new(Blueprint { number, settings, routes, outward, lineups, access, via, tls });
+        let blueprint =
+            Blueprint { number, settings, routes, outward, lineups, turnstiles, access, via, tls };
+        let blueprint = Arc::new(blueprint);
         let next = Arc::clone(&blueprint);
         self.reloads.step = Step::Installing { blueprint, warnings };
         let threads = Rc::clone(&self.threads);

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
@@ -30,7 +30,7 @@ use crate::handover::mailbox::Mailbox;
 use crate::handover::snapshot;
 use crate::lifecycle::Blocker;
 use crate::listener::threads::{Socket, Threads};
-use crate::policy::Via;
+use crate::policy::{Turnstile, Via};
 use crate::route::Table;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::{event, log};
@@ -134,6 +134,7 @@ async fn serve(
         tls: Arc::new(directory),
         outward,
         lineups: Lineup::all(&settings.services, &[]),
+        turnstiles: Turnstile::all(&settings, None, Instant::now()),
         routes: Arc::new(Table::new(&settings)),
         access: AccessLog::new(&settings.log, &log),
         via: Via::new(&start.pseudonym),

@@ -320,7 +320,7 @@ mod tests {
         Settings {
             daemon: Daemon { threads: 1, reload_on_change: false },
             listeners: listeners.iter().map(listener).collect(),
-            admin: Admin { socket: dir.join("admin.sock"), listen: vec![] },
+            admin: Admin { socket: dir.join("admin.sock"), listen: vec![], faults: false },
             drain: Drain {
                 deadline: DrainDeadline::Fixed(Duration::from_secs(1)),
                 idle_grace: Duration::ZERO,

@@ -16,9 +16,9 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
 use serde::Serialize;
 
-use super::failure::{Deadline, Failure};
+use super::failure::{Deadline, Failure, Quota};
 use super::hygiene::tokens;
-use crate::config::settings::{ErrorPage, ErrorPages, Form, Piece};
+use crate::config::settings::{ErrorPage, ErrorPages, Fallback, Form, Piece};
 
 /// The answer to a request that failed before its answer began. `pages` are those of its service.
 pub fn error(
@@ -47,6 +47,9 @@ pub fn error(
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_REQUEST_ID, request_id.clone());
     require(status, headers);
+    if let Failure::ManyRequests(quota) = failure {
+        tell(quota, headers);
+    }
     answer
 }
 
@@ -63,6 +66,16 @@ pub fn fixed(status: u16, content_type: &str, body: &str) -> Response<Bytes> {
     {
         answer.headers_mut().insert(CONTENT_TYPE, content_type);
     }
+    answer
+}
+
+/// A configured answer in place of an error; it is not for keeping.
+pub fn fallback(fallback: &Fallback) -> Response<Bytes> {
+    let Fallback { status, content_type, body } = fallback;
+    let mut answer = fixed(*status, content_type, body);
+    let status = answer.status();
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    require(status, answer.headers_mut());
     answer
 }
 
@@ -91,6 +104,8 @@ pub fn last_hop(method: &Method, methods: &[String]) -> Response<Bytes> {
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// The status to send. 499 is a word for logs only: its client is gone.
 fn status_of(failure: &Failure) -> StatusCode {
@@ -112,6 +127,27 @@ fn require(status: StatusCode, headers: &mut HeaderMap) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         _ => {}
+    }
+}
+
+/// RFC 6585, section 4, and draft-ietf-httpapi-ratelimit-headers-10: section 3 says what is let through, section 4 what is left
+/// of it. A time that is no whole number of seconds cannot be said, and is left out.
+fn tell(quota: &Quota, headers: &mut HeaderMap) {
+    let Quota { by, count, per, wait } = quota;
+    let wait = wait.as_millis().div_ceil(1000).max(1);
+    let window = match (per.as_secs(), per.subsec_nanos()) {
+        (seconds, 0) => format!(";w={seconds}"),
+        _ => String::new(),
+    };
+    let fields = [
+        (RETRY_AFTER, wait.to_string()),
+        (RATELIMIT_POLICY, format!("\"{by}\";q={count}{window}")),
+        (RATELIMIT, format!("\"{by}\";r=0;t={wait}")),
+    ];
+    for (name, value) in fields {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
     }
 }
 
@@ -141,6 +177,11 @@ fn detail(failure: &Failure) -> Cow<'static, str> {
         Failure::ManyTunnels(_) => "There are too many tunnels at the moment.",
         Failure::HeldTooLong(_) => "The application is away, and was waited for in vain.",
         Failure::HoldFull(_) => "The application is away, and too many requests wait for it.",
+        Failure::ManyRequests(_) => "There were too many requests; try again a little later.",
+        Failure::NoPlace(_) | Failure::LongQueue(_) | Failure::Shed => {
+            "The application has as many requests as it can take; try again a little later."
+        }
+        Failure::Fault(_) => "The request was failed on purpose, for a drill.",
         Failure::ClientGone => "The client closed the request.",
         Failure::ClientSilent => "The rest of the request did not arrive in time.",
         Failure::NoEndpoint => "The application is not running.",
@@ -432,9 +473,29 @@ mod tests {
                 assert_eq!(field(&answer, "x-request-id"), Some("id-1"));
                 assert!(body(&answer).contains("id-1"), "{failure:?}");
                 assert!(!body(&answer).contains("secret"), "a cause is for the log only: {failure:?}");
-                assert_eq!(field(&answer, "retry-after").is_some(), answer.status() == 503);
+                let again = matches!(answer.status().as_u16(), 429 | 503);
+                assert_eq!(field(&answer, "retry-after").is_some(), again);
                 assert_eq!(field(&answer, "allow").is_some(), answer.status() == 405);
             }
+        }
+    }
+
+    #[test]
+    fn who_asks_too_often_is_told_how_often_is_enough_and_when_to_ask_again() {
+        let quota = |per, wait| {
+            let per = Duration::from_millis(per);
+            Failure::ManyRequests(Quota { by: "address", count: 20, per, wait: Duration::from_millis(wait) })
+        };
+        for (per, wait, policy, limit, after) in [
+            (60_000, 2400, "\"address\";q=20;w=60", "\"address\";r=0;t=3", "3"),
+            (1000, 1, "\"address\";q=20;w=1", "\"address\";r=0;t=1", "1"),
+            (1500, 0, "\"address\";q=20", "\"address\";r=0;t=1", "1"),
+        ] {
+            let answer = say(&quota(per, wait), "text/plain");
+            assert_eq!(answer.status(), 429);
+            assert_eq!(field(&answer, "ratelimit-policy"), Some(policy));
+            assert_eq!(field(&answer, "ratelimit"), Some(limit));
+            assert_eq!(field(&answer, "retry-after"), Some(after));
         }
     }
 

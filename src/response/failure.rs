@@ -48,6 +48,18 @@ pub enum Deadline {
     Request,
 }
 
+/// A rate that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Whose requests are counted together, in a word.
+    pub by: &'static str,
+    /// So many in so much time.
+    pub count: u32,
+    pub per: Duration,
+    /// Until the next one is let through.
+    pub wait: Duration,
+}
+
 /// One way in which a request fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -91,6 +103,16 @@ pub enum Failure {
     HeldTooLong(Duration),
     /// The application is away, and no more may wait for it; the key of the limit.
     HoldFull(&'static str),
+    /// A rate is reached (RFC 6585, section 4).
+    ManyRequests(Quota),
+    /// As many requests of the service are under way as may be, and as many wait.
+    NoPlace(u32),
+    /// It has waited for a place so long.
+    LongQueue(Duration),
+    /// It waited for a place, and more urgent ones came.
+    Shed,
+    /// An operator's drill has failed it, with this status.
+    Fault(u16),
     /// The client closed or reset before it had the whole answer.
     ClientGone,
     /// The client stopped sending its content in the middle.
@@ -179,6 +201,11 @@ impl Failure {
             Failure::ManyTunnels(_) => row(Policy, Route, Retry::Never, 503, "many-tunnels"),
             Failure::HeldTooLong(_) => row(Upstream, Hold, Retry::Never, 503, "held-too-long"),
             Failure::HoldFull(_) => row(Policy, Hold, Retry::Never, 503, "hold-full"),
+            Failure::ManyRequests(_) => row(Policy, Route, Retry::Never, 429, "many-requests"),
+            Failure::NoPlace(_) => row(Policy, Hold, Retry::Never, 503, "no-place"),
+            Failure::LongQueue(_) => row(Policy, Hold, Retry::Never, 503, "long-queue"),
+            Failure::Shed => row(Policy, Hold, Retry::Never, 503, "shed"),
+            Failure::Fault(status) => row(Policy, Send, Retry::Never, *status, "fault"),
             Failure::ClientGone => last(Client, Body, 499, "client-gone"),
             Failure::ClientSilent => last(Client, Body, 408, "client-silent"),
             Failure::NoEndpoint => row(Upstream, Connect, Retry::Never, 503, "no-endpoint"),
@@ -209,6 +236,17 @@ impl Failure {
     /// Whether the application was away, and has seen nothing of the request.
     pub fn is_of_one_away(&self) -> bool {
         matches!(self, Failure::Unreachable(_) | Failure::Unsent(_))
+    }
+
+    /// Whether no endpoint could be asked: a fallback may stand in for it.
+    pub fn asks_nobody(&self) -> bool {
+        match self {
+            Failure::NoEndpoint | Failure::NobodyUp | Failure::BreakerOpen => true,
+            Failure::HeldTooLong(_) | Failure::HoldFull(_) => true,
+            Failure::Unreachable(_) | Failure::Untrusted(_) | Failure::Handshake(_) => true,
+            Failure::Late(deadline, _) => *deadline == Deadline::Connect,
+            _ => false,
+        }
     }
 }
 
@@ -284,6 +322,20 @@ impl fmt::Display for Failure {
             Failure::HoldFull(limit) => {
                 write!(f, "the application is away, and as many requests wait for it as {limit} allows")
             }
+            Failure::ManyRequests(Quota { by, count, per, .. }) => {
+                write!(f, "more requests than a rate lets through, {count} in {per:?} (by {by})")
+            }
+            Failure::NoPlace(limit) => {
+                write!(
+                    f,
+                    "there are as many requests as the concurrency of the service allows, {limit}, and its queue is full"
+                )
+            }
+            Failure::LongQueue(limit) => {
+                write!(f, "it waited for a place longer than concurrency.queue-time, {limit:?}")
+            }
+            Failure::Shed => f.write_str("it waited for a place, and more urgent requests came"),
+            Failure::Fault(status) => write!(f, "failed on purpose with {status}, see hitless fault"),
             Failure::ClientGone => f.write_str("the client went away"),
             Failure::ClientSilent => f.write_str("the client stopped sending its content"),
             Failure::NoEndpoint => f.write_str("the service has no endpoint"),
@@ -348,6 +400,16 @@ pub(crate) fn every_failure() -> Vec<Failure> {
         ManyTunnels(7),
         HeldTooLong(Duration::from_secs(3)),
         HoldFull("hold.count"),
+        ManyRequests(Quota {
+            by: "all",
+            count: 7,
+            per: Duration::from_secs(3),
+            wait: Duration::from_millis(1200),
+        }),
+        NoPlace(7),
+        LongQueue(Duration::from_secs(3)),
+        Shed,
+        Fault(503),
         ClientGone,
         ClientSilent,
         NoEndpoint,
@@ -376,6 +438,7 @@ pub(crate) fn every_failure() -> Vec<Failure> {
             UnsupportedVersion | UnknownCoding | UnknownExpectation | Loop | ManyTunnels(_) => {}
             LongRequestLine(_) | LongFields(_) | ManyFields(_) | LongContent(_) => {}
             SlowHead(_) | SlowContent(_) | SlowReader(_) | HeldTooLong(_) | HoldFull(_) => {}
+            ManyRequests(_) | NoPlace(_) | LongQueue(_) | Shed | Fault(_) => {}
             Untrusted(_) | Handshake(_) | WrongName | PlainHttp => {}
             NobodyUp | BreakerOpen => {}
             NoEndpoint | Unreachable(_) | Unsent(_) | NoAnswer(_) | BadAnswer(_) | Truncated(_) => {}

@@ -31,6 +31,8 @@ fn route(host: &str, path: &str) -> settings::Route {
         },
         retry: settings::Retry::NEVER,
         limits: crate::config::settings::ContentLimits::default(),
+        rates: vec![],
+        fallback: None,
     }
 }
 
@@ -77,6 +79,9 @@ fn settings(routes: Vec<settings::Route>) -> Settings {
         errors: Default::default(),
         tls: Default::default(),
         https: Default::default(),
+        rates: vec![],
+        concurrency: Default::default(),
+        deadline_field: None,
         routes,
     };
     let listener =
@@ -84,7 +89,7 @@ fn settings(routes: Vec<settings::Route>) -> Settings {
     Settings {
         daemon: Daemon { threads: 1, reload_on_change: false },
         listeners: vec![listener("http"), listener("inside")],
-        admin: Admin { socket: PathBuf::new(), listen: vec![] },
+        admin: Admin { socket: PathBuf::new(), listen: vec![], faults: false },
         drain: Drain {
             deadline: DrainDeadline::Fixed(Duration::from_secs(75)),
             idle_grace: Duration::from_secs(1),

@@ -43,7 +43,7 @@ pub enum Ending {
 
 /// The codes of the table of failures (`response::failure`) that have a counter of their own;
 /// any other code is counted as [`OTHER`].
-pub const CODES: [&str; 41] = [
+pub const CODES: [&str; 46] = [
     "bad-request",
     "no-route",
     "misdirected",
@@ -64,6 +64,11 @@ pub const CODES: [&str; 41] = [
     "many-tunnels",
     "held-too-long",
     "hold-full",
+    "many-requests",
+    "no-place",
+    "long-queue",
+    "shed",
+    "fault",
     "client-gone",
     "client-silent",
     "no-endpoint",

@@ -324,9 +324,13 @@ impl Upstream {
             }
             let epoch = held.epoch();
             let roster = self.roster();
-            let chosen = roster.choose(self.board(), &settings.balance, wanted, &search.given_up);
+            let most = settings.concurrency.per_endpoint;
+            let chosen = roster.choose(self.board(), &settings.balance, most, wanted, &search.given_up);
             let Some(Chosen { endpoint, pass }) = chosen else {
                 if search.given_up.is_empty() {
+                    if roster.is_full(most) {
+                        return Err(Failure::NoPlace(most.unwrap_or(0)).into());
+                    }
                     if self.may_come() && held.none_of_use(epoch) {
                         turn = None;
                         continue;

@@ -115,15 +115,23 @@ impl Roster {
         self.draw.numbers().iter().any(|number| !given_up.has(&self.endpoints[*number]))
     }
 
-    /// Nobody, when all that get requests are among `given_up`.
+    /// Whether all that get requests have as many as they may.
+    pub(super) fn is_full(&self, most: Option<u32>) -> bool {
+        let mut numbers = self.draw.numbers().iter();
+        most.is_some() && numbers.all(|number| is_full(&self.endpoints[*number], most))
+    }
+
+    /// Nobody, when all that get requests are among `given_up` or have `most` already. Threads that choose at the same moment
+    /// can each find room for one.
     pub(super) fn choose(
         &self,
         board: &Board,
         balance: &Balance,
+        most: Option<u32>,
         wanted: Preference,
         given_up: &GivenUp,
     ) -> Option<Chosen> {
-        if let Some(chosen) = self.named(wanted, given_up) {
+        if let Some(chosen) = self.named(wanted, most, given_up) {
             return Some(chosen);
         }
         if let Some(chosen) = self.trial(board, given_up) {
@@ -137,14 +145,17 @@ impl Roster {
                     None => 1.0,
                     over => balance::slow_start(endpoint.row().age(), over),
                 },
-                passed_over: given_up.has(endpoint),
+                passed_over: given_up.has(endpoint) || is_full(endpoint, most),
             }
         };
         let from = |draw: &Draw| match (balance.way, wanted.key) {
             (Way::Hash, Some(key)) => draw.hashed(
                 key,
                 |number| self.endpoints[number].row().mark(),
-                |number| given_up.has(&self.endpoints[number]),
+                |number| {
+                    let endpoint = &self.endpoints[number];
+                    given_up.has(endpoint) || is_full(endpoint, most)
+                },
             ),
             (Way::Turns, _) => draw.in_turn(standing, || fastrand::u64(..)),
             (Way::Least | Way::Hash, _) => draw.least(standing, || fastrand::u64(..)),
@@ -156,9 +167,10 @@ impl Roster {
     }
 
     /// The one that the client's cookie names.
-    fn named(&self, wanted: Preference, given_up: &GivenUp) -> Option<Chosen> {
+    fn named(&self, wanted: Preference, most: Option<u32>, given_up: &GivenUp) -> Option<Chosen> {
         let number = *self.marks.get(&wanted.mark?)?;
-        (!given_up.has(&self.endpoints[number])).then(|| self.admitted(number))
+        let endpoint = &self.endpoints[number];
+        (!given_up.has(endpoint) && !is_full(endpoint, most)).then(|| self.admitted(number))
     }
 
     fn admitted(&self, number: usize) -> Chosen {
@@ -192,6 +204,10 @@ impl Roster {
         self.due.set(Some(now + PAUSE));
         None
     }
+}
+
+fn is_full(endpoint: &Endpoint, most: Option<u32>) -> bool {
+    most.is_some_and(|most| endpoint.row().in_flight() >= most as usize)
 }
 
 /// Nobody has taken it out.

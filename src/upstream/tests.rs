@@ -71,6 +71,9 @@ fn service(endpoints: &[Address]) -> settings::Service {
         errors: Default::default(),
         tls: Default::default(),
         https: Default::default(),
+        rates: vec![],
+        concurrency: Default::default(),
+        deadline_field: None,
         routes: Vec::new(),
     }
 }

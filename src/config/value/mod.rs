@@ -9,12 +9,14 @@ pub mod balance;
 pub mod name;
 pub mod path;
 pub mod quantity;
+pub mod rate;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::settings::{AccessSink, Address, Endpoint, HostPattern, Network};
+use super::settings::{AccessSink, Address, Endpoint, HostPattern, Network, RateBy};
 
 /// A checked value of one key.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +42,9 @@ pub enum Value {
     Host(HostPattern),
     Network(Network),
     Sink(AccessSink),
+    /// So many in so much time.
+    Rate(NonZeroU32, Duration),
+    RateBy(RateBy),
     /// Field names in lower case with the value that each must have.
     Fields(BTreeMap<String, String>),
 }
@@ -82,6 +87,9 @@ impl fmt::Display for Value {
             Value::Host(host) => write!(f, "\"{host}\""),
             Value::Network(network) => write!(f, "\"{network}\""),
             Value::Sink(sink) => f.write_str(&literal(&address::sink_in_words(sink))),
+            Value::Rate(count, per) => write!(f, "\"{}\"", rate::in_words(*count, *per)),
+            Value::RateBy(RateBy::Field(name)) => f.write_str(&literal(&format!("field:{name}"))),
+            Value::RateBy(by) => write!(f, "\"{}\"", by.word()),
             Value::Fields(fields) => {
                 let entry =
                     |(name, value): (&String, &String)| format!("{} = {}", literal(name), literal(value));

@@ -19,6 +19,7 @@ mod requests;
 mod stress;
 mod tls;
 mod tunnels;
+mod turnstile;
 mod world;
 
 use http::{HeaderValue, Request, Response};

@@ -31,6 +31,7 @@ pub(super) struct Gateway {
     address: SocketAddr,
     unix: Option<(tempfile::TempDir, PathBuf)>,
     beats: std::cell::Cell<u64>,
+    blueprint: std::cell::RefCell<Arc<Blueprint>>,
 }
 
 /// A drain whose grace and jitter are over at once.
@@ -92,6 +93,11 @@ impl Gateway {
         let mut client = self.connect();
         client.send(head);
         client
+    }
+
+    /// The way into the service of this number.
+    pub(super) fn turnstile(&self, service: usize) -> Arc<crate::policy::Turnstile> {
+        Arc::clone(&self.blueprint.borrow().turnstiles[service])
     }
 
     /// Waits until every thread has come round, so that what it was told before has happened.
@@ -206,7 +212,9 @@ fn blueprint_after(number: u64, settings: Settings, before: Option<&Blueprint>) 
     assert!(wrong.is_empty(), "{wrong:?}");
     let lineups =
         crate::upstream::board::Lineup::all(&settings.services, before.map_or(&[], |before| &before.lineups));
-    Arc::new(Blueprint { number, settings, routes, outward, lineups, access, via, tls })
+    let known = before.map(|before| (&*before.settings, &before.turnstiles[..]));
+    let turnstiles = crate::policy::Turnstile::all(&settings, known, std::time::Instant::now());
+    Arc::new(Blueprint { number, settings, routes, outward, lineups, turnstiles, access, via, tls })
 }
 
 /// These services on one listener.
@@ -220,7 +228,7 @@ pub(super) fn settings(services: Vec<settings::Service>) -> Settings {
             tls: false,
             proxy: Vec::new(),
         }],
-        admin: Admin { socket: PathBuf::new(), listen: Vec::new() },
+        admin: Admin { socket: PathBuf::new(), listen: Vec::new(), faults: false },
         drain: Drain {
             deadline: DrainDeadline::Fixed(PATIENCE),
             idle_grace: Duration::ZERO,
@@ -271,6 +279,9 @@ pub(super) fn service(name: &str, endpoint: &Origin) -> settings::Service {
         errors: Default::default(),
         tls: Default::default(),
         https: Default::default(),
+        rates: Vec::new(),
+        concurrency: Default::default(),
+        deadline_field: None,
         routes: vec![route(name)],
     }
 }
@@ -295,6 +306,8 @@ pub(super) fn route(service: &str) -> settings::Route {
         },
         retry: settings::Retry::NEVER,
         limits: crate::config::settings::ContentLimits::default(),
+        rates: Vec::new(),
+        fallback: None,
     }
 }
 

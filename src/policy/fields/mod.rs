@@ -235,7 +235,7 @@ fn translate(headers: &HeaderMap, list: &mut List) {
 }
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
-fn address_of(node: &str) -> Option<IpAddr> {
+pub(super) fn address_of(node: &str) -> Option<IpAddr> {
     let bare = node.strip_prefix('[').and_then(|node| node.strip_suffix(']')).unwrap_or(node);
     bare.parse().ok().or_else(|| node.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
