@@ -11,7 +11,7 @@ use super::keys::last;
 use super::message::{Mark, Report, closest, either, quote};
 use super::pages;
 use super::settings::{
-    Action, ContentLimits, HostPattern, PathPattern, Pool, Protocol, Route, Service, Timeout,
+    Action, ContentLimits, HostPattern, PathPattern, Pool, Protocol, Replay, Route, Service, Timeout,
 };
 use super::shape::{ROOT, Shape};
 use super::tls;
@@ -44,6 +44,8 @@ pub(super) fn services(
     let defaults = root.below("defaults", None);
     let inherited = Inherited {
         timeout: defaults.below("timeout", None),
+        replay: None,
+        together: size(&root.below("limits", None), "replay"),
         limits: root.below("limits", None),
         errors: root.below("errors", None),
     };
@@ -69,6 +71,10 @@ pub(super) fn services(
 /// The tables from which those of the same name below inherit.
 struct Inherited<'a> {
     timeout: Section<'a>,
+    /// Of the service.
+    replay: Option<Section<'a>>,
+    /// What all copies of content may take together.
+    together: Option<u64>,
     limits: Section<'a>,
     errors: Section<'a>,
 }
@@ -100,6 +106,8 @@ impl Build<'_, '_> {
         let section = self.section;
         let own = Inherited {
             timeout: section.below("timeout", Some(&inherited.timeout)),
+            replay: Some(section.below("replay", None)),
+            together: inherited.together,
             limits: section.below("limits", Some(&inherited.limits)),
             errors: section.below("errors", Some(&inherited.errors)),
         };
@@ -175,6 +183,7 @@ impl Build<'_, '_> {
         }
         let timeout = section.below("timeout", Some(&inherited.timeout));
         let limits = section.below("limits", Some(&inherited.limits));
+        let replay = section.below("replay", inherited.replay.as_ref());
         let route = Route {
             id: part.id.clone(),
             listeners: section.all("listeners", text),
@@ -190,6 +199,11 @@ impl Build<'_, '_> {
                 content: size(&limits, "content"),
                 content_rate: size(&limits, "content-rate"),
                 answer_rate: size(&limits, "answer-rate"),
+            },
+            replay: Replay {
+                memory: size(&replay, "memory").unwrap_or_default(),
+                file: size(&replay, "file"),
+                together: inherited.together,
             },
         };
         self.forwards |= route.action == Action::Forward;

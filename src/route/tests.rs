@@ -29,6 +29,7 @@ fn route(host: &str, path: &str) -> settings::Route {
             request: None,
             tunnel_idle: None,
         },
+        replay: Default::default(),
         limits: crate::config::settings::ContentLimits::default(),
     }
 }

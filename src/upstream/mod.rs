@@ -11,6 +11,7 @@
 //! | no connection was made | all: the next endpoint, each at most once |
 //! | the endpoint's application has not seen it (`Failure::Unsent`) | all |
 //! | nobody knows, the connection was a kept one, no byte of an answer came (`Failure::NoAnswer`) | idempotent ones (RFC 9110, section 9.2.2) |
+//! | it had not all of the content, no byte of an answer came, and the route keeps uploads (`replay.file`) | all |
 //! | anything else | none |
 //!
 //! In each case only while its content can be sent from its start ([`ContentState::replayable`]).
@@ -43,6 +44,7 @@
 
 mod attempt;
 pub mod content;
+mod copy;
 mod dial;
 mod endpoint;
 mod hold;
@@ -300,7 +302,7 @@ impl Search {
             upgrades,
             repeatable: request.method.is_idempotent(),
             with_content: !content.is_empty(),
-            fresh: self.stale || !content.replayable(),
+            fresh: self.stale || !(content.is_empty() || content.is_short()),
         }
     }
 
@@ -321,7 +323,8 @@ impl Search {
         let allowed = match lost.failure.verdict().retry {
             Retry::Never => false,
             Retry::Unsent => true,
-            Retry::Safe => reused && !lost.begun && request.method.is_idempotent(),
+            Retry::Safe if lost.begun => false,
+            Retry::Safe => lost.cut && content.survives() || reused && request.method.is_idempotent(),
         };
         if !allowed {
             return Err(lost.failure);

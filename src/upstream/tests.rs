@@ -4,6 +4,7 @@
 //! steps come in the order in which they are written.
 
 mod exchanges;
+mod replays;
 mod secure;
 mod streams;
 
@@ -28,7 +29,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::config::settings::Address;
+use crate::config::settings::{Address, Replay};
 use crate::response::Deadline;
 
 /// Who does not want to know how a request gets on.
@@ -216,7 +217,7 @@ async fn streamed(head: &str, idle: Option<Duration>) -> (TcpStream, Content) {
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
     tokio::task::spawn_local(connection);
     client.write_all(format!("POST / HTTP/1.1\r\nhost: a\r\n{head}\r\n\r\n").as_bytes()).await.unwrap();
-    (client, Content::stream(content.await.unwrap().map_err(|error| fault(&error)), idle))
+    (client, Content::stream(content.await.unwrap().map_err(|error| fault(&error)), idle, Replay::default()))
 }
 
 #[test]

@@ -275,6 +275,7 @@ pub(super) fn route(service: &str) -> settings::Route {
             request: None,
             tunnel_idle: None,
         },
+        replay: Default::default(),
         limits: crate::config::settings::ContentLimits::default(),
     }
 }
