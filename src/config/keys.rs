@@ -1211,6 +1211,15 @@ pub const KEYS: &[Key] = &[
         elsewhere: &["max-tunnels", "websockets", "max-websockets"],
     },
     Key {
+        at: &["limits.replay"],
+        kind: Kind::Size { least: 0, most: 1024 * GIB, word: "off" },
+        unset: Unset::Default("\"1GiB\""),
+        summary: "how much disk all kept uploads may take together",
+        detail: "For services with 'replay.file'. What is beyond goes on as if it had none.",
+        example: "\"10GiB\"",
+        elsewhere: &[],
+    },
+    Key {
         at: &["limits.content", "service.NAME.limits.content", "service.NAME.route[].limits.content"],
         kind: Kind::Size { least: 0, most: 1024 * GIB, word: "off" },
         unset: Unset::Default("\"off\""),
@@ -1423,6 +1432,30 @@ pub const KEYS: &[Key] = &[
         detail: "",
         example: "\"[]\"",
         elsewhere: &["text", "content"],
+        &["service.NAME.replay", "service.NAME.route[].replay"],
+        "how much of a request's content is kept to be sent again",
+        "It is kept until the answer begins. Content that is not kept whole is sent once; when its endpoint dies then, the client \
+         gets 502.",
+    ),
+    Key {
+        at: &["service.NAME.replay.memory", "service.NAME.route[].replay.memory"],
+        kind: Kind::Size { least: 0, most: 16 * MIB, word: "" },
+        unset: Unset::Default("\"64KiB\""),
+        summary: "how much of it is kept in memory",
+        detail: "",
+        example: "\"256KiB\"",
+        elsewhere: &["proxy-request-buffering", "client_body_buffer_size", "request-buffers"],
+    },
+    Key {
+        at: &["service.NAME.replay.file", "service.NAME.route[].replay.file"],
+        kind: Kind::Size { least: 1, most: 1024 * GIB, word: "off" },
+        unset: Unset::Default("\"off\""),
+        summary: "how much more of it is kept in a file",
+        detail: "An upload then survives the death of its endpoint: it is sent again from its start, by any method as long as \
+                 the endpoint cannot have had all of it. The file has no name, lies in the state directory, and is gone with \
+                 the request. 'limits.replay' bounds all of them together.",
+        example: "\"1GiB\"",
+        elsewhere: &["client_body_temp_path", "max-request-body-buffer"],
     },
     table(
         &["errors", "service.NAME.errors"],

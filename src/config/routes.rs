@@ -12,7 +12,7 @@ use super::keys::last;
 use super::message::{Mark, Report, closest, either, quote};
 use super::pages;
 use super::settings::{
-    Action, ContentLimits, Hold, HostPattern, PathPattern, Pool, Protocol, Route, Service, Timeout, Unit,
+    Action, ContentLimits, Hold, HostPattern, PathPattern, Pool, Protocol, Replay, Route, Service, Timeout, Unit,
 };
 use super::shape::{ROOT, Shape};
 use super::tls;
@@ -46,6 +46,8 @@ pub(super) fn services(
     let defaults = root.below("defaults", None);
     let inherited = Inherited {
         timeout: defaults.below("timeout", None),
+        replay: None,
+        together: size(&root.below("limits", None), "replay"),
         limits: root.below("limits", None),
         errors: root.below("errors", None),
         retry: root.below("retry", None),
@@ -72,6 +74,10 @@ pub(super) fn services(
 /// The tables from which those of the same name below inherit.
 struct Inherited<'a> {
     timeout: Section<'a>,
+    /// Of the service.
+    replay: Option<Section<'a>>,
+    /// What all copies of content may take together.
+    together: Option<u64>,
     limits: Section<'a>,
     errors: Section<'a>,
     /// Of a service, for its routes.
@@ -105,6 +111,8 @@ impl Build<'_, '_> {
         let section = self.section;
         let own = Inherited {
             timeout: section.below("timeout", Some(&inherited.timeout)),
+            replay: Some(section.below("replay", None)),
+            together: inherited.together,
             limits: section.below("limits", Some(&inherited.limits)),
             errors: section.below("errors", Some(&inherited.errors)),
             retry: section.below("retry", None),
@@ -214,6 +222,7 @@ impl Build<'_, '_> {
         }
         let timeout = section.below("timeout", Some(&inherited.timeout));
         let limits = section.below("limits", Some(&inherited.limits));
+        let replay = section.below("replay", inherited.replay.as_ref());
         let route = Route {
             id: part.id.clone(),
             listeners: section.all("listeners", text),
@@ -234,6 +243,11 @@ impl Build<'_, '_> {
             // Those of the service are counted there.
             rates: turnstile::rates(section, &part.path, self.report),
             fallback: turnstile::fallback(section),
+            replay: Replay {
+                memory: size(&replay, "memory").unwrap_or_default(),
+                file: size(&replay, "file"),
+                together: inherited.together,
+            },
         };
         self.forwards |= route.action == Action::Forward;
         self.hostless |= section.find("hosts").is_none();

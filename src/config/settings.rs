@@ -292,6 +292,34 @@ impl Default for ContentLimits {
     }
 }
 
+/// How much of the content of a request is kept until its answer begins, to be sent again if need be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// Bytes in memory.
+    pub memory: u64,
+    /// Bytes beyond that, in a file; `None`: what is longer is not kept.
+    pub file: Option<u64>,
+    /// Bytes in the files of all requests.
+    pub together: Option<u64>,
+}
+
+/// The defaults of the table of keys, for tests of other rooms.
+impl Default for Replay {
+    fn default() -> Replay {
+        Replay { memory: 64 * 1024, file: None, together: Some(1 << 30) }
+    }
+}
+
+impl Replay {
+    /// Whether to begin with content of this length; what has none may still turn out too long.
+    pub fn keeps(&self, length: Option<u64>) -> bool {
+        match (length, self.file) {
+            (Some(length), file) => length <= self.memory.saturating_add(file.unwrap_or(0)),
+            (None, file) => file.is_some(),
+        }
+    }
+}
+
 /// How an error is written. A tie goes to the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Form {
@@ -436,6 +464,7 @@ pub struct Route {
     /// For its own requests, beside those of its service.
     pub rates: Vec<Rate>,
     pub fallback: Option<Fallback>,
+    pub replay: Replay,
 }
 
 #[derive(Clone, Debug, PartialEq)]

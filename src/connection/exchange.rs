@@ -413,7 +413,7 @@ fn content(flight: &Flight, route: &Route, arriving: Arriving) -> Result<Content
     if let Some(rate) = limited.rate() {
         flight.measure(Rc::clone(rate));
     }
-    Ok(Content::stream(limited, route.settings.timeout.idle))
+    Ok(Content::stream(limited, route.settings.timeout.idle, route.settings.replay))
 }
 
 /// Whether what is asked for is a tunnel in one stream of many.

@@ -30,6 +30,7 @@ fn route(host: &str, path: &str) -> settings::Route {
             tunnel_idle: None,
         },
         retry: settings::Retry::NEVER,
+        replay: Default::default(),
         limits: crate::config::settings::ContentLimits::default(),
         rates: vec![],
         fallback: None,

@@ -47,6 +47,8 @@ pub(super) struct Lost {
     pub(super) failure: Failure,
     /// Whether bytes of an answer came before it broke.
     pub(super) begun: bool,
+    /// The endpoint has certainly not had all of the content.
+    pub(super) cut: bool,
 }
 
 /// Sends a request and waits for the head of its answer. Whoever takes that says so to the content
@@ -74,7 +76,7 @@ pub(super) async fn attempt(
     match outcome {
         Ok(Ok(reply)) => Ok(reply),
         Ok(Err(broken)) => Err(before.judged(broken, connection, &state)),
-        Err(failure) => Err(Lost { failure, begun: false }),
+        Err(failure) => Err(Lost { failure, begun: false, cut: false }),
     }
 }
 
@@ -121,7 +123,10 @@ impl Before {
     fn judged(&self, broken: Broken, connection: &Connection, content: &ContentState) -> Lost {
         let line = connection.line();
         // Other streams share an HTTP/2 connection: bytes on it are not this answer's.
-        let begun = matches!(connection, Connection::Http1(_)) && line.received() > self.received;
+        let alone = matches!(connection, Connection::Http1(_));
+        let begun = alone && line.received() > self.received;
+        // What could not be written any more was missing there.
+        let cut = self.with_content && (content.end().is_none() || alone && line.deaf());
         let failure = content.failure().unwrap_or_else(|| match broken {
             Broken::Failure(failure) => failure,
             Broken::Closed(told) if line.refusal().is_some() => line
@@ -132,7 +137,7 @@ impl Before {
             }
             Broken::Closed(told) => Failure::NoAnswer(told),
         });
-        Lost { failure, begun }
+        Lost { failure, begun, cut }
     }
 }
 

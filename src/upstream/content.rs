@@ -2,8 +2,8 @@
 //!
 //! Promises: it streams (one frame at a time, only when the endpoint takes it), keeps an exact length
 //! exact and passes trailers on. A client that is gone or silent ends it with an error that says so.
-//! Content of a known length up to [`KEPT`] bytes is kept until the answer begins, so that it can be
-//! sent again; longer content is not, and [`ContentState::replayable`] tells. Must not know:
+//! A copy of it is kept until the answer begins, so that it can be sent again, within the limits of
+//! [`Replay`]; of longer content there is none, and [`ContentState::replayable`] tells. Must not know:
 //! endpoints, connections, when to send again.
 //!
 //! ```text
@@ -19,17 +19,18 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::copy::{self, Copy, Place};
+use crate::config::settings::Replay;
 use crate::response::Failure;
 
-/// The longest content that is kept for sending it again.
+/// The longest content that is gathered for an endpoint of HTTP/1.0.
 pub const KEPT: u64 = 64 * 1024;
 
 /// Content that does not fit its length.
@@ -41,8 +42,8 @@ pub struct Content {
     state: Rc<ContentState>,
     /// How many handles were made before this one.
     turn: u32,
-    /// Kept frames handed out by this handle.
-    replayed: usize,
+    /// How far in the copy this handle is.
+    place: Place,
     begun: bool,
     /// Armed only while nobody else watches the client (see [`ContentState::released`]).
     timer: Option<Pin<Box<Sleep>>>,
@@ -54,7 +55,8 @@ pub struct ContentState {
     /// Exact, when the client said it.
     length: Option<u64>,
     idle: Option<Duration>,
-    kept: RefCell<Vec<Kept>>,
+    replay: Replay,
+    copy: RefCell<Copy>,
     keeping: Cell<bool>,
     bytes: Cell<u64>,
     touched: Cell<bool>,
@@ -109,16 +111,6 @@ enum Source {
     Stream(Stream),
 }
 
-/// The longest piece that is put together with others when it is kept: each costs some hundred bytes.
-const SHORT: usize = 1024;
-
-enum Kept {
-    Data(Bytes),
-    /// More than one short piece.
-    Together(BytesMut),
-    Trailers(HeaderMap),
-}
-
 /// Why no more content comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentError {
@@ -141,25 +133,28 @@ pub(super) enum Stage {
 impl Content {
     /// A request without content.
     pub fn empty() -> Content {
-        Content::new(Source::Empty, Some(0), None)
+        Content::new(Source::Empty, Some(0), None, Replay::default())
     }
 
     /// Content that is here already.
     pub fn whole(bytes: Bytes) -> Content {
         let length = bytes.len() as u64;
-        Content::new(if length == 0 { Source::Empty } else { Source::Whole(bytes) }, Some(length), None)
+        let source = if length == 0 { Source::Empty } else { Source::Whole(bytes) };
+        Content::new(source, Some(length), None, Replay::default())
     }
 
-    /// The client's content as it arrives; `idle` is the longest silence of the client.
+    /// The client's content as it arrives; `idle` is the longest silence of the client, `replay` how much of it is
+    /// kept.
     pub fn stream(
         incoming: impl Body<Data = Bytes, Error = ContentFault> + 'static,
         idle: Option<Duration>,
+        replay: Replay,
     ) -> Content {
         if incoming.is_end_stream() {
             return Content::empty();
         }
         let length = incoming.size_hint().exact();
-        Content::new(Source::Stream(Box::pin(incoming)), length, idle)
+        Content::new(Source::Stream(Box::pin(incoming)), length, idle, replay)
     }
 
     /// What is known about it, also after the content itself was handed over.
@@ -167,14 +162,16 @@ impl Content {
         Rc::clone(&self.state)
     }
 
-    fn new(source: Source, length: Option<u64>, idle: Option<Duration>) -> Content {
+    fn new(source: Source, length: Option<u64>, idle: Option<Duration>, replay: Replay) -> Content {
+        let keeping = replay.keeps(length);
         let end = matches!(source, Source::Empty).then_some(End::Complete);
         let state = Rc::new(ContentState {
             source: RefCell::new(source),
             length,
             idle,
-            kept: RefCell::new(Vec::new()),
-            keeping: Cell::new(length.is_some_and(|length| length <= KEPT)),
+            replay,
+            copy: RefCell::default(),
+            keeping: Cell::new(keeping),
             bytes: Cell::new(0),
             touched: Cell::new(false),
             end: Cell::new(end),
@@ -187,19 +184,7 @@ impl Content {
             reader: RefCell::new(None),
             supervisor: RefCell::new(None),
         });
-        Content { state, turn: 0, replayed: 0, begun: false, timer: None }
-    }
-
-    /// The next frame that an earlier handle has taken already.
-    fn replay(&mut self) -> Option<Frame<Bytes>> {
-        let kept = self.state.kept.borrow();
-        let frame = match kept.get(self.replayed)? {
-            Kept::Data(bytes) => Frame::data(bytes.clone()),
-            Kept::Together(bytes) => Frame::data(Bytes::copy_from_slice(bytes)),
-            Kept::Trailers(fields) => Frame::trailers(fields.clone()),
-        };
-        self.replayed += 1;
-        Some(frame)
+        Content { state, turn: 0, place: Place::default(), begun: false, timer: None }
     }
 
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -229,14 +214,21 @@ impl Body for Content {
         if this.turn != this.state.turn.get() || this.state.over.get() {
             return Poll::Ready(Some(Err(ContentError::Over)));
         }
-        if let Some(frame) = this.replay() {
-            return Poll::Ready(Some(Ok(frame)));
+        // What an earlier handle has taken already.
+        match ready!(this.state.copy.borrow_mut().poll_from(&mut this.place, cx)) {
+            Some(Ok(frame)) => {
+                this.state.moved.set(Instant::now());
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            Some(Err(error)) => {
+                tracing::error!("cannot send an upload again: cannot read its copy: {error}");
+                return Poll::Ready(Some(Err(ContentError::Over)));
+            }
+            None => {}
         }
         let polled = this.state.poll_source(cx);
         if polled.is_ready() {
-            if this.state.keeping.get() {
-                this.replayed = this.state.kept.borrow().len();
-            }
+            this.place = this.state.copy.borrow().end();
             return polled;
         }
         if this.poll_silence(cx).is_ready() {
@@ -246,7 +238,7 @@ impl Body for Content {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.replayed >= self.state.kept.borrow().len() && self.state.source.borrow().is_end()
+        self.place == self.state.copy.borrow().end() && self.state.source.borrow().is_end()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -309,9 +301,19 @@ impl ContentState {
         self.length == Some(0) || self.keeping.get()
     }
 
-    /// Bytes that are kept for sending it again.
+    /// Bytes in memory that are kept for sending it again.
     pub(super) fn kept(&self) -> u64 {
-        if self.keeping.get() { self.bytes.get() } else { 0 }
+        self.copy.borrow().memory()
+    }
+
+    /// Whether it is sure to be kept, whatever is still to come of it.
+    pub(super) fn is_short(&self) -> bool {
+        self.length.is_some_and(|length| length <= self.replay.memory) && self.replayable()
+    }
+
+    /// Whether it shall survive whoever has not had all of it.
+    pub(super) fn survives(&self) -> bool {
+        self.replay.file.is_some() && self.replayable()
     }
 
     /// Whether there is none.
@@ -327,7 +329,8 @@ impl ContentState {
         let turn = self.turn.get() + 1;
         self.turn.set(turn);
         self.held.set(true);
-        Some(Content { state: Rc::clone(self), turn, replayed: 0, begun: false, timer: None })
+        let state = Rc::clone(self);
+        Some(Content { state, turn, place: Place::default(), begun: false, timer: None })
     }
 
     /// An attempt begins and watches the client's silence until [`ContentState::released`].
@@ -349,7 +352,7 @@ impl ContentState {
     /// Frees what was kept once nobody can ask for it.
     fn let_go(&self) {
         if !self.keeping.get() && !self.held.get() {
-            self.kept.borrow_mut().clear();
+            self.copy.take();
         }
     }
 
@@ -380,6 +383,12 @@ impl ContentState {
     }
 
     fn poll_source(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ContentError>>> {
+        if self.keeping.get()
+            && let Err(error) = ready!(self.copy.borrow_mut().poll_room(cx))
+        {
+            copy::tell(&error);
+            self.keeping.set(false);
+        }
         let polled = self.source.borrow_mut().poll(cx);
         let waited = self.waiting.replace(polled.is_pending());
         let Poll::Ready(frame) = polled else {
@@ -411,14 +420,10 @@ impl ContentState {
         if let Some(data) = frame.data_ref() {
             self.bytes.set(self.bytes.get() + data.len() as u64);
         }
-        if self.keeping.get() {
-            match (frame.data_ref(), frame.trailers_ref()) {
-                (Some(data), _) => keep(&mut self.kept.borrow_mut(), data),
-                (_, Some(fields)) => self.kept.borrow_mut().push(Kept::Trailers(fields.clone())),
-                _ => {}
-            }
-        } else if !self.kept.borrow().is_empty() {
-            self.kept.borrow_mut().clear();
+        let kept = self.keeping.get() && self.copy.borrow_mut().add(frame, &self.replay);
+        if !kept {
+            self.keeping.set(false);
+            self.copy.take();
         }
     }
 
@@ -428,23 +433,6 @@ impl ContentState {
             wake(&self.supervisor);
         }
         ContentError::Ended(end)
-    }
-}
-
-/// A client may send its content byte by byte.
-fn keep(kept: &mut Vec<Kept>, data: &Bytes) {
-    match kept.last_mut() {
-        Some(Kept::Together(last)) if data.len() < SHORT => last.extend_from_slice(data),
-        Some(last @ Kept::Data(_)) if data.len() < SHORT => {
-            if let Kept::Data(first) = last
-                && first.len() < SHORT
-            {
-                *last = Kept::Together([&first[..], &data[..]].concat().as_slice().into());
-            } else {
-                kept.push(Kept::Data(data.clone()));
-            }
-        }
-        _ => kept.push(Kept::Data(data.clone())),
     }
 }
 
@@ -543,7 +531,7 @@ mod tests {
         for _ in &pieces[..600] {
             content.frame().now_or_never().unwrap().unwrap().unwrap();
         }
-        assert_eq!(state.kept.borrow().len(), 3);
+        assert_eq!(state.copy.borrow().pieces(), 3);
         for _ in 0..2 {
             let again = state.again().unwrap().collect().now_or_never().unwrap().unwrap();
             assert_eq!(again.to_bytes(), whole);
@@ -551,8 +539,12 @@ mod tests {
     }
 
     fn kept(frames: Vec<Result<Frame<Bytes>, ContentFault>>, length: u64) -> (Rc<ContentState>, Content) {
-        let content =
-            Content::new(Source::Stream(Box::pin(StreamBody::new(stream::iter(frames)))), Some(length), None);
+        let content = Content::new(
+            Source::Stream(Box::pin(StreamBody::new(stream::iter(frames)))),
+            Some(length),
+            None,
+            Replay::default(),
+        );
         (content.state(), content)
     }
 }

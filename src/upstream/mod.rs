@@ -11,6 +11,7 @@
 //! | no connection was made | all: the next endpoint, each at most once |
 //! | the endpoint's application has not seen it (`Failure::Unsent`) | all |
 //! | nobody knows, the connection was a kept one, no byte of an answer came (`Failure::NoAnswer`) | idempotent ones (RFC 9110, section 9.2.2) |
+//! | it had not all of the content, no byte of an answer came, and the route keeps uploads (`replay.file`) | all |
 //! | anything else | none |
 //!
 //! Where every endpoint has failed it in one of the first two ways, it waits as long as `hold` says (see [`held`]) and is sent
@@ -52,6 +53,7 @@ pub mod board;
 pub mod breaker;
 pub mod budget;
 pub mod content;
+mod copy;
 mod dial;
 mod endpoint;
 pub mod fuse;

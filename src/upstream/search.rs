@@ -80,7 +80,7 @@ impl<'a> Search<'a> {
             upgrades,
             repeatable: request.method.is_idempotent(),
             with_content: !content.is_empty(),
-            fresh: self.stale || !content.replayable(),
+            fresh: self.stale || !(content.is_empty() || content.is_short()),
         }
     }
 
@@ -104,7 +104,13 @@ impl<'a> Search<'a> {
         content: &Rc<ContentState>,
         lost: Lost,
     ) -> Next {
-        let retry = lost.failure.verdict().retry;
+        // Whoever has not had all of an upload has not seen it, for whoever keeps uploads.
+        let cut = lost.cut && !lost.begun && content.survives();
+        let failure = match lost.failure {
+            Failure::NoAnswer(told) if cut => Failure::Unsent(told),
+            failure => failure,
+        };
+        let retry = failure.verdict().retry;
         let by_law = match retry {
             Retry::Never => false,
             Retry::Unsent => true,
@@ -117,18 +123,18 @@ impl<'a> Search<'a> {
                 Retry::Safe => !lost.begun && self.may_repeat(request),
             };
         if !by_law && !by_terms {
-            return Next::Over(lost.failure);
+            return Next::Over(failure);
         }
-        let Some(content) = content.again() else { return Next::Over(lost.failure) };
+        let Some(content) = content.again() else { return Next::Over(failure) };
         if !by_law {
             self.given_up.insert(endpoint);
-            return Next::Perhaps(content, lost.failure);
+            return Next::Perhaps(content, failure);
         }
         if reused && !self.stale {
             self.stale = true;
-            self.last = lost.failure;
+            self.last = failure;
         } else {
-            self.gave_up(endpoint, lost.failure);
+            self.gave_up(endpoint, failure);
         }
         Next::Again(content)
     }

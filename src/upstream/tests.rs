@@ -6,6 +6,7 @@
 mod balance;
 mod exchanges;
 mod holding;
+mod replays;
 mod secure;
 mod streams;
 
@@ -30,7 +31,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::config::settings::Address;
+use crate::config::settings::{Address, Replay};
 use crate::response::{Deadline, Retry};
 
 /// Who does not want to know how a request gets on.
@@ -231,7 +232,7 @@ async fn streamed(head: &str, idle: Option<Duration>) -> (TcpStream, Content) {
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
     tokio::task::spawn_local(connection);
     client.write_all(format!("POST / HTTP/1.1\r\nhost: a\r\n{head}\r\n\r\n").as_bytes()).await.unwrap();
-    (client, Content::stream(content.await.unwrap().map_err(|error| fault(&error)), idle))
+    (client, Content::stream(content.await.unwrap().map_err(|error| fault(&error)), idle, Replay::default()))
 }
 
 #[test]

@@ -305,6 +305,7 @@ pub(super) fn route(service: &str) -> settings::Route {
             tunnel_idle: None,
         },
         retry: settings::Retry::NEVER,
+        replay: Default::default(),
         limits: crate::config::settings::ContentLimits::default(),
         rates: Vec::new(),
         fallback: None,

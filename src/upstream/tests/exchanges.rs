@@ -299,7 +299,8 @@ fn content_that_does_not_fit_its_length_never_looks_as_if_it_did() {
         for length in [3, 5] {
             let (listener, address) = listen().await;
             let upstream = upstream(&[address]);
-            let content = Content::stream(Ready(Some(length), Some("four".into())), Some(LONG));
+            let content =
+                Content::stream(Ready(Some(length), Some("four".into())), Some(LONG), Replay::default());
             let server = async {
                 let mut peer = accept(&listener).await;
                 while peer.more().await.is_some() {}
@@ -322,7 +323,7 @@ fn a_request_and_its_content_are_written_at_once() {
         ] {
             let (listener, address) = listen().await;
             let upstream = upstream(&[address]);
-            let content = Content::stream(Ready(length, Some("order".into())), Some(LONG));
+            let content = Content::stream(Ready(length, Some("order".into())), Some(LONG), Replay::default());
             let server = async {
                 let mut peer = accept(&listener).await;
                 peer.seen.reserve(4096);

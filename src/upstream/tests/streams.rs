@@ -50,7 +50,7 @@ fn expecting(content: Content) -> Request<Content> {
 
 fn frames(frames: impl IntoIterator<Item = Frame<Bytes>> + 'static) -> Content {
     let frames = frames.into_iter().map(Ok::<_, ContentFault>);
-    Content::stream(StreamBody::new(stream::iter(frames)), Some(LONG))
+    Content::stream(StreamBody::new(stream::iter(frames)), Some(LONG), Replay::default())
 }
 
 /// Lets all tasks run as far as they get.
@@ -370,7 +370,7 @@ fn content_that_does_not_fit_its_length_is_never_whole() {
         for text in ["abc", "abcde"] {
             let frames =
                 stream::iter([Ok::<_, ContentFault>(Frame::data(Bytes::from_static(text.as_bytes())))]);
-            let content = Content::stream(Said(StreamBody::new(frames)), Some(LONG));
+            let content = Content::stream(Said(StreamBody::new(frames)), Some(LONG), Replay::default());
             let failure = upstream.send(request("POST", content), &PATIENT, &Nobody).await.err();
             assert!(matches!(failure, Some(Failure::BadRequest(_))), "{failure:?}");
         }
