@@ -206,7 +206,8 @@ impl Visitor {
             _ if head => text(StatusCode::NOT_FOUND, String::new()),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "here are: /healthz, /readyz, /status, /ledger, /breaker, /gate, /fault, /reload, /upgrade\n".into(),
+                "here are: /healthz, /readyz, /status, /ledger, /breaker, /gate, /fault, /reload, /upgrade\n"
+                    .into(),
             ),
         }
     }

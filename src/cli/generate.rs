@@ -224,6 +224,7 @@ The application was away for longer than \fBhold.age\fR.
 .TP
 .B 503 hold\-full
 The application is away, and as many requests wait for it as \fBhold.count\fR and \fBhold.bytes\fR allow.
+.TP
 .B 429 many\-requests
 A rate of the service or the route is reached; \fBRetry\-After\fR, \fBRateLimit\-Policy\fR and \fBRateLimit\fR (draft\-ietf\-httpapi\-ratelimit\-headers\-10) say which and when to come again. Nothing of the content was read.
 .TP

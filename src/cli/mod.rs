@@ -6,14 +6,14 @@
 //! `prove` has codes of its own.
 //! Must not know: how anything is done.
 
-mod breaker;
 mod attach;
+mod breaker;
 mod check;
 mod client;
 mod completions;
 mod doctor;
-mod gate;
 mod fault;
+mod gate;
 mod generate;
 mod ledger;
 mod polkit;

@@ -1432,6 +1432,8 @@ pub const KEYS: &[Key] = &[
         detail: "",
         example: "\"[]\"",
         elsewhere: &["text", "content"],
+    },
+    table(
         &["service.NAME.replay", "service.NAME.route[].replay"],
         "how much of a request's content is kept to be sent again",
         "It is kept until the answer begins. Content that is not kept whole is sent once; when its endpoint dies then, the client \

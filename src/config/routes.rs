@@ -12,7 +12,8 @@ use super::keys::last;
 use super::message::{Mark, Report, closest, either, quote};
 use super::pages;
 use super::settings::{
-    Action, ContentLimits, Hold, HostPattern, PathPattern, Pool, Protocol, Replay, Route, Service, Timeout, Unit,
+    Action, ContentLimits, Hold, HostPattern, PathPattern, Pool, Protocol, Replay, Route, Service, Timeout,
+    Unit,
 };
 use super::shape::{ROOT, Shape};
 use super::tls;

@@ -295,7 +295,7 @@ impl Flight {
 
     /// The way into the service of its route.
     pub(super) fn turnstile(&self, route: &Route) -> &Turnstile {
-        &self.generation.blueprint.turnstiles[route.service]
+        &self.generation().blueprint.turnstiles[route.service]
     }
 
     /// It has a place among the requests of its service.

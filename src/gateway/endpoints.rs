@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::admin;
 use crate::connection::blueprint::Blueprint;
 use crate::handover::record::{EndpointHealth, Health};
-use crate::upstream::board::{self, Board, Gate, Lineup, Row};
+use crate::upstream::board::{self, Lineup, Row};
 use crate::upstream::breaker::Hand;
 use crate::upstream::health::State;
 

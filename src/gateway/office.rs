@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::control::Input;
 use super::endpoints;
 use crate::admin::{self, Desk, Drill, Gated, Reload, Status, Verdict, Wish};
-use crate::config::settings::{Protocol, Service};
+use crate::config::settings::Protocol;
 use crate::connection::blueprint::Blueprint;
 use crate::handover::control::{Purpose, Start, Summary};
 use crate::lifecycle::Phase;
