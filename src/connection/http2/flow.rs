@@ -74,9 +74,14 @@ impl Intake {
         self.size = i64::from(size);
     }
 
+    /// So much has been used, and is to be given back later.
+    pub(super) fn keep(&mut self, bytes: usize) {
+        self.taken += bytes as i64;
+    }
+
     /// So much of what came has been used, or thrown away. What is to be given back now: half of the window at once.
     pub(super) fn take(&mut self, bytes: usize) -> Option<u32> {
-        self.taken += bytes as i64;
+        self.keep(bytes);
         if self.taken * 2 < self.size {
             return None;
         }

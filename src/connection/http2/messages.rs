@@ -193,7 +193,9 @@ impl Session {
         if bytes == 0 {
             return;
         }
-        let all = self.intake.take(bytes);
+        // A client that does not read gets no more of them: there is no end of what it may send otherwise.
+        self.intake.keep(bytes);
+        let all = if self.outbox.is_full() { None } else { self.intake.take(0) };
         let one = self.streams.with(number, |stream| {
             (!stream.received && !stream.is_over()).then(|| stream.intake.take(bytes)).flatten()
         });

@@ -104,6 +104,11 @@ impl Session {
 
     /// Puts into frames what may go, as far as there is room.
     pub(super) fn pump(&mut self) {
+        if !self.outbox.is_full()
+            && let Some(increment) = self.intake.take(0)
+        {
+            self.write(|text| write::window_update(text, 0, increment));
+        }
         while !self.outbox.is_full() {
             let Some(number) = self.ready.pop_front() else { return };
             let Session { streams, outbox, encoder, outlet, ready, starved, .. } = self;

@@ -325,8 +325,10 @@ impl Session {
             self.reset(number, reason, Over::Given, now);
         }
         self.streams.remove(number);
-        // It may be what the driver waits for.
-        self.tell();
+        if self.streams.is_empty() {
+            // What the driver waits for may be another thing now.
+            self.tell();
+        }
     }
 
     /// Everything taken is answered, and nothing new is taken.
