@@ -210,6 +210,12 @@ The answer broke off. It had begun, so the client sees the status that the appli
 .B 503 no\-endpoint
 The service has no endpoint.
 .TP
+.B 503 nobody\-up
+The service has endpoints, and none of them gets requests; \fBhitless status\fR shows how each of them is.
+.TP
+.B 503 breaker\-open
+The breaker of the service as a whole is open, or held open by \fBhitless breaker\fR.
+.TP
 .B 503 no\-descriptor
 hitless may open no more connections: \fBLimitNOFILE=\fR of its unit is reached.
 .TP

@@ -214,7 +214,7 @@ impl Breaker {
     }
 
     /// Whether a request may go there now, and if so with which pass.
-    pub fn admit(&mut self, now: Instant) -> Result<(Pass, Option<Change>), ()> {
+    pub(super) fn admit(&mut self, now: Instant) -> Result<(Pass, Option<Change>), ()> {
         let mut change = None;
         match (self.hand, self.state) {
             (Hand::Open, _) => return Err(()),

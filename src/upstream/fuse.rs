@@ -74,7 +74,6 @@ impl Fuse {
     }
 
     /// Whether a request may go there now.
-    #[expect(clippy::result_unit_err, reason = "there is one way to be refused")]
     pub(super) fn admit(&self, now: impl FnOnce() -> Instant) -> Result<(Pass, Option<Change>), ()> {
         let word = self.word.load(Acquire);
         match word & MODE {

@@ -1066,7 +1066,7 @@ fn connections_stay_while_their_endpoint_is_asked_in_the_same_way() {
     on_one_thread(async {
         let (listener, address) = listen().await;
         tokio::task::spawn_local(closing_after(listener, usize::MAX, Rc::default()));
-        let before = service(&[address.clone()]);
+        let before = service(std::slice::from_ref(&address));
         let upstream = begin(before.clone(), None);
         body(upstream.send(get(), &PATIENT, &Nobody).await.unwrap()).await.unwrap();
         let idle = |service: settings::Service| {

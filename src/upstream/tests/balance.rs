@@ -497,7 +497,8 @@ async fn first_state(service: settings::Service) -> State {
 #[test]
 fn what_an_endpoint_answers_decides() {
     on_one_thread(async {
-        let table: [(&str, fn(&mut Health), State); 9] = [
+        type Change = fn(&mut Health);
+        let table: [(&str, Change, State); 9] = [
             (OK, |_| {}, State::Healthy),
             (OK, |health| health.status = (204, 204), State::Unhealthy),
             (OK, |health| health.body = Some("ok".into()), State::Healthy),
