@@ -347,7 +347,7 @@ async fn forward(
                 return Err(failure);
             }
             Err(Undone::Reroute(held)) => {
-                request = held;
+                request = *held;
                 let route = reroute(flight, authority, &mut request)?;
                 if let Some(outcome) = configured(flight, authority, &route) {
                     return Ok(outcome);

@@ -132,9 +132,13 @@ impl Control {
         doors: Rc<RefCell<Option<Doors>>>,
         outbox: Outbox,
         reloads: Reloads,
-        marks: Marks,
         queue: mpsc::UnboundedSender<Input>,
     ) -> Control {
+        let socket = office.blueprint.borrow().settings.admin.socket.clone();
+        let touched = queue.clone();
+        let marks = Marks::open(&socket, start.gateway <= 1, move || {
+            let _ = touched.send(Input::MarksTouched);
+        });
         Control {
             office,
             threads,

@@ -38,7 +38,7 @@ impl Control {
             Mark::Hold(_) => board.held().close(Reason::Operator),
             Mark::Drain(_) => board.held().close(Reason::Drain),
             Mark::DrainEndpoint(_, endpoint) => {
-                lineup.find(endpoint).into_iter().for_each(|row| drop(board.drain(&row, true)));
+                lineup.find(endpoint).into_iter().for_each(|row| _ = board.drain(&row, true));
             }
         }
     }
@@ -50,7 +50,7 @@ impl Control {
             Mark::Hold(_) => board.held().open(Reason::Operator),
             Mark::Drain(_) => board.held().open(Reason::Drain),
             Mark::DrainEndpoint(_, endpoint) => {
-                lineup.find(endpoint).into_iter().for_each(|row| drop(board.drain(&row, false)));
+                lineup.find(endpoint).into_iter().for_each(|row| _ = board.drain(&row, false));
             }
         }
     }

@@ -163,7 +163,7 @@ mod tests {
         let socket = folder.path().join("admin.sock");
         let (touched, touches) = mpsc::channel();
         let mut one = Marks::open(&socket, true, || {});
-        let mut other = Marks::open(&socket, false, move || drop(touched.send(())));
+        let mut other = Marks::open(&socket, false, move || _ = touched.send(()));
         let marks = [
             Mark::Hold("shop".into()),
             Mark::Drain("shop".into()),

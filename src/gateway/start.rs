@@ -18,7 +18,6 @@ use super::Fatal;
 use super::alone::Lifeline;
 use super::certificates;
 use super::control::{Control, Input, Outbox};
-use super::marks::Marks;
 use super::office::Office;
 use super::reload::Reloads;
 use super::resources::Resources;
@@ -160,12 +159,7 @@ async fn serve(
         }
     });
 
-    let touched = queue.clone();
-    let marks = Marks::open(&settings.admin.socket, start.gateway <= 1, move || {
-        let _ = touched.send(Input::MarksTouched);
-    });
-    let mut control =
-        Control::new(start, office, threads, doors, outbox, Reloads::new(sources), marks, queue);
+    let mut control = Control::new(start, office, threads, doors, outbox, Reloads::new(sources), queue);
     control.alone.lifeline = lifeline;
     for blocker in [Blocker::Configuration, Blocker::Listeners, Blocker::Admin] {
         control.tell(Input::BlockerGone(blocker));

@@ -133,7 +133,7 @@ impl Crowd {
     /// Gives a place back.
     pub fn leave(&self) {
         let before = self.counts.fetch_sub(1, AcqRel);
-        debug_assert!(before % WAITING > 0, "a place was given back twice");
+        debug_assert!(!before.is_multiple_of(WAITING), "a place was given back twice");
         if before / WAITING > 0 {
             self.let_in();
         }

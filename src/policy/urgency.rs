@@ -15,7 +15,7 @@ const LEAST: Urgency = 7;
 pub fn urgency(headers: &HeaderMap, field: &str) -> Urgency {
     let lines = headers.get_all(field).iter().filter_map(|line| line.to_str().ok());
     let members = lines.flat_map(|line| line.split(',')).map(str::trim);
-    members.filter_map(member).last().unwrap_or(USUAL)
+    members.filter_map(member).next_back().unwrap_or(USUAL)
 }
 
 fn member(text: &str) -> Option<Urgency> {

@@ -148,7 +148,7 @@ pub trait Asker {
 pub enum Undone {
     Failed(Failure),
     /// While it was held the configuration has changed: it is to be routed again. Its head is as it shall arrive.
-    Reroute(Request<Content>),
+    Reroute(Box<Request<Content>>),
 }
 
 /// The head of an answer, its body still to be read.
@@ -321,7 +321,7 @@ impl Upstream {
                 match held.pass(stay, state.kept()).await {
                     Ok(given) => turn = given,
                     Err(Out::Failed(failure)) => return Err(failure.into()),
-                    Err(Out::Reroute) => return Err(Undone::Reroute(Request::from_parts(head, content))),
+                    Err(Out::Reroute) => return Err(Undone::Reroute(Box::new(Request::from_parts(head, content)))),
                 }
             }
             let epoch = held.epoch();

@@ -31,7 +31,6 @@ pub(super) struct Gateway {
     address: SocketAddr,
     unix: Option<(tempfile::TempDir, PathBuf)>,
     beats: std::cell::Cell<u64>,
-    blueprint: std::cell::RefCell<Arc<Blueprint>>,
 }
 
 /// A drain whose grace and jitter are over at once.

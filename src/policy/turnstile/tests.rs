@@ -29,6 +29,7 @@ fn service(rates: Vec<Rate>, of_route: Vec<Rate>, concurrency: Concurrency) -> S
         timeout: Timeout { connect: SECOND, first_byte: None, idle: None, request: None, tunnel_idle: None },
         retry: Default::default(),
         limits: Default::default(),
+        replay: Default::default(),
         rates,
         fallback: None,
     };
@@ -48,6 +49,8 @@ fn service(rates: Vec<Rate>, of_route: Vec<Rate>, concurrency: Concurrency) -> S
         rates,
         concurrency,
         deadline_field: None,
+        hold: Default::default(),
+        unit: Default::default(),
         routes: vec![route("shop[0]", of_route), route("shop[1]", vec![])],
     }
 }

@@ -89,7 +89,7 @@ fn who_goes_away_leaves_the_queue_at_once_and_gives_back_its_turn() {
         }
         let full = held.pass(&mut Stay::default(), 0).now_or_never().unwrap();
         assert_eq!(full.err(), Some(Out::Failed(Failure::HoldFull("hold.count"))));
-        waiting.remove(3);
+        drop(waiting.remove(3));
         assert_eq!((held.survey().now, held.survey().bytes), (8, 56));
         let mut late = Stay::default();
         let mut late = Box::pin(held.pass(&mut late, 0));

@@ -375,7 +375,10 @@ fn route(retry: settings::Retry) -> settings::Route {
         connect: false,
         timeout: PATIENT,
         retry,
+        replay: Default::default(),
         limits: Default::default(),
+        rates: vec![],
+        fallback: None,
     }
 }
 

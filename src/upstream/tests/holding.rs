@@ -148,7 +148,7 @@ fn a_client_that_leaves_does_not_wait_any_more() {
             waiting.iter_mut().for_each(|waiting| assert!(waiting.now_or_never().is_none()));
             tokio::time::sleep(Duration::from_micros(100)).await;
         }
-        waiting.remove(1);
+        drop(waiting.remove(1));
         assert_eq!(held.survey().now, 2);
         drop(waiting);
         assert_eq!(held.survey().now, 0);
