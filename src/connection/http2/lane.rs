@@ -51,11 +51,9 @@ impl Link {
 
     /// Ready with true when the stream takes another piece, with false when it takes nothing any more.
     pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<bool> {
-        let polled = self.with(|stream| match stream.poll_over(cx) {
-            Poll::Ready(()) => Poll::Ready(false),
-            Poll::Pending if stream.waiting() < SEND_BUFFER => Poll::Ready(true),
-            Poll::Pending => Poll::Pending,
-        });
+        let Session { streams, outlet, .. } = &mut *self.session.borrow_mut();
+        let open = outlet.is_open();
+        let polled = streams.with(self.number, |stream| stream.poll_room(open, SEND_BUFFER, cx));
         polled.unwrap_or(Poll::Ready(false))
     }
 

@@ -243,6 +243,7 @@ impl Session {
             let mut opened = Vec::new();
             self.streams.each(|number, stream| {
                 fits = fits.and(stream.outlet.shift(by));
+                stream.offer_room();
                 if stream.can_send() {
                     opened.push(number);
                 }
@@ -258,15 +259,22 @@ impl Session {
     fn widen(&mut self, number: u32, increment: u32) -> Result<(), Error> {
         let (increment, why) = (i64::from(increment), "a window is opened too far");
         if number == 0 {
-            let reason = Reason::FLOW_CONTROL_ERROR;
+            let (reason, was_open) = (Reason::FLOW_CONTROL_ERROR, self.outlet.is_open());
             self.outlet.shift(increment).map_err(|_| Error::Connection(reason, why))?;
             if self.outlet.is_open() {
                 self.ready.append(&mut self.starved);
             }
+            if !was_open {
+                self.streams.each(|_, stream| stream.offer_room());
+            }
             return Ok(());
         }
         self.began(number, "WINDOW_UPDATE on a stream that never began")?;
-        match self.streams.with(number, |stream| stream.outlet.shift(increment)) {
+        let widened = self.streams.with(number, |stream| {
+            stream.offer_room();
+            stream.outlet.shift(increment)
+        });
+        match widened {
             Some(Err(_)) => Err(Error::Stream(number, Reason::FLOW_CONTROL_ERROR, why)),
             Some(Ok(())) => {
                 self.enqueue(number);

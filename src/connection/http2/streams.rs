@@ -44,6 +44,16 @@ pub(super) enum Piece {
     Trailers(HeaderMap),
 }
 
+impl Piece {
+    /// Of its content.
+    fn length(&self) -> usize {
+        match self {
+            Piece::Content(content) => content.len(),
+            Piece::Head(_) | Piece::Trailers(_) => 0,
+        }
+    }
+}
+
 pub(super) struct Stream {
     pub(super) intake: Intake,
     /// Content that nobody has taken.
@@ -62,6 +72,8 @@ pub(super) struct Stream {
     pub(super) pieces: VecDeque<Piece>,
     /// Content handed over, and not yet taken by the client's connection.
     waiting: usize,
+    /// Whoever sends waits for room.
+    wants_room: bool,
     /// Nothing more will be handed over.
     pub(super) last: bool,
     /// The end has been put into a frame.
@@ -104,6 +116,7 @@ impl Stream {
             outlet,
             pieces: VecDeque::new(),
             waiting: 0,
+            wants_room: false,
             last: false,
             sent: false,
             taken: false,
@@ -236,13 +249,27 @@ impl Stream {
         if self.over.is_some() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    pub(super) fn is_watched_by(&mut self, taker: Option<Rc<dyn Taker>>) {
-        self.taker = taker;
+    /// Ready with whether it takes another piece, when there is a window for it and little waits. `open`: the connection's
+    /// window is.
+    pub(super) fn poll_room(&mut self, open: bool, room: usize, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.poll_over(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        let unframed: usize = self.pieces.iter().map(Piece::length).sum();
+        let windows = open && self.outlet.room(unframed + 1) > unframed;
+        self.wants_room = !(windows && self.waiting < room);
+        if self.wants_room { Poll::Pending } else { Poll::Ready(true) }
     }
 
-    /// How much of its content the client has not taken.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting
+    /// A window has opened.
+    pub(super) fn offer_room(&mut self) {
+        if std::mem::take(&mut self.wants_room) {
+            self.wake_owner();
+        }
+    }
+
+    pub(super) fn is_watched_by(&mut self, taker: Option<Rc<dyn Taker>>) {
+        self.taker = taker;
     }
 
     pub(super) fn waits(&mut self, bytes: usize) {
@@ -257,7 +284,7 @@ impl Stream {
             taker.took(bytes);
         }
         if was_full && self.waiting < room {
-            self.wake_owner();
+            self.offer_room();
         }
     }
 
