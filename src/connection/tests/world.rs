@@ -208,7 +208,8 @@ fn blueprint_after(number: u64, settings: Settings, before: Option<&Blueprint>) 
     let tls = super::tls::directory(&settings);
     let (outward, wrong) = crate::tls::outward(&settings);
     assert!(wrong.is_empty(), "{wrong:?}");
-    let lineups = crate::upstream::board::Lineup::all(&settings.services, &[]);
+    let lineups = before.map_or(&[][..], |before| &before.lineups[..]);
+    let lineups = crate::upstream::board::Lineup::all(&settings.services, lineups);
     let known = before.map(|before| (&*before.settings, &before.turnstiles[..]));
     let turnstiles = crate::policy::Turnstile::all(&settings, known, std::time::Instant::now());
     Arc::new(Blueprint { number, settings, routes, outward, lineups, turnstiles, access, via, tls })
