@@ -38,7 +38,9 @@ impl Control {
             Mark::Hold(_) => board.held().close(Reason::Operator),
             Mark::Drain(_) => board.held().close(Reason::Drain),
             Mark::DrainEndpoint(_, endpoint) => {
-                lineup.find(endpoint).into_iter().for_each(|row| _ = board.drain(&row, true));
+                if let Some(row) = lineup.find(endpoint) {
+                    board.drain(&row, true);
+                }
             }
         }
     }
@@ -50,7 +52,9 @@ impl Control {
             Mark::Hold(_) => board.held().open(Reason::Operator),
             Mark::Drain(_) => board.held().open(Reason::Drain),
             Mark::DrainEndpoint(_, endpoint) => {
-                lineup.find(endpoint).into_iter().for_each(|row| _ = board.drain(&row, false));
+                if let Some(row) = lineup.find(endpoint) {
+                    board.drain(&row, false);
+                }
             }
         }
     }

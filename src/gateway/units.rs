@@ -225,7 +225,9 @@ impl Control {
                 && self.units.states.get(unit) == Some(&State::Running)
             {
                 *since = now;
-                tracing::info!(service = service.name, "stopping {unit}: nobody has asked for {limit:?}");
+                if !self.units.denied {
+                    tracing::info!(service = service.name, "stopping {unit}: nobody has asked for {limit:?}");
+                }
                 idle.push(unit.clone());
             }
         }

@@ -34,14 +34,12 @@ pub enum Undone {
 
 impl From<zbus::Error> for Undone {
     fn from(error: zbus::Error) -> Undone {
-        match &error {
-            zbus::Error::MethodError(name, told, _) => {
-                let denied = [".AccessDenied", ".InteractiveAuthorizationRequired"];
-                let is_denied = denied.iter().any(|denied| name.as_str().ends_with(denied));
-                let told = told.clone().unwrap_or_else(|| name.as_str().to_owned());
-                if is_denied { Undone::Denied(told) } else { Undone::Bus(told) }
-            }
-            _ => Undone::Bus(error.to_string()),
+        // Errors that every bus knows come as another kind than those of systemd and polkit; both begin with their name.
+        let text = error.to_string();
+        let denied = ["AccessDenied", "InteractiveAuthorizationRequired"];
+        match denied.iter().any(|denied| text.contains(denied)) {
+            true => Undone::Denied(text),
+            false => Undone::Bus(text),
         }
     }
 }
