@@ -34,6 +34,16 @@ complete -c hitless -n "__fish_hitless_needs_command" -f -a "reload" -d 'Load th
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "upgrade" -d 'Let the program on disk take over, with every connection that can move'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "status" -d 'Say what is served and how it goes'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "ledger" -d 'Say what became of every request, and whether any is unaccounted for'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "breaker" -d 'Set the breaker of a service, or of one of its endpoints, by hand'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "hold" -d 'Let the requests of a service wait, until they are released'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "release" -d 'Let the requests of a service go on, also after a drain'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "drain" -d 'Send no more requests to a service, or to one endpoint, and wait until none is in flight'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "started" -d 'Say that what was drained has started again'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "restart" -d 'Restart the unit of a service: requests wait meanwhile'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "attach" -d 'Have systemd drain an application through hitless before it stops it'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "detach" -d 'Undo attach'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "polkit" -d 'Print the polkit rule that idle-stop needs'
+complete -c hitless -n "__fish_hitless_needs_command" -f -a "fault" -d 'Delay or fail some requests of a service on purpose, for a while'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "check" -d 'Check a configuration without touching what is running'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "prove" -d 'Change what is running, under load, and say what clients noticed'
 complete -c hitless -n "__fish_hitless_needs_command" -f -a "doctor" -d 'Say what of this host would break the promise, and what to do about it'
@@ -59,6 +69,50 @@ complete -c hitless -n "__fish_hitless_using_subcommand ledger" -l socket -d 'Th
 complete -c hitless -n "__fish_hitless_using_subcommand ledger" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
 complete -c hitless -n "__fish_hitless_using_subcommand ledger" -l json -d 'As JSON, for programs'
 complete -c hitless -n "__fish_hitless_using_subcommand ledger" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand breaker" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand breaker" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand breaker" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand hold" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand hold" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand hold" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand release" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand release" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand release" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand drain" -l unit -d 'Every service of this unit' -r
+complete -c hitless -n "__fish_hitless_using_subcommand drain" -l endpoint -d 'Only this endpoint; the others take its requests' -r
+complete -c hitless -n "__fish_hitless_using_subcommand drain" -l limit -d 'How long to wait for what is in flight, such as 30s' -r
+complete -c hitless -n "__fish_hitless_using_subcommand drain" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand drain" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand drain" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand started" -l unit -d 'Every service of this unit' -r
+complete -c hitless -n "__fish_hitless_using_subcommand started" -l endpoint -d 'Only this endpoint; the others take its requests' -r
+complete -c hitless -n "__fish_hitless_using_subcommand started" -l limit -d 'How long to wait for what is in flight, such as 30s' -r
+complete -c hitless -n "__fish_hitless_using_subcommand started" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand started" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand started" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand restart" -l limit -d 'How long to wait for what is in flight, such as 30s' -r
+complete -c hitless -n "__fish_hitless_using_subcommand restart" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand restart" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand restart" -l json -d 'Each step as a line of JSON, for programs'
+complete -c hitless -n "__fish_hitless_using_subcommand restart" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand attach" -l service -d 'The service it is of, when that does not say so by \'unit\'' -r
+complete -c hitless -n "__fish_hitless_using_subcommand attach" -l endpoint -d 'The endpoint that it is, when there are others' -r
+complete -c hitless -n "__fish_hitless_using_subcommand attach" -l limit -d 'How long a stop waits for what is in flight, such as 30s' -r
+complete -c hitless -n "__fish_hitless_using_subcommand attach" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand attach" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand attach" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand detach" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand detach" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand polkit" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand polkit" -s h -l help -d 'Print help'
+complete -c hitless -n "__fish_hitless_using_subcommand fault" -l delay -d 'Delay requests by so much, such as 300ms' -r
+complete -c hitless -n "__fish_hitless_using_subcommand fault" -l abort -d 'Answer them with this status, from 400 to 599, after the delay' -r
+complete -c hitless -n "__fish_hitless_using_subcommand fault" -l percent -d 'How many of all requests' -r
+complete -c hitless -n "__fish_hitless_using_subcommand fault" -l for -d 'How long it lasts, at most 24h' -r
+complete -c hitless -n "__fish_hitless_using_subcommand fault" -l socket -d 'The admin socket [default: admin.socket of the configuration]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand fault" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
+complete -c hitless -n "__fish_hitless_using_subcommand fault" -l clear -d 'End it now'
+complete -c hitless -n "__fish_hitless_using_subcommand fault" -s h -l help -d 'Print help'
 complete -c hitless -n "__fish_hitless_using_subcommand check" -l explain -d 'Explain a key, such as drain.deadline' -r
 complete -c hitless -n "__fish_hitless_using_subcommand check" -l config -d 'The folder with hitless.toml and services.d [default: $HITLESS_CONFIG, or /etc/hitless]' -r -F
 complete -c hitless -n "__fish_hitless_using_subcommand check" -l show -d 'Print the effective configuration, with where each value comes from'
