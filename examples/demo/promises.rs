@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use crate::rows::Row;
-use hitless::prove::{Failure, Kind};
+use hitless::prove::{Failure, Kind, What};
 
 /// Fewer requests prove nothing.
 const ENOUGH: u64 = 1_000;
@@ -207,12 +207,14 @@ fn is_of_the_application(event: &str) -> bool {
     event.starts_with("app-") || event == "endpoint-kill"
 }
 
-/// Sent to the application before it was killed, and perhaps acted upon.
+/// Sent to the application before it was killed: half of its answer came, or nobody knows whether it was acted upon, and
+/// it must not be twice.
 fn was_being_answered(row: &Row, failure: &Failure) -> bool {
     let at_its_end = failure.began <= row.ended && failure.ended >= row.began;
-    let unknown = matches!(failure.kind, Kind::Truncated | Kind::Eof | Kind::Reset)
-        || (failure.kind == Kind::BadStatus && failure.detail.contains("502"));
-    at_its_end && unknown
+    let unknown = matches!(failure.what, What::Post | What::Upload)
+        && failure.kind == Kind::BadStatus
+        && failure.detail.contains("502");
+    at_its_end && (failure.kind == Kind::Truncated || unknown)
 }
 
 /// Never got in: whoever got in, also only as far as a queue, has a right to an answer.
@@ -309,6 +311,24 @@ mod tests {
             let mut row = row(event.name);
             lose(&mut row, Kind::Reset, false, 2.5);
             assert_eq!(broken(&row).is_empty(), event.name == "gateway-kill", "{}", event.name);
+        }
+    }
+
+    #[test]
+    fn of_a_killed_application_half_an_answer_and_a_post_may_be_lost() {
+        for (what, kind, detail, kept) in [
+            (What::Stream, Kind::Truncated, "", true),
+            (What::Post, Kind::BadStatus, "502 no-answer", true),
+            (What::Fresh, Kind::BadStatus, "502 no-answer", false),
+            (What::Post, Kind::BadStatus, "503 held-too-long", false),
+            (What::KeptAlive, Kind::Eof, "", false),
+        ] {
+            let mut row = row("endpoint-kill");
+            lose(&mut row, kind, false, 2.5);
+            for failure in &mut row.report.details.failures {
+                (failure.what, failure.detail) = (what, detail.to_owned());
+            }
+            assert_eq!(broken(&row).is_empty(), kept, "{what:?} {kind:?} {detail}");
         }
     }
 

@@ -111,7 +111,7 @@ fn gateway(settings: &str, lanes: &[Arc<Lane>], port: u16) -> Daemon {
         let lines = lane.row.service.replace("NAME", &name);
         let (host, address) = (lane.host(), lane.address());
         format!(
-            "[service.{name}]\nhosts = [\"{host}\"]\nendpoints = [\"{address}:{port}\"]\nhold.age = \"off\"\n{lines}\n"
+            "[service.{name}]\nhosts = [\"{host}\"]\nendpoints = [\"{address}:{port}\"]\nhold.age = \"off\"\nretry.attempts = 1\n{lines}\n"
         )
     };
     folder.write("services.d/rows.toml", &lanes.iter().map(service).collect::<String>());
