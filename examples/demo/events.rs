@@ -169,7 +169,11 @@ fn restart_application(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
 }
 
 fn kill_endpoint(stage: &Stage, _: &Load) -> anyhow::Result<Deed> {
-    Ok(stage.host.run(["systemctl", "kill", "--signal=KILL", "sample@3001"]).into())
+    // Until it is gone: what is sent to it before that may have been seen.
+    let script = "main=$(systemctl show --value --property MainPID sample@3001) || exit\n\
+         systemctl kill --signal=KILL sample@3001 || exit\n\
+         while kill -0 \"$main\" 2>/dev/null; do :; done";
+    Ok(stage.host.shell(script).into())
 }
 
 fn usual(options: Options) -> Options {

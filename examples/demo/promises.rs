@@ -51,6 +51,9 @@ const SWAP_MS: u64 = 2_000;
 /// Fewer handshakes on either side of an event prove nothing.
 const ENOUGH_HANDSHAKES: usize = 20;
 
+/// The longest that a request that was held takes from the moment at which its application is ready.
+const READY_MS: u64 = 150;
+
 /// What is within noise of a calm run: the worst stall of a busy machine differs so much from run to run.
 const NOISE_MS: u64 = 50;
 
@@ -192,6 +195,10 @@ fn longest_stall(row: &Row, rows: &[Row]) -> Option<u64> {
             Some((2 * usual).max(usual + NOISE_MS))
         }
         "tunnels-4000-upgrade" => Some(250),
+        // The command ends when the application is ready; whoever was held goes on then.
+        "app-restart-attached" | "app-drain" => Some(row.took_ms + READY_MS),
+        // Some were half done when it was killed, and begin again.
+        "app-restart-unattached" => Some(row.took_ms + row.longest_request_ms + READY_MS),
         _ => None,
     }
 }

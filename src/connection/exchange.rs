@@ -15,7 +15,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -95,7 +95,10 @@ enum Outcome {
 async fn exchange(guard: Guard, request: Request<Arriving>) -> Result<Response<Body>, Gone> {
     let flight = Rc::clone(guard.flight());
     let accept = request.headers().get(ACCEPT).cloned();
-    let outcome = until_cut(&flight, AssertUnwindSafe(answer(&flight, request)).catch_unwind()).await;
+    let outcome = {
+        let work = pin!(AssertUnwindSafe(answer(&flight, request)).catch_unwind());
+        until_cut(&flight, work).await
+    };
     let outcome = match outcome {
         Err(cut) => Err(cut),
         Ok(Err(panic)) => Err(panicked(&flight, &*panic)),
@@ -113,9 +116,9 @@ async fn exchange(guard: Guard, request: Request<Arriving>) -> Result<Response<B
     Ok(response)
 }
 
-/// Lets `work` go on until the drain's deadline stops this request.
-async fn until_cut<W: Future>(flight: &Flight, work: W) -> Result<W::Output, Failure> {
-    let mut work = std::pin::pin!(work);
+/// Lets `work` go on until the drain's deadline stops this request. By reference, like all that wraps a large future here: one
+/// that is passed by value has its place twice.
+async fn until_cut<W: Future>(flight: &Flight, mut work: Pin<&mut W>) -> Result<W::Output, Failure> {
     std::future::poll_fn(|cx| {
         flight.attend(cx);
         match flight.stop() {
@@ -148,7 +151,8 @@ async fn answer(flight: &Rc<Flight>, mut request: Request<Arriving>) -> Result<O
                 Hop::Last => Ok(Outcome::Own(answer::last_hop(flight.method(), &route.settings.methods))),
                 Hop::On => {
                     believe(flight, &route, request.headers());
-                    in_time(flight, forward(flight, identity, authority, &route, request)).await
+                    let work = pin!(forward(flight, identity, authority, &route, request));
+                    in_time(flight, work).await
                 }
             }
         }
@@ -251,7 +255,7 @@ fn path_of(uri: &Uri) -> PathAndQuery {
 /// The deadline of the whole request, as far as the head of the answer; its content has its own watch.
 async fn in_time(
     flight: &Flight,
-    work: impl Future<Output = Result<Outcome, Failure>>,
+    work: Pin<&mut impl Future<Output = Result<Outcome, Failure>>>,
 ) -> Result<Outcome, Failure> {
     let Some((at, limit)) = flight.deadline() else { return work.await };
     let late = || Failure::Late(Deadline::Request, limit);

@@ -65,11 +65,11 @@ pub(super) async fn attempt(
     state.supervised();
     let outcome = match connection {
         Connection::Http1(link) => {
-            let answer = Exchange::ask(link.clone(), request, content, timeout.idle, asker);
+            let answer = pin!(Exchange::ask(link.clone(), request, content, timeout.idle, asker));
             watched(answer, &state, timeout).await
         }
         Connection::Http2(link, _) => {
-            let answer = link.ask(request, content, timeout.idle, asker);
+            let answer = pin!(link.ask(request, content, timeout.idle, asker));
             watched(answer, &state, timeout).await
         }
     };
@@ -143,11 +143,10 @@ impl Before {
 
 /// Waits for `answer` as long as the deadlines allow.
 async fn watched<A: Future>(
-    answer: A,
+    mut answer: Pin<&mut A>,
     content: &ContentState,
     timeout: &Timeout,
 ) -> Result<A::Output, Failure> {
-    let mut answer = pin!(answer);
     // Nothing is registered before it is reset to a deadline.
     let timer = pin!(tokio::time::sleep(Duration::MAX));
     let mut watch = Watch { content, timeout, timer };

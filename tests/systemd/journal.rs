@@ -8,6 +8,12 @@ on_both_releases! {
     with scene::shop;
 
     fn a_failed_request_is_in_the_journal_with_its_fields(host: Host) {
+        // Otherwise it would be waited for.
+        host.write(
+            scene::SHOP_FILE,
+            "[service.shop]\nhosts = [\"shop.example\"]\nendpoints = [\"127.0.0.1:3001\"]\nhold.age = \"off\"\n",
+        );
+        host.run(["systemctl", "reload", "hitless"]).ok();
         host.run(["systemctl", "stop", "sample@3001"]).ok();
         let before = host.journal_end();
         let answer = host.get(SHOP, "/cart?item=7");
