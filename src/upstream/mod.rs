@@ -321,7 +321,9 @@ impl Upstream {
                 match held.pass(stay, state.kept()).await {
                     Ok(given) => turn = given,
                     Err(Out::Failed(failure)) => return Err(failure.into()),
-                    Err(Out::Reroute) => return Err(Undone::Reroute(Box::new(Request::from_parts(head, content)))),
+                    Err(Out::Reroute) => {
+                        return Err(Undone::Reroute(Box::new(Request::from_parts(head, content))));
+                    }
                 }
             }
             let epoch = held.epoch();
