@@ -336,7 +336,8 @@ impl Seat {
 
     /// Something came from the client.
     pub(super) fn heard(&self) {
-        if self.in_flight.get() == 0 && !self.multiplexed.get() && self.head_since.get().is_none() {
+        let expects_head = !self.multiplexed.get() && !self.is_tunnel.get();
+        if self.in_flight.get() == 0 && expects_head && self.head_since.get().is_none() {
             self.head_since.set(Some(Instant::now()));
         }
         if self.tunnel_idle.get().is_some() {

@@ -359,6 +359,25 @@ fn a_tunnel_that_moved_is_cut_and_found_silent_like_any_other() {
     other.until(|totals| totals.tunnels_open == 0);
 }
 
+/// Broke: what came through a tunnel that had moved was taken for the beginning of a head, whose time was over ten seconds
+/// later.
+#[test]
+fn what_comes_through_a_tunnel_that_moved_is_no_head() {
+    let origin = Origin::start();
+    let (one, other) = (gateway(only(&origin)), gateway(only(&origin)));
+    let (mut client, mut endpoint) = open(&one, &origin);
+    client.send("before");
+    endpoint.until("before");
+    move_one(&one, &other);
+    for turn in 0..3 {
+        client.send(format!("ping {turn}"));
+        endpoint.until(&format!("ping {turn}"));
+        other.later(Duration::from_secs(60));
+    }
+    endpoint.send("after");
+    client.until("after");
+}
+
 #[test]
 fn a_tunnel_that_moves_takes_a_place_whatever_the_limit() {
     let origin = Origin::start();
