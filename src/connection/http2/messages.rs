@@ -116,6 +116,10 @@ impl Session {
         let wrong = |reason, why| Err(Error::Stream(number, reason, why));
         let (streams, meter) = (&mut self.streams, &mut self.meter);
         let taken = streams.with(number, |stream| {
+            if stream.is_gone() {
+                // RFC 9113, section 5.1, "closed".
+                return wrong(Reason::STREAM_CLOSED, "HEADERS on a stream that the client has reset");
+            }
             if stream.is_over() {
                 return Ok(());
             }

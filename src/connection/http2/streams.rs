@@ -135,6 +135,10 @@ impl Stream {
         self.over.is_some() || (self.received && self.sent)
     }
 
+    pub(super) fn is_gone(&self) -> bool {
+        self.over == Some(Over::Gone)
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.over.is_some()
     }
