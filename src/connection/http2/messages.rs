@@ -117,8 +117,9 @@ impl Session {
         let (streams, meter) = (&mut self.streams, &mut self.meter);
         let taken = streams.with(number, |stream| {
             if stream.is_gone() {
-                // RFC 9113, section 5.1, "closed".
-                return wrong(Reason::STREAM_CLOSED, "HEADERS on a stream that the client has reset");
+                // RFC 9113, sections 5.1, "closed", and 5.4.1.
+                let why = "HEADERS on a stream that the client has reset";
+                return Err(Error::Connection(Reason::STREAM_CLOSED, why));
             }
             if stream.is_over() {
                 return Ok(());
